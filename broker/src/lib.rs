@@ -1,0 +1,4 @@
+//! The walser broker: listeners, dispatch, handlers, partitions, peers, controller, HTTP, metrics, config, CLI.
+//!
+//! One thread runs everything hot: sockets, dispatch, partitions, Raft. A log thread writes and syncs. Start reading
+//! at `broker` (what handlers may ask), then `shard` (all decisions, without I/O), then `driver` (who executes).
