@@ -48,8 +48,9 @@ pub enum Effect {
         /// The progress session; echoed.
         session: u64,
     },
-    /// The log was replaced: `base.state` is the state now, everything applied before is void. Comes after its
-    /// persist; the state may be used at once, but answers that rest on it wait for `after`.
+    /// The log was replaced: `base.state` is the state now, everything applied before is void, and everything up to
+    /// `base.index` is committed (no [`Effect::Committed`] says so). Comes after its persist; the state may be used
+    /// at once, but answers that rest on it wait for `after`.
     Installed {
         /// The new base.
         base: Base,
@@ -98,6 +99,12 @@ pub enum Effect {
     ReadRefused {
         /// The id of the request.
         id: u64,
+    },
+    /// Somebody broke the protocol in a way that the algorithm makes impossible (two leaders in one term, a
+    /// committed entry to be replaced). Nothing was changed; the group must halt and alarm.
+    Violation {
+        /// What was seen.
+        what: &'static str,
     },
     /// A membership change or transfer that was asked for by an input was refused.
     Refused {

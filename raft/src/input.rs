@@ -9,7 +9,13 @@ pub enum Input {
     /// Time has passed; due at `Node::deadline`, harmless at any other time.
     Tick,
     /// A message from a member (or from one that claims to be).
-    Message(Message),
+    Message {
+        /// The authenticated node that it came from: answers to a sender that the membership does not name (yet)
+        /// go there, and a message in the name of a member that lives elsewhere is dropped.
+        node: NodeId,
+        /// What it says.
+        message: Message,
+    },
     /// Everything up to and including this persist is synced.
     Persisted(PersistSeq),
     /// The answer to [`crate::effect::Effect::Read`].
