@@ -2,3 +2,5 @@
 //!
 //! One thread runs everything hot: sockets, dispatch, partitions, Raft. A log thread writes and syncs. Start reading
 //! at `broker` (what handlers may ask), then `shard` (all decisions, without I/O), then `driver` (who executes).
+
+pub mod config;
