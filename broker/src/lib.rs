@@ -4,3 +4,4 @@
 //! at `broker` (what handlers may ask), then `shard` (all decisions, without I/O), then `driver` (who executes).
 
 pub mod config;
+pub mod metadata;
