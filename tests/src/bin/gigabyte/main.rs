@@ -1,0 +1,3 @@
+//! Placeholder: the gigabyte run.
+
+fn main() {}
