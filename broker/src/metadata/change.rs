@@ -136,7 +136,7 @@ pub enum Rejected {
     /// A zero id or an empty address.
     #[error("invalid registration: {0}")]
     InvalidRegistration(&'static str),
-    /// The disk is registered under another node id.
+    /// The disk belongs to another node id, or once did.
     #[error("the directory belongs to node {0}")]
     DirectoryInUse(NodeId),
     /// The broker still has replicas.

@@ -83,6 +83,8 @@ pub struct Image {
     /// Every group, the metadata group included.
     pub(super) groups: BTreeMap<GroupId, Partition>,
     pub(super) configs: BTreeMap<ConfigScope, BTreeMap<String, String>>,
+    /// Every disk ever seen and whose it is, for ever: a disk never speaks for another node.
+    pub(super) disks: BTreeMap<DirectoryId, NodeId>,
     /// Per registered disk: removed replicas whose data the broker has not yet confirmed gone.
     pub(super) removals: BTreeMap<DirectoryId, BTreeMap<ReplicaId, GroupId>>,
     /// Derived from `topics`.
@@ -97,6 +99,7 @@ impl Image {
     pub fn bootstrap(cluster: u128, voters: Vec<Member>) -> Self {
         assert!(cluster != 0, "a cluster id is never zero");
         let highest = voters.iter().map(|m| m.replica.0).max().unwrap_or(0);
+        let disks = voters.iter().map(|m| (m.directory, m.node)).collect();
         let metadata = Partition::new(
             GroupId::METADATA,
             TopicId::default(),
@@ -115,6 +118,7 @@ impl Image {
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             configs: BTreeMap::new(),
+            disks,
             removals: BTreeMap::new(),
             names: BTreeMap::new(),
             hosted: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! The whole image as bytes: the state of the metadata group's state records and base.
 
-use raft::types::{DirectoryId, GroupId, Index, ReplicaId};
+use raft::types::{DirectoryId, GroupId, Index, NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +44,8 @@ struct State {
     groups: Vec<Partition>,
     configs: Vec<(ConfigScope, BTreeMap<String, String>)>,
     #[serde(with = "form")]
+    disks: BTreeMap<DirectoryId, NodeId>,
+    #[serde(with = "form")]
     removals: BTreeMap<DirectoryId, BTreeMap<ReplicaId, GroupId>>,
 }
 
@@ -62,6 +64,7 @@ impl Image {
             topics: self.topics.values().cloned().collect(),
             groups: self.groups.values().cloned().collect(),
             configs: self.configs.iter().map(|(k, v)| (*k, v.clone())).collect(),
+            disks: self.disks.clone(),
             removals: self.removals.clone(),
         };
         let mut bytes = vec![FORMAT];
@@ -201,6 +204,7 @@ fn assemble(state: State) -> Image {
         topics: state.topics.into_iter().map(|t| (t.id, t)).collect(),
         groups: BTreeMap::new(),
         configs: state.configs.into_iter().collect(),
+        disks: state.disks,
         removals: state.removals,
         hosted: BTreeMap::new(),
     };

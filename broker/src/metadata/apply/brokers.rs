@@ -9,12 +9,8 @@ impl Image {
     pub(super) fn register_broker(&mut self, index: Index, registration: &Registration) -> Applied {
         check_registration(registration)?;
         let (node, directory) = (registration.node, registration.directory);
-        let other = self
-            .brokers
-            .values()
-            .find(|b| b.directory() == directory && b.node() != node);
-        if let Some(other) = other {
-            return Err(Rejected::DirectoryInUse(other.node()));
+        if let Some(owner) = self.disks.get(&directory).filter(|owner| **owner != node) {
+            return Err(Rejected::DirectoryInUse(*owner));
         }
         let earlier = self.brokers.get(&node);
         let draining = earlier.is_some_and(|b| b.draining);
@@ -29,6 +25,7 @@ impl Image {
         if let Some(lost) = lost_disk {
             self.removals.remove(&lost);
         }
+        self.disks.insert(directory, node);
         let registration = registration.clone();
         self.brokers.insert(
             node,
