@@ -5,4 +5,5 @@ pub mod error_code;
 pub mod frame;
 pub mod header;
 pub mod messages;
+pub mod record_batch;
 pub mod wire;
