@@ -4,4 +4,6 @@
 //! at `broker` (what handlers may ask), then `shard` (all decisions, without I/O), then `driver` (who executes).
 
 pub mod config;
+pub mod data_directory;
+pub mod formation;
 pub mod metadata;
