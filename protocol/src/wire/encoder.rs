@@ -21,6 +21,12 @@ pub enum EncodeError {
         /// Its length.
         length: usize,
     },
+    /// The value contradicts itself.
+    #[error("{what}")]
+    Contradiction {
+        /// How.
+        what: &'static str,
+    },
     /// A version that is not in the table.
     #[error("version {version} of key {key} is not ours")]
     Version {
@@ -115,7 +121,8 @@ impl Encoder {
         })
     }
 
-    fn fail(&mut self, error: EncodeError) {
+    /// Keeps the first error.
+    pub fn fail(&mut self, error: EncodeError) {
         self.error.get_or_insert(error);
     }
 
@@ -154,6 +161,38 @@ impl Encoder {
     /// Sixteen bytes.
     pub fn uuid(&mut self, value: Uuid) {
         self.small.put_u128(value.0);
+    }
+
+    /// One byte, unsigned: for our own formats.
+    pub fn uint8(&mut self, value: u8) {
+        self.small.put_u8(value);
+    }
+
+    /// Four bytes, unsigned: for our own formats.
+    pub fn uint32(&mut self, value: u32) {
+        self.small.put_u32(value);
+    }
+
+    /// Eight bytes, unsigned: for our own formats.
+    pub fn uint64(&mut self, value: u64) {
+        self.small.put_u64(value);
+    }
+
+    /// A length of four bytes and the bytes, without a copy when they are many: for our own formats.
+    pub fn sized(&mut self, bytes: &Bytes, field: &'static str) {
+        self.sized_count(bytes.len(), field);
+        self.link(bytes);
+    }
+
+    /// A count of four bytes: for our own formats.
+    pub fn sized_count(&mut self, count: usize, field: &'static str) {
+        match u32::try_from(count) {
+            Ok(count) => self.uint32(count),
+            Err(_) => self.fail(EncodeError::Long {
+                field,
+                length: count,
+            }),
+        }
     }
 
     /// Seven bits a byte, lowest first.

@@ -65,6 +65,14 @@ pub enum DecodeError {
         /// Bytes left.
         left: usize,
     },
+    /// A number that stands for nothing.
+    #[error("{field} {value} is unknown")]
+    Unknown {
+        /// What it should have been.
+        field: &'static str,
+        /// The number.
+        value: u64,
+    },
     /// A version that is not in the table.
     #[error("version {version} of key {key}")]
     Version {
@@ -99,6 +107,12 @@ impl Reader {
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         let budget = BUDGET_LEAST.max(bytes.len().saturating_mul(4));
+        Self { bytes, budget }
+    }
+
+    /// Over one frame whose arrays may allocate `budget` bytes.
+    #[must_use]
+    pub fn with_budget(bytes: Bytes, budget: usize) -> Self {
         Self { bytes, budget }
     }
 
@@ -164,6 +178,36 @@ impl Reader {
     pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {
         self.want(16)?;
         Ok(Uuid(self.bytes.get_u128()))
+    }
+
+    /// One byte, unsigned: for our own formats.
+    pub fn uint8(&mut self) -> Result<u8, DecodeError> {
+        self.want(1)?;
+        Ok(self.bytes.get_u8())
+    }
+
+    /// Four bytes, unsigned: for our own formats.
+    pub fn uint32(&mut self) -> Result<u32, DecodeError> {
+        self.want(4)?;
+        Ok(self.bytes.get_u32())
+    }
+
+    /// Eight bytes, unsigned: for our own formats.
+    pub fn uint64(&mut self) -> Result<u64, DecodeError> {
+        self.want(8)?;
+        Ok(self.bytes.get_u64())
+    }
+
+    /// The bytes after an unsigned length of four bytes: for our own formats.
+    pub fn sized(&mut self) -> Result<Bytes, DecodeError> {
+        let length = self.uint32()?;
+        self.take(length as usize)
+    }
+
+    /// An unsigned count of four bytes, bounded as [`Reader::count`]: for our own formats.
+    pub fn sized_count(&mut self, of: Element) -> Result<usize, DecodeError> {
+        let count = self.uint32()?;
+        self.charge(count as usize, of)
     }
 
     /// Seven bits a byte, lowest first; at most five bytes and 32 bits.
