@@ -7,3 +7,4 @@ pub mod config;
 pub mod data_directory;
 pub mod formation;
 pub mod metadata;
+pub mod topic_config;
