@@ -1,1 +1,36 @@
-//! Placeholder while the workspace is laid out.
+//! Latency and throughput of a cluster, each figure beside the floor: what the same machine and
+//! disk can do at all when an acknowledgement means "synced on a majority".
+//!
+//! [`run`] measures [`Cell`]s against any broker that speaks Kafka and returns a [`Report`].
+//!
+//! - An error is never counted as an acknowledgement, and a row that saw one is void.
+//! - Throughput counts acknowledgements that arrived within the window; latency counts every
+//!   request of the window, however late its answer came.
+//! - Open loop latency counts from the intended instant; a row whose generator was late is void.
+//! - The floor runs before and after each cell, because machines are shared and noisy.
+//! - What was acknowledged is read back, record by record.
+//! - What could not be measured is absent, never 0.
+//!
+//! It does not start brokers, asserts no time, and keeps no history. Start reading at `measure`;
+//! the loop that sends is `generator::drive`.
+
+// Counts and durations become ratios and bytes of frames here, with far fewer than 52 bits.
+#![allow(clippy::cast_precision_loss)]
+
+mod cell;
+mod error;
+mod floor;
+mod generator;
+mod kafka;
+mod measure;
+mod probe;
+mod report;
+
+pub use cell::{Cell, Offered, suite};
+pub use error::{Error, Result};
+pub use floor::{Floor, FloorCell, FloorRun};
+pub use generator::{Load, Outcome};
+pub use kafka::ReadBack;
+pub use measure::{Options, run};
+pub use probe::BrokerProbe;
+pub use report::{Floors, Log, Millis, Report, Row};

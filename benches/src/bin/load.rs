@@ -1,0 +1,107 @@
+//! The suite against any cluster that speaks Kafka, for comparisons; `walser bench` is the same
+//! against Walser's own.
+//!
+//!     load BOOTSTRAP [--quick] [--json] [--label NAME] [--cell NAME]... [--floor DIR] [--no-fsync]
+//!          [--broker ADMIN|-,PID|-]... [--replication N] [--acks N] [--seconds N] [--no-read-back]
+//!          [--rate N]
+//!
+//! The table, or with `--json` one object a row, goes to stdout, progress to stderr.
+//! Exit: 0 measured, 1 failed, 2 usage, 12 acknowledged records did not come back, 13 a void row.
+
+use benches::{BrokerProbe, Offered, Options, run, suite};
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let (options, json) = match parse(std::env::args().skip(1)) {
+        Ok(parsed) => parsed,
+        Err(what) => {
+            eprintln!("load: {what}");
+            return ExitCode::from(2);
+        }
+    };
+    let report = match run(&options) {
+        Ok(report) => report,
+        Err(e) => {
+            eprintln!("load: {e}");
+            return ExitCode::from(1);
+        }
+    };
+    print!(
+        "{}",
+        if json {
+            report.json_lines()
+        } else {
+            report.table()
+        }
+    );
+    if !report.is_sound() {
+        return ExitCode::from(12);
+    }
+    ExitCode::from(if report.rows.iter().all(|row| row.void.is_empty()) {
+        0
+    } else {
+        13
+    })
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<(Options, bool), String> {
+    let bootstrap = args.next().filter(|arg| !arg.starts_with('-'));
+    let mut options = Options::full(&bootstrap.ok_or("the first argument is HOST:PORT")?);
+    let (mut json, mut cells, mut rate) = (false, Vec::new(), None);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--quick" => {
+                let quick = Options::quick(&options.bootstrap);
+                options.warm = quick.warm;
+                options.measured = quick.measured;
+                options.floor_measured = quick.floor_measured;
+            }
+            "--json" => json = true,
+            "--label" => options.label = value()?,
+            "--cell" => cells.push(value()?),
+            "--floor" => options.floor_dir = Some(value()?.into()),
+            "--no-fsync" => options.fsync = false,
+            "--no-read-back" => options.read_back = false,
+            "--broker" => options.brokers.push(broker(&value()?)?),
+            "--replication" => options.replication = number(&value()?)?,
+            "--acks" => options.acks = number(&value()?)?,
+            "--seconds" => options.measured = Duration::from_secs(number(&value()?)?),
+            "--rate" => rate = Some(number(&value()?)?),
+            _ => return Err(format!("unknown argument {arg}")),
+        }
+    }
+    if !cells.is_empty() {
+        options
+            .cells
+            .retain(|cell| cells.iter().any(|name| name == cell.name));
+    }
+    if options.cells.is_empty() {
+        let names: Vec<&str> = suite().iter().map(|cell| cell.name).collect();
+        return Err(format!("cells are: {}", names.join(" ")));
+    }
+    if let Some(rate) = rate {
+        options
+            .cells
+            .iter_mut()
+            .for_each(|cell| cell.offered = Offered::Open { rate });
+    }
+    Ok((options, json))
+}
+
+fn broker(text: &str) -> Result<BrokerProbe, String> {
+    let (admin, pid) = text
+        .split_once(',')
+        .ok_or("--broker is ADMIN,PID; - for none")?;
+    let known = |part: &str| (part != "-").then(|| part.to_string());
+    Ok(BrokerProbe {
+        admin: known(admin),
+        pid: known(pid).map(|pid| number(&pid)).transpose()?,
+    })
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("{text} is not such a number"))
+}

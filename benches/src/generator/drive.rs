@@ -1,0 +1,284 @@
+//! The loop: send what is due, wait for answers or for the next due instant, settle.
+
+use super::connection::{Connection, Progress, Waiting};
+use super::{Ack, Answer, Dialect, Load, Outcome, Verdict};
+use crate::error::{Doing, Error, Result};
+use rustix::event::{Timespec, epoll};
+use std::net::TcpStream;
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// After the window, how long the last answers are waited for.
+const DRAIN: Duration = Duration::from_secs(10);
+/// A cluster that answers nothing but errors ends the run instead of spinning.
+const ERRORS_MAX: u64 = 1_000;
+/// An open loop whose broker has stopped ends rather than filling the memory.
+const UNANSWERED_MAX: usize = 1 << 20;
+/// Room for the number of one connection's requests in an id; the rest names the connection.
+const ID_BITS: u32 = 40;
+
+/// Offers `load` over the given connections, from `start` on, until the last answer or its deadline.
+///
+/// # Errors
+/// When a socket cannot be prepared or an answer cannot be read. Lost connections are counted in
+/// the outcome's errors instead.
+pub fn run<D: Dialect>(
+    load: &Load,
+    start: Instant,
+    clients: Vec<(TcpStream, D)>,
+) -> Result<Outcome> {
+    if load.inflight == 0 || load.rate.is_some_and(|rate| rate <= 0.0) || clients.is_empty() {
+        return Err(Error::Usage(
+            "a load needs a connection, a request and a rate above 0".into(),
+        ));
+    }
+    // Timers fire when they are due and not 50 us later; the default comes back at the end.
+    let slack = rustix::thread::current_timer_slack().doing(|| "read the timer slack".into())?;
+    let set = |ns| rustix::thread::set_current_timer_slack(NonZeroU64::new(ns));
+    set(1).doing(|| "set the timer slack".into())?;
+    let outcome = Driver::new(load, start, clients).and_then(Driver::run);
+    set(slack).doing(|| "restore the timer slack".into())?;
+    outcome
+}
+
+struct Driver<D> {
+    load: Load,
+    epoll: OwnedFd,
+    connections: Vec<Connection<D>>,
+    start: Instant,
+    window: (Instant, Instant),
+    outcome: Outcome,
+    /// Requests that the schedule has asked for so far, open loop.
+    scheduled: u64,
+}
+
+impl<D: Dialect> Driver<D> {
+    fn new(load: &Load, start: Instant, clients: Vec<(TcpStream, D)>) -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).doing(|| "open an epoll".into())?;
+        let mut connections = Vec::with_capacity(clients.len());
+        for (number, (socket, dialect)) in clients.into_iter().enumerate() {
+            let connection = Connection::new(socket, dialect, (number as u64) << ID_BITS)
+                .doing(|| "prepare a socket".into())?;
+            let data = epoll::EventData::new_u64(number as u64);
+            epoll::add(&epoll, &connection.socket, data, epoll::EventFlags::IN)
+                .doing(|| "watch a socket".into())?;
+            connections.push(connection);
+        }
+        let from = start + load.warm;
+        let window = (from, from + load.measured);
+        let outcome = Outcome::new(load.measured);
+        Ok(Self {
+            load: *load,
+            epoll,
+            connections,
+            start,
+            window,
+            outcome,
+            scheduled: 0,
+        })
+    }
+
+    fn run(mut self) -> Result<Outcome> {
+        let mut events = Vec::with_capacity(self.connections.len());
+        self.wait(&mut events, self.start)?;
+        for number in 0..self.connections.len() {
+            self.send_due(number, Instant::now())?;
+        }
+        loop {
+            let now = Instant::now();
+            let next_due = self.send_scheduled(now)?;
+            if self.is_over(now) {
+                break;
+            }
+            let deadline = next_due
+                .unwrap_or(self.window.1 + DRAIN)
+                .min(self.window.1 + DRAIN);
+            self.wait(&mut events, deadline)?;
+            for event in &events {
+                let number = event.data.u64() as usize;
+                self.serve(number, event.flags)?;
+            }
+        }
+        self.count_unanswered();
+        Ok(self.outcome)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let unanswered: usize = self.connections.iter().map(Connection::inflight).sum();
+        let ended = now >= self.window.1 && unanswered == 0;
+        // A disturbed warm-up (a leader moved, say) is worth another try, not a measurement.
+        let disturbed = now >= self.window.0 && self.outcome.errors_warm > 0;
+        ended
+            || disturbed
+            || now >= self.window.1 + DRAIN
+            || unanswered > UNANSWERED_MAX
+            || self.outcome.errors_total() > ERRORS_MAX
+            || self.connections.iter().all(|connection| !connection.open)
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>, until: Instant) -> Result<()> {
+        events.clear();
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let spare = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, spare, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(e) => Err(e).doing(|| "wait for answers".into()),
+        }
+    }
+
+    fn serve(&mut self, number: usize, flags: epoll::EventFlags) -> Result<()> {
+        let connection = &mut self.connections[number];
+        if !connection.open {
+            return Ok(());
+        }
+        if flags.contains(epoll::EventFlags::OUT) {
+            self.flush(number)?;
+        }
+        if flags.intersects(!epoll::EventFlags::OUT) {
+            let connection = &mut self.connections[number];
+            let progress = connection.receive();
+            let now = Instant::now();
+            let (outcome, window) = (&mut self.outcome, self.window);
+            connection
+                .settle(|request, answer| count(outcome, window, now, request, answer))
+                .map_err(|what| malformed(&connection.socket, what))?;
+            if progress == Progress::Closed {
+                return self.drop_connection(number);
+            }
+            self.send_due(number, now)?;
+        }
+        Ok(())
+    }
+
+    /// Closed loop: fills the connection up to its requests in flight, until the window ends.
+    fn send_due(&mut self, number: usize, now: Instant) -> Result<()> {
+        let connection = &mut self.connections[number];
+        if self.load.rate.is_some() || !connection.open || now >= self.window.1 {
+            return Ok(());
+        }
+        while connection.inflight() < self.load.inflight {
+            connection.ask(now);
+        }
+        self.flush(number)
+    }
+
+    /// Open loop: sends all that is due, round robin; returns when the next one is.
+    fn send_scheduled(&mut self, now: Instant) -> Result<Option<Instant>> {
+        let Some(rate) = self.load.rate else {
+            return Ok(None);
+        };
+        let first = self.scheduled;
+        let count = self.connections.len();
+        let mut next;
+        loop {
+            next = self.start + Duration::from_secs_f64(self.scheduled as f64 / rate);
+            if next > now || next >= self.window.1 {
+                break;
+            }
+            let connection = &mut self.connections[self.scheduled as usize % count];
+            if connection.open {
+                connection.ask(next);
+            }
+            if next >= self.window.0 {
+                let lag = now.saturating_duration_since(next);
+                self.outcome.lag_ns.saturating_record(nanoseconds(lag));
+            }
+            self.scheduled += 1;
+        }
+        let touched = ((self.scheduled - first) as usize).min(count);
+        for step in 0..touched {
+            self.flush((first as usize + step) % count)?;
+        }
+        Ok((next < self.window.1).then_some(next))
+    }
+
+    fn flush(&mut self, number: usize) -> Result<()> {
+        let connection = &mut self.connections[number];
+        if !connection.open || !connection.has_unsent() {
+            return Ok(());
+        }
+        let progress = connection.flush();
+        if progress == Progress::Closed {
+            return self.drop_connection(number);
+        }
+        let blocked = progress == Progress::Blocked;
+        if blocked == connection.watched_for_room {
+            return Ok(());
+        }
+        connection.watched_for_room = blocked;
+        let mut flags = epoll::EventFlags::IN;
+        flags.set(epoll::EventFlags::OUT, blocked);
+        let data = epoll::EventData::new_u64(number as u64);
+        epoll::modify(&self.epoll, &connection.socket, data, flags)
+            .doing(|| "watch a socket".into())
+    }
+
+    fn drop_connection(&mut self, number: usize) -> Result<()> {
+        let connection = &mut self.connections[number];
+        epoll::delete(&self.epoll, &connection.socket).doing(|| "leave a socket".into())?;
+        let lost = connection.close().count() as u64;
+        // One at least: a connection that closes while nothing is on the way is an error too.
+        self.count_errors("connection closed", lost.max(1));
+        Ok(())
+    }
+
+    fn count_unanswered(&mut self) {
+        let unanswered: usize = self.connections.iter_mut().map(|c| c.close().count()).sum();
+        if unanswered > 0 {
+            self.count_errors("no answer in time", unanswered as u64);
+        }
+    }
+
+    fn count_errors(&mut self, name: &str, count: u64) {
+        *self.outcome.errors.entry(name.into()).or_default() += count;
+        if Instant::now() < self.window.0 {
+            self.outcome.errors_warm += count;
+        }
+    }
+}
+
+fn count(
+    outcome: &mut Outcome,
+    (from, until): (Instant, Instant),
+    now: Instant,
+    request: &Waiting,
+    answer: &Answer,
+) {
+    let offset = match &answer.verdict {
+        Verdict::Acked { offset } => *offset,
+        Verdict::Refused(name) => {
+            *outcome.errors.entry(name.clone()).or_default() += 1;
+            outcome.errors_warm += u64::from(now < from);
+            return;
+        }
+    };
+    if offset >= 0 {
+        outcome.acked.push(Ack {
+            partition: request.asked.partition,
+            offset,
+            id: request.id,
+        });
+    }
+    outcome.acks += u64::from(now >= from && now < until);
+    if request.since >= from && request.since < until {
+        outcome
+            .latency_ns
+            .saturating_record(nanoseconds(now - request.since));
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn malformed(socket: &TcpStream, what: String) -> Error {
+    let peer = socket
+        .peer_addr()
+        .map_or_else(|_| "a peer".into(), |address| address.to_string());
+    Error::Malformed { peer, what }
+}

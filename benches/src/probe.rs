@@ -1,0 +1,227 @@
+//! What a broker says about itself (`/metrics`) and what the kernel says about it (`/proc`).
+//! What cannot be known stays `None`, never 0.
+
+use crate::error::{Doing, Error, Result};
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where to look at one broker.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerProbe {
+    /// Admin listener, `host:port`, whose `/metrics` is read.
+    pub admin: Option<String>,
+    /// Process, for CPU and memory. Brokers that share a process are counted once.
+    pub pid: Option<u32>,
+}
+
+/// The counters of one broker's log, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounters {
+    /// `walser_wal_fsyncs_total`
+    pub fsyncs: Option<u64>,
+    /// `walser_wal_rounds_total`
+    pub rounds: Option<u64>,
+    /// `walser_wal_bytes_written_total`
+    pub bytes_written: Option<u64>,
+}
+
+/// One look at the whole cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// One per broker that has an admin address.
+    pub logs: Vec<LogCounters>,
+    /// User and system time of all processes.
+    pub cpu_seconds: Option<f64>,
+    /// Resident memory of all processes.
+    pub rss_bytes: Option<u64>,
+}
+
+impl Sample {
+    /// Looks at every broker.
+    ///
+    /// # Errors
+    /// When an address or a process that was named does not answer: a number that silently went
+    /// missing would be read as a measurement.
+    pub fn take(brokers: &[BrokerProbe]) -> Result<Self> {
+        let admins = brokers.iter().filter_map(|broker| broker.admin.as_deref());
+        let logs = admins.map(scrape).collect::<Result<_>>()?;
+        let mut pids: Vec<u32> = brokers.iter().filter_map(|broker| broker.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        if pids.is_empty() {
+            return Ok(Self {
+                logs,
+                cpu_seconds: None,
+                rss_bytes: None,
+            });
+        }
+        let cpu = pids.iter().copied().map(cpu_seconds).sum::<Result<f64>>()?;
+        let rss = pids.iter().copied().map(rss_bytes).sum::<Result<u64>>()?;
+        Ok(Self {
+            logs,
+            cpu_seconds: Some(cpu),
+            rss_bytes: Some(rss),
+        })
+    }
+
+    /// How much a counter rose in each broker since `before`; `None` where one does not have it.
+    #[must_use]
+    pub fn rise(
+        &self,
+        before: &Self,
+        counter: impl Fn(&LogCounters) -> Option<u64>,
+    ) -> Option<Vec<u64>> {
+        if self.logs.is_empty() || self.logs.len() != before.logs.len() {
+            return None;
+        }
+        let pairs = self.logs.iter().zip(&before.logs);
+        pairs
+            .map(|(after, before)| counter(after)?.checked_sub(counter(before)?))
+            .collect()
+    }
+}
+
+fn scrape(admin: &str) -> Result<LogCounters> {
+    let text = get(admin, "/metrics")?;
+    Ok(LogCounters {
+        fsyncs: counter(&text, "walser_wal_fsyncs_total"),
+        rounds: counter(&text, "walser_wal_rounds_total"),
+        bytes_written: counter(&text, "walser_wal_bytes_written_total"),
+    })
+}
+
+/// One request over HTTP/1.0: the answer ends where the connection does, and is never chunked.
+fn get(admin: &str, path: &str) -> Result<String> {
+    let fetch = || {
+        let address = admin.to_socket_addrs()?.next();
+        let address = address.ok_or_else(|| std::io::Error::other("no such address"))?;
+        let mut socket = TcpStream::connect_timeout(&address, SCRAPE_TIMEOUT)?;
+        socket.set_read_timeout(Some(SCRAPE_TIMEOUT))?;
+        write!(socket, "GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = fetch().doing(|| format!("GET http://{admin}{path}"))?;
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return Err(Error::Malformed {
+            peer: admin.into(),
+            what: "no HTTP header".into(),
+        });
+    };
+    match head.split_whitespace().nth(1) {
+        Some("200") => Ok(body.into()),
+        _ => Err(Error::Malformed {
+            peer: admin.into(),
+            what: head.lines().take(1).collect(),
+        }),
+    }
+}
+
+/// The sum of a family's series in the Prometheus text format, `None` when there is none.
+fn counter(text: &str, family: &str) -> Option<u64> {
+    let series = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(family)?;
+        let value = match rest.strip_prefix('{') {
+            Some(labelled) => labelled.rsplit_once('}')?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    let values: Vec<f64> = series.collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() as u64)
+}
+
+fn proc_file(pid: u32, name: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{name}");
+    std::fs::read_to_string(&path).doing(|| format!("read {path}"))
+}
+
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = proc_file(pid, "stat")?;
+    // The command's name stands in parentheses and may itself hold spaces and parentheses.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse::<u64>);
+    let ticks = ticks
+        .sum::<std::result::Result<u64, _>>()
+        .map_err(|e| Error::Malformed {
+            peer: format!("/proc/{pid}/stat"),
+            what: e.to_string(),
+        })?;
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+fn rss_bytes(pid: u32) -> Result<u64> {
+    let statm = proc_file(pid, "statm")?;
+    let pages = statm
+        .split_whitespace()
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| Error::Malformed {
+        peer: format!("/proc/{pid}/statm"),
+        what: statm.trim().into(),
+    })?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counter_sums_the_series_of_its_family_only() {
+        let text = "# TYPE walser_wal_rounds_total counter\n\
+                    walser_wal_rounds_total{kind=\"a}b\"} 3\n\
+                    walser_wal_rounds_total{kind=\"c\"} 4 1700000000\n\
+                    walser_wal_rounds_total_created 9\n\
+                    walser_wal_fsyncs_total 1.2e3\n";
+        assert_eq!(counter(text, "walser_wal_rounds_total"), Some(7));
+        assert_eq!(counter(text, "walser_wal_fsyncs_total"), Some(1200));
+        assert_eq!(counter(text, "walser_wal_bytes_written_total"), None);
+    }
+
+    #[test]
+    fn own_process_has_memory_and_its_cpu_time_rises() {
+        let me = std::process::id();
+        assert!(rss_bytes(me).unwrap() > 100_000);
+        let before = cpu_seconds(me).unwrap();
+        let mut spins = 0u64;
+        while cpu_seconds(me).unwrap() <= before && spins < 100_000_000 {
+            spins += 1;
+        }
+        assert!(cpu_seconds(me).unwrap() > before);
+    }
+
+    #[test]
+    fn a_process_that_does_not_exist_is_an_error_and_not_zero() {
+        let nobody = BrokerProbe {
+            admin: None,
+            pid: Some(u32::MAX),
+        };
+        assert!(Sample::take(&[nobody]).is_err());
+    }
+
+    #[test]
+    fn a_counter_that_one_broker_lacks_is_unknown() {
+        let with = |fsyncs| LogCounters {
+            fsyncs,
+            ..LogCounters::default()
+        };
+        let sample = |logs| Sample {
+            logs,
+            ..Sample::default()
+        };
+        let before = sample(vec![with(Some(1)), with(Some(2))]);
+        let after = sample(vec![with(Some(5)), with(Some(9))]);
+        assert_eq!(after.rise(&before, |log| log.fsyncs), Some(vec![4, 7]));
+        let blind = sample(vec![with(Some(5)), with(None)]);
+        assert_eq!(blind.rise(&before, |log| log.fsyncs), None);
+    }
+}
