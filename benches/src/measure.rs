@@ -43,6 +43,8 @@ pub struct Options {
     pub floor_dir: Option<PathBuf>,
     /// Whether all acknowledged records are fetched and compared after each cell.
     pub read_back: bool,
+    /// Leaves the cells' topics behind, for a look at what was written.
+    pub keep_topics: bool,
     /// The cells, in order.
     pub cells: Vec<Cell>,
 }
@@ -63,6 +65,7 @@ impl Options {
             floor_measured: Duration::from_secs(3),
             floor_dir: None,
             read_back: true,
+            keep_topics: false,
             cells: suite(),
         }
     }
@@ -108,7 +111,7 @@ impl Options {
 /// Runs the cells, blocking, with progress on stderr.
 ///
 /// A leader that moves, an error answer or a late generator make a row void and do not end the
-/// run. The cells' topics are deleted afterwards.
+/// run. A cell's topic is deleted after it, unless it shall be kept.
 ///
 /// # Errors
 /// When the options contradict themselves, a broker or a probe cannot be reached, or the floor's
@@ -154,7 +157,12 @@ impl<'a> Run<'a> {
         let load = self.load(cell)?;
         let before = self.measure_floor(cell, &load)?;
         // The process in the name: two runs against one cluster do not meet.
-        let name = format!("bench-{}-{}", cell.name, std::process::id());
+        let name = format!(
+            "bench-{}-{}-{}",
+            cell.name,
+            std::process::id(),
+            cell.partitions
+        );
         let topic = self
             .cluster
             .create_topic(&name, cell.partitions, self.options.replication)?;
@@ -165,7 +173,9 @@ impl<'a> Run<'a> {
             }
             _ => None,
         };
-        if let Err(e) = self.cluster.delete_topic(&name) {
+        if !self.options.keep_topics
+            && let Err(e) = self.cluster.delete_topic(&name)
+        {
             eprintln!("bench: {name} stays behind: {e}");
         }
         let (seen, _) = seen?;

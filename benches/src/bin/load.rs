@@ -3,7 +3,7 @@
 //!
 //!     load BOOTSTRAP [--quick] [--json] [--label NAME] [--cell NAME]... [--floor DIR] [--no-fsync]
 //!          [--broker ADMIN|-,PID|-]... [--replication N] [--acks N] [--seconds N] [--no-read-back]
-//!          [--rate N]
+//!          [--keep-topics] [--rate N]
 //!
 //! The table, or with `--json` one object a row, goes to stdout, progress to stderr.
 //! Exit: 0 measured, 1 failed, 2 usage, 12 acknowledged records did not come back, 13 a void row.
@@ -63,6 +63,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<(Options, bool), Stri
             "--cell" => cells.push(value()?),
             "--floor" => options.floor_dir = Some(value()?.into()),
             "--no-fsync" => options.fsync = false,
+            "--keep-topics" => options.keep_topics = true,
             "--no-read-back" => options.read_back = false,
             "--broker" => options.brokers.push(broker(&value()?)?),
             "--replication" => options.replication = number(&value()?)?,

@@ -91,8 +91,12 @@ impl Dialect for Produce {
         };
         let mut fields = Reader(body);
         self.answered = self.answered.wrapping_add(1);
-        if fields.i32()? != self.answered {
-            return Err("an answer out of order".into());
+        let answered = fields.i32()?;
+        if answered != self.answered {
+            return Err(format!(
+                "the answer to {answered} instead of {}",
+                self.answered
+            ));
         }
         let topics = fields.count()?;
         let name_bytes = fields.i16()?;
