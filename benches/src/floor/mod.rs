@@ -8,6 +8,8 @@
 
 mod frame;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Doing, Error, Result};
 use crate::generator::{self, Load, Outcome};

@@ -91,9 +91,13 @@ impl<D: Dialect> Driver<D> {
             if self.is_over(now) {
                 break;
             }
-            let deadline = next_due
-                .unwrap_or(self.window.1 + DRAIN)
-                .min(self.window.1 + DRAIN);
+            let patience = if self.unanswered() == 0 {
+                Duration::ZERO
+            } else {
+                DRAIN
+            };
+            let deadline = self.window.1 + patience;
+            let deadline = next_due.map_or(deadline, |due| due.min(deadline));
             self.wait(&mut events, deadline)?;
             for event in &events {
                 let number = event.data.u64() as usize;
@@ -105,7 +109,7 @@ impl<D: Dialect> Driver<D> {
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        let unanswered: usize = self.connections.iter().map(Connection::inflight).sum();
+        let unanswered = self.unanswered();
         let ended = now >= self.window.1 && unanswered == 0;
         // A disturbed warm-up (a leader moved, say) is worth another try, not a measurement.
         let disturbed = now >= self.window.0 && self.outcome.errors_warm > 0;
@@ -115,6 +119,10 @@ impl<D: Dialect> Driver<D> {
             || unanswered > UNANSWERED_MAX
             || self.outcome.errors_total() > ERRORS_MAX
             || self.connections.iter().all(|connection| !connection.open)
+    }
+
+    fn unanswered(&self) -> usize {
+        self.connections.iter().map(Connection::inflight).sum()
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>, until: Instant) -> Result<()> {

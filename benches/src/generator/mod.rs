@@ -7,6 +7,8 @@
 
 mod connection;
 mod drive;
+#[cfg(test)]
+mod tests;
 
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
