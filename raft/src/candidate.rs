@@ -9,7 +9,7 @@ use crate::types::{Member, ReplicaId, Term, Tick};
 impl Node {
     /// The timer ran out: asks whether an election would be won, or holds it at once when nobody else votes.
     pub(crate) fn campaign(&mut self, now: Tick, out: &mut Vec<Effect>) {
-        if !self.votes() {
+        if !self.may_lead() {
             self.rest(now);
             return;
         }
@@ -39,7 +39,7 @@ impl Node {
 
     /// An operator's word. A leader stays what it is; a member without a vote does too.
     pub(crate) fn asked_to_campaign(&mut self, now: Tick, forced: bool, out: &mut Vec<Effect>) {
-        if matches!(self.state, State::Leader(_)) || !self.votes() {
+        if matches!(self.state, State::Leader(_)) || !self.may_lead() {
             return;
         }
         if forced {
@@ -55,14 +55,14 @@ impl Node {
             !matches!(self.state, State::Leader(_)),
             "a leader follows nobody"
         );
-        if self.votes() {
+        if self.may_lead() {
             self.stand(now, true, out);
         }
     }
 
     /// Takes the next term. Requests leave, and the own vote counts, when the term is synced.
     fn stand(&mut self, now: Tick, forced: bool, out: &mut Vec<Effect>) {
-        assert!(self.votes(), "only voters stand");
+        assert!(self.may_lead(), "only voters stand");
         self.term = self.term.next();
         self.vote = Some(self.me.replica);
         self.gather_hard_state();

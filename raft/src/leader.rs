@@ -78,7 +78,7 @@ impl Leader {
 
 impl Node {
     pub(crate) fn become_leader(&mut self, now: Tick, out: &mut Vec<Effect>) {
-        assert!(self.votes(), "only voters lead");
+        assert!(self.may_lead(), "only voters lead");
         assert!(
             self.durability.is_hard_state_done(),
             "a leader's term is synced"

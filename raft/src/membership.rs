@@ -175,6 +175,12 @@ impl History {
         self.last().0
     }
 
+    /// The membership before the one in force; None when the base's is in force.
+    pub(crate) fn previous(&self) -> Option<&Membership> {
+        let before = self.entries.len().checked_sub(2)?;
+        Some(&self.entries[before].1)
+    }
+
     /// The membership in force at an index at or above the base.
     pub(crate) fn at(&self, index: Index) -> &Membership {
         let after = self.entries.partition_point(|entry| entry.0 <= index);

@@ -310,7 +310,7 @@ impl Node {
         }
         match &self.state {
             State::Leader(leader) => Some(leader.deadline(self.timer)),
-            State::Follower(_) | State::Candidate(_) => self.votes().then_some(self.timer),
+            State::Follower(_) | State::Candidate(_) => self.may_lead().then_some(self.timer),
         }
     }
 
@@ -321,7 +321,7 @@ impl Node {
             State::Leader(_) => Role::Leader,
             State::Candidate(candidate) if candidate.pre => Role::PreCandidate,
             State::Candidate(_) => Role::Candidate,
-            State::Follower(_) if self.votes() => Role::Follower,
+            State::Follower(_) if self.may_lead() => Role::Follower,
             State::Follower(_) => Role::Learner,
         }
     }
@@ -419,6 +419,17 @@ impl Node {
     /// Whether it has a vote in the membership in force, in either half.
     pub(crate) fn votes(&self) -> bool {
         self.history.effective().is_voter(self.me.replica)
+    }
+
+    /// Whether it may lead. A voter that the membership in force removes may, until that is committed: it may be
+    /// the only one whose log is long enough (dissertation, section 4.2.2). Its own vote does not count then.
+    pub(crate) fn may_lead(&self) -> bool {
+        let leaving = || {
+            self.history
+                .previous()
+                .is_some_and(|m| m.is_voter(self.me.replica))
+        };
+        self.votes() || (!self.is_membership_committed() && leaving())
     }
 
     pub(crate) fn is_only_voter(&self) -> bool {
@@ -572,6 +583,7 @@ impl Node {
         out.push(Effect::Committed { index });
         if !membership_was_committed && self.is_membership_committed() {
             self.announce_membership(out);
+            self.announce_role(out);
         }
         true
     }
