@@ -4,6 +4,7 @@
 //! at `broker` (what handlers may ask), then `shard` (all decisions, without I/O), then `driver` (who executes).
 
 pub mod config;
+pub mod controller;
 pub mod data_directory;
 pub mod formation;
 pub mod metadata;

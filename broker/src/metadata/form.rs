@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use super::TopicId;
 
 /// A type that JSON knows in another form.
-pub(super) trait Form: Sized {
+pub(crate) trait Form: Sized {
     /// What is written.
     type Plain: Serialize + for<'de> Deserialize<'de>;
     fn to_plain(&self) -> Self::Plain;
     fn from_plain(plain: Self::Plain) -> Option<Self>;
 }
 
-pub(super) fn serialize<T: Form, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<T: Form, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
     value.to_plain().serialize(to)
 }
 
-pub(super) fn deserialize<'de, T: Form, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+pub(crate) fn deserialize<'de, T: Form, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     T::from_plain(T::Plain::deserialize(from)?).ok_or_else(|| D::Error::custom("malformed id"))
 }
 
@@ -64,6 +64,26 @@ impl Form for Member {
             node: NodeId(node),
             directory: DirectoryId::from_plain(directory)?,
         })
+    }
+}
+
+impl Form for i32 {
+    type Plain = Self;
+    fn to_plain(&self) -> Self {
+        *self
+    }
+    fn from_plain(plain: Self) -> Option<Self> {
+        Some(plain)
+    }
+}
+
+impl<A: Form, B: Form> Form for (A, B) {
+    type Plain = (A::Plain, B::Plain);
+    fn to_plain(&self) -> Self::Plain {
+        (self.0.to_plain(), self.1.to_plain())
+    }
+    fn from_plain((a, b): Self::Plain) -> Option<Self> {
+        Some((A::from_plain(a)?, B::from_plain(b)?))
     }
 }
 

@@ -17,7 +17,7 @@
 mod apply;
 pub mod change;
 pub mod command;
-mod form;
+pub(crate) mod form;
 pub mod ids;
 pub mod image;
 pub mod partition;
