@@ -1,8 +1,19 @@
 //! Whole-system tests: brokers as processes, real clients, faults, and a judge of what happened.
 //!
 //! - [`checker`] judges a recorded history of sends and reads; pure, no I/O.
+//! - [`cluster`] runs brokers as processes and kills, pauses, restarts, wipes them.
+//! - [`workload`] sends and reads with a real client (librdkafka) and records what it sees.
+//! - [`network`] puts a [`proxy`] between brokers.
+//! - [`wire`] is a second client, written by hand, for wrong bytes and plain questions.
+//! - [`wait`] is the only place that sleeps.
 //!
-//! The simulator (`sim/`) is a binary of its own; the clients of other languages are in
-//! `clients/`.
+//! The simulator is in `sim/`, the clients of other languages are in `clients/`, the suites
+//! themselves in `tests/`.
 
 pub mod checker;
+pub mod cluster;
+pub mod network;
+pub mod proxy;
+pub mod wait;
+pub mod wire;
+pub mod workload;

@@ -1,0 +1,102 @@
+//! One child process, addressed by its own pid only.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::wait::{TimedOut, wait_for};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Exit {
+        match status.code() {
+            Some(code) => Exit::Code(code),
+            None => Exit::Signal(status.signal().unwrap_or_default()),
+        }
+    }
+}
+
+/// A running child; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a command with both outputs in `log`.
+    pub fn spawn(mut command: Command, log: &Path) -> Process {
+        let out = File::create(log).expect("harness: cannot create a log file");
+        let err = out.try_clone().expect("harness: cannot share a log file");
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        let program = command.get_program().to_owned();
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|error| panic!("harness: {program:?}: {error}"));
+        Process { child }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<Exit> {
+        self.child.try_wait().ok().flatten().map(Exit::from)
+    }
+
+    /// Sends a signal. The child is not reaped yet, so the pid is still ours.
+    #[allow(
+        unsafe_code,
+        reason = "kill(2) has no safe form in the standard library"
+    )]
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("pids are positive i32");
+        // SAFETY: kill takes two integers and touches no memory of ours.
+        let sent = unsafe { libc::kill(pid, signal) };
+        assert_eq!(sent, 0, "harness: signal {signal} to {pid}");
+    }
+
+    /// SIGKILL, and wait until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("harness: kill");
+        self.child.wait().expect("harness: wait");
+    }
+
+    /// SIGTERM, and wait until it is gone; after `within` it is killed and late.
+    pub fn terminate(mut self, within: Duration) -> Result<Exit, TimedOut> {
+        self.signal(libc::SIGTERM);
+        wait_for(
+            "end after SIGTERM",
+            within,
+            Duration::from_millis(10),
+            || self.has_ended(),
+        )
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A paused process dies of SIGKILL as well. Errors mean that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ports that are free now. All are held together while they are chosen, so that none repeats.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let bind = || TcpListener::bind("127.0.0.1:0").expect("harness: no free port");
+    let held: Vec<TcpListener> = (0..count).map(|_| bind()).collect();
+    let port = |listener: &TcpListener| listener.local_addr().expect("bound above").port();
+    held.iter().map(port).collect()
+}

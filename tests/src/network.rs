@@ -1,0 +1,146 @@
+//! The network between the brokers of a test: one proxy before each peer listener.
+//!
+//! A connection is told from another by the process that opened it: the socket's inode is looked
+//! up among the open files of our own children, whose working folder names the node. So links
+//! can be cut one by one although all come from 127.0.0.1.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cluster::{Cluster, Flavor, Options};
+use crate::proxy::{Counters, Proxy, Rule, Source};
+
+/// One proxy per node.
+pub struct Network {
+    proxies: Vec<Proxy>,
+}
+
+impl Network {
+    /// Starts a cluster whose brokers reach each other only through proxies.
+    pub fn start(nodes: usize, extra: &[String]) -> (Network, Cluster) {
+        let start = || Proxy::start(opener).expect("harness: no free port for a proxy");
+        let proxies: Vec<Proxy> = (0..nodes).map(|_| start()).collect();
+        let peer_via = proxies
+            .iter()
+            .map(|proxy| proxy.address().to_string())
+            .collect();
+        let options = Options {
+            extra: extra.to_vec(),
+            peer_via,
+        };
+        let network = Network { proxies };
+        let mut cluster = Cluster::prepare(nodes, Flavor::chosen(), &options);
+        for (proxy, node) in network.proxies.iter().zip(cluster.nodes()) {
+            proxy.aim(SocketAddr::from(([127, 0, 0, 1], node.ports.peer)));
+        }
+        cluster.launch();
+        (network, cluster)
+    }
+
+    /// Sets the rule of the link between two nodes, both ways.
+    pub fn link(&self, one: i32, other: i32, rule: Rule) {
+        self.proxies[other as usize - 1].rule(one, rule);
+        self.proxies[one as usize - 1].rule(other, rule);
+    }
+
+    /// Sets the rule of every link.
+    pub fn all(&self, rule: Rule) {
+        let nodes = self.proxies.len() as i32;
+        for one in 1..=nodes {
+            (one + 1..=nodes).for_each(|other| self.link(one, other, rule));
+        }
+    }
+
+    /// Cuts a node off from all others: nothing passes, and connections do not notice.
+    pub fn isolate(&self, node: i32) {
+        let others = (1..=self.proxies.len() as i32).filter(|other| *other != node);
+        others.for_each(|other| {
+            self.link(
+                node,
+                other,
+                Rule {
+                    stall: true,
+                    ..Rule::default()
+                },
+            )
+        });
+    }
+
+    /// Lets everything pass again.
+    pub fn heal(&self) {
+        self.all(Rule::default());
+    }
+
+    /// The sum of a counter over all proxies.
+    pub fn count(&self, counter: fn(&Counters) -> &AtomicU64) -> u64 {
+        let of = |proxy: &Proxy| counter(proxy.counters()).load(Ordering::Relaxed);
+        self.proxies.iter().map(of).sum()
+    }
+}
+
+/// The node whose process opened a connection; 0 when it is none of our children.
+fn opener(from: SocketAddr) -> Source {
+    find_opener(from).unwrap_or(0)
+}
+
+fn find_opener(from: SocketAddr) -> Option<Source> {
+    let inode = format!("socket:[{}]", inode_of(from)?);
+    let threads = fs::read_dir("/proc/self/task").ok()?.flatten();
+    let children = threads.filter_map(|one| fs::read_to_string(one.path().join("children")).ok());
+    let children: Vec<String> = children
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let owner = children.iter().find(|pid| owns(pid, &inode))?;
+    let folder = fs::read_link(format!("/proc/{owner}/cwd")).ok()?;
+    folder
+        .file_name()?
+        .to_str()?
+        .strip_prefix("node")?
+        .parse()
+        .ok()
+}
+
+fn owns(pid: &str, inode: &str) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let links = open
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.into_iter().any(|link| link.as_os_str() == inode)
+}
+
+/// The inode of the IPv4 socket with this local address.
+fn inode_of(local: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(local) = local else {
+        return None;
+    };
+    let address = u32::from_ne_bytes(local.ip().octets());
+    let wanted = format!("{address:08X}:{:04X}", local.port());
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let mut rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(1) == Some(&wanted.as_str()))?;
+    row.get(9).map(|inode| (*inode).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn the_inode_of_an_own_socket_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let inode = inode_of(client.local_addr().unwrap()).unwrap();
+        assert!(owns("self", &format!("socket:[{inode}]")));
+        assert!(!owns("self", "socket:[0]"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Faults of the network between brokers, made by a proxy that counts what it did.
+
+use std::time::Duration;
+
+use super::*;
+use tests::network::Network;
+use tests::proxy::Rule;
+use tests::wait::wait_until;
+use tests::wire::Connection;
+use tests::wire::batch::Batch;
+use tests::wire::requests;
+
+fn behind_proxies(topic: &str) -> (Network, Cluster) {
+    let (network, cluster) = Network::start(3, &[]);
+    cluster.create_topic(topic, PARTITIONS, &[]);
+    (network, cluster)
+}
+
+/// The leader is cut off from the other brokers; clients reach both sides all the time.
+#[test]
+fn isolated_leader_acknowledges_nothing_and_heals() {
+    let topic = "split-brain";
+    if is_only_for_walser(topic) {
+        return;
+    }
+    let (network, cluster) = behind_proxies(topic);
+    let load = flowing(&cluster, topic);
+    // Written to by hand, so that what is not the workload's stays out of its history.
+    let by_hand = "split-brain-by-hand";
+    cluster.create_topic(by_hand, PARTITIONS, &[]);
+    let (leader, led) = busiest(&partitions(&cluster, by_hand));
+    network.isolate(leader);
+    let direct = write_directly(&cluster, leader, by_hand, &led);
+    let elsewhere = wait_until("a second leader on the other side", failover(), || {
+        cluster
+            .metadata(&[by_hand], &[leader])
+            .is_some_and(|metadata| {
+                let all = metadata.partitions(by_hand);
+                let moved = |one: &Partition| one.leader > 0 && one.leader != leader;
+                led.iter()
+                    .all(|id| all.iter().any(|one| one.id == *id && moved(one)))
+            })
+    });
+    elsewhere.unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    expect_progress(&cluster, &load, "on the majority's side");
+    assert!(
+        network.count(|counters| &counters.stalled) > 0,
+        "nothing was cut"
+    );
+    network.heal();
+    cluster
+        .wait_in_sync(topic, PARTITIONS)
+        .unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    expect_progress(&cluster, &load, "after the heal");
+    for (partition, answer) in direct.join().unwrap() {
+        assert_ne!(
+            answer,
+            Some(0),
+            "partition {partition} acknowledged by an isolated leader"
+        );
+    }
+    conclude(cluster, load, topic);
+}
+
+/// Produces to the isolated node by hand, on its own connection, to the partitions it led.
+fn write_directly(
+    cluster: &Cluster,
+    leader: i32,
+    topic: &str,
+    led: &[i32],
+) -> std::thread::JoinHandle<Vec<(i32, Option<i16>)>> {
+    let (address, topic, led) = (cluster.node(leader).kafka(), topic.to_owned(), led.to_vec());
+    std::thread::spawn(move || {
+        let ask = |partition: i32| {
+            let mut connection = Connection::open(&address, Duration::from_secs(20)).ok()?;
+            let records = Batch::of(&[b"isolated"]).encode();
+            requests::produce(&mut connection, &topic, partition, &records)
+                .ok()
+                .map(|(code, _)| code)
+        };
+        led.iter()
+            .map(|partition| (*partition, ask(*partition)))
+            .collect()
+    })
+}
+
+#[test]
+fn latency_of_100_ms_between_brokers() {
+    let topic = "latency";
+    if is_only_for_walser(topic) {
+        return;
+    }
+    let (network, cluster) = behind_proxies(topic);
+    let load = flowing(&cluster, topic);
+    network.all(Rule {
+        delay: Duration::from_millis(50),
+        ..Rule::default()
+    });
+    expect_progress(&cluster, &load, "with 100 ms of round trip");
+    let delayed = network.count(|counters| &counters.delayed);
+    assert!(delayed > 100, "only {delayed} pieces were delayed");
+    network.heal();
+    conclude(cluster, load, topic);
+}
+
+#[test]
+fn loss_of_20_percent_between_brokers() {
+    let topic = "loss";
+    if is_only_for_walser(topic) {
+        return;
+    }
+    let (network, cluster) = behind_proxies(topic);
+    let load = flowing(&cluster, topic);
+    network.all(Rule {
+        loss: 0.2,
+        ..Rule::default()
+    });
+    expect_progress(&cluster, &load, "with a fifth of the packets lost");
+    let lost = network.count(|counters| &counters.lost);
+    assert!(lost > 20, "only {lost} pieces were lost");
+    network.heal();
+    conclude(cluster, load, topic);
+}
+
+#[test]
+fn links_cut_one_after_the_other() {
+    let topic = "links";
+    if is_only_for_walser(topic) {
+        return;
+    }
+    let (network, cluster) = behind_proxies(topic);
+    let load = flowing(&cluster, topic);
+    for (one, other) in [(1, 2), (2, 3), (1, 3)] {
+        // One link only: every node still reaches a majority through the third.
+        network.link(
+            one,
+            other,
+            Rule {
+                stall: true,
+                ..Rule::default()
+            },
+        );
+        expect_progress(&cluster, &load, &format!("without the link {one}-{other}"));
+        network.heal();
+    }
+    let stalled = network.count(|counters| &counters.stalled);
+    assert!(stalled > 0, "no link was cut");
+    conclude(cluster, load, topic);
+}
