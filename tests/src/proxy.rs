@@ -218,7 +218,10 @@ fn write(mut to: TcpStream, source: Source, shared: &Shared, due: &Receiver<(Ins
         std::thread::sleep(at.saturating_duration_since(Instant::now()));
         hold_while_stalled(source, shared);
         // Counted first: whoever has received a piece must find it in the count.
-        shared.counters.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        shared
+            .counters
+            .bytes
+            .fetch_add(piece.len() as u64, Ordering::Relaxed);
         if shared.ended.load(Ordering::Relaxed) || to.write_all(&piece).is_err() {
             break;
         }

@@ -1,0 +1,296 @@
+"""confluent-kafka (librdkafka): admin, every codec, assignment, headers, timestamps, watermarks."""
+
+import sys
+import time
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from checks import CODECS, Checks, records, same
+
+bootstrap, run = sys.argv[1], sys.argv[2]
+common = {"bootstrap.servers": bootstrap, "log_level": 0}
+admin = AdminClient(common)
+topic = f"confluent-{run}"
+PARTITIONS = 3
+
+
+def wait(futures):
+    for future in futures.values():
+        future.result(30)
+
+
+def brokers():
+    return len(admin.list_topics(timeout=10).brokers)
+
+
+def create():
+    new = NewTopic(topic, PARTITIONS, min(3, brokers()), config={"retention.ms": "3600000"})
+    wait(admin.create_topics([new]))
+    partitions = eventually(lambda: admin.list_topics(topic, timeout=10).topics[topic].partitions, PARTITIONS)
+    assert all(one.leader > 0 for one in partitions.values()), partitions
+
+
+def eventually(look, length):
+    for _ in range(100):
+        found = look()
+        if len(found) == length and all(one.leader > 0 for one in found.values()):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{len(found)} partitions after 5 s")
+
+
+def create_again():
+    try:
+        wait(admin.create_topics([NewTopic(topic, 1, 1)]))
+    except KafkaException as error:
+        assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, error
+        return
+    raise AssertionError("created twice")
+
+
+def invalid_name():
+    try:
+        wait(admin.create_topics([NewTopic("no/slash", 1, 1)]))
+    except KafkaException as error:
+        assert error.args[0].code() == KafkaError.TOPIC_EXCEPTION, error
+        return
+    raise AssertionError("an invalid name was taken")
+
+
+def produce(codec):
+    name = f"{topic}-{codec}"
+    wait(admin.create_topics([NewTopic(name, PARTITIONS, min(3, brokers()))]))
+    settings = common | {
+        "compression.type": codec, "enable.idempotence": True, "acks": "all", "linger.ms": 20,
+    }
+    producer = Producer(settings)
+    reports = []
+    for partition in range(PARTITIONS):
+        for key, value in records(codec, partition):
+            producer.produce(
+                name, value, key, partition, on_delivery=lambda error, message: reports.append((error, message)),
+                headers=[("codec", codec.encode()), ("again", b"1"), ("again", b"2"), ("null", None)],
+                timestamp=1_700_000_000_000,
+            )
+    assert producer.flush(30) == 0, "not all delivered"
+    assert [error for error, _ in reports if error] == []
+    for partition in range(PARTITIONS):
+        offsets = [message.offset() for _, message in reports if message.partition() == partition]
+        assert offsets == list(range(len(records(codec, partition)))), offsets[:10]
+
+
+def consumer():
+    return Consumer(common | {
+        "group.id": "unused", "enable.auto.commit": False, "auto.offset.reset": "error", "check.crcs": True,
+    })
+
+
+def read(name, partition, offset, count):
+    reader = consumer()
+    reader.assign([TopicPartition(name, partition, offset)])
+    found = []
+    for _ in range(300):
+        for message in reader.consume(500, 0.1):
+            assert message.error() is None, message.error()
+            found.append(message)
+        if len(found) >= count:
+            break
+    reader.close()
+    return found
+
+
+def consume(codec):
+    for partition in range(PARTITIONS):
+        expected = records(codec, partition)
+        found = read(f"{topic}-{codec}", partition, 0, len(expected))
+        same([(one.key(), one.value()) for one in found], expected, f"partition {partition}")
+        assert [one.offset() for one in found] == list(range(len(expected)))
+        headers = [("codec", codec.encode()), ("again", b"1"), ("again", b"2"), ("null", None)]
+        assert all(one.headers() == headers for one in found), found[0].headers()
+        assert all(one.timestamp()[1] == 1_700_000_000_000 for one in found)
+
+
+def from_the_middle():
+    found = read(f"{topic}-gzip", 1, 150, 50)
+    same([one.value() for one in found], [value for _, value in records("gzip", 1)][150:], "from offset 150")
+
+
+def watermarks():
+    low, high = consumer().get_watermark_offsets(TopicPartition(f"{topic}-none", 0), timeout=10)
+    assert (low, high) == (0, len(records("none", 0))), (low, high)
+
+
+def offsets_by_time():
+    name = f"{topic}-none"
+    reader = consumer()
+    [before] = reader.offsets_for_times([TopicPartition(name, 0, 1_600_000_000_000)], timeout=10)
+    [after] = reader.offsets_for_times([TopicPartition(name, 0, 1_800_000_000_000)], timeout=10)
+    assert before.offset == 0, before
+    # librdkafka shows "no such record" as the end (-1)
+    assert after.offset == -1, after
+
+
+def list_offsets():
+    for spec, expected in [(OffsetSpec.earliest(), 0), (OffsetSpec.latest(), len(records("none", 0)))]:
+        futures = admin.list_offsets({TopicPartition(f"{topic}-none", 0): spec})
+        [result] = [future.result(10) for future in futures.values()]
+        assert result.offset == expected, (spec, result.offset)
+
+
+def out_of_range():
+    reader = consumer()
+    reader.assign([TopicPartition(f"{topic}-none", 0, 1_000_000)])
+    for _ in range(100):
+        message = reader.poll(0.1)
+        if message is not None:
+            code = message.error() and message.error().code()
+            assert code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE), (code, message.value())
+            return
+    raise AssertionError("no error in 10 s")
+
+
+def too_large():
+    producer = Producer(common | {"message.max.bytes": 20_000_000})
+    reports = []
+    producer.produce(f"{topic}-none", b"x" * 3_000_000, on_delivery=lambda error, _: reports.append(error))
+    producer.flush(30)
+    assert len(reports) == 1 and reports[0].code() == KafkaError.MSG_SIZE_TOO_LARGE, reports
+
+
+def acks(level):
+    producer = Producer(common | {"acks": level})
+    reports = []
+    for number in range(50):
+        producer.produce(topic, str(number), partition=0, on_delivery=lambda error, _: reports.append(error))
+    producer.flush(30)
+    assert reports == [None] * 50, reports[:3]
+
+
+def describe_configs():
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    [future] = admin.describe_configs([resource]).values()
+    found = future.result(10)
+    assert found["retention.ms"].value == "3600000", found["retention.ms"]
+    for key in ("cleanup.policy", "max.message.bytes", "min.insync.replicas", "segment.bytes"):
+        assert key in found, key
+
+
+def alter_configs():
+    entry = ConfigEntry("retention.ms", "7200000", incremental_operation=AlterConfigOpType.SET)
+    wait(admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])]))
+    for _ in range(100):
+        [future] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        if future.result(10)["retention.ms"].value == "7200000":
+            return
+        time.sleep(0.05)
+    raise AssertionError("the altered value is not shown")
+
+
+def alter_configs_invalid():
+    entry = ConfigEntry("retention.ms", "soon", incremental_operation=AlterConfigOpType.SET)
+    try:
+        wait(admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])]))
+    except KafkaException as error:
+        assert error.args[0].code() == KafkaError.INVALID_CONFIG, error
+        return
+    raise AssertionError("an invalid value was taken")
+
+
+def more_partitions():
+    wait(admin.create_partitions([NewPartitions(topic, PARTITIONS + 2)]))
+    eventually(lambda: admin.list_topics(topic, timeout=10).topics[topic].partitions, PARTITIONS + 2)
+
+
+def describe_cluster():
+    found = admin.describe_cluster().result(10)
+    assert len(found.nodes) == brokers() and found.controller is not None and found.cluster_id, found
+
+
+def delete_records():
+    name = f"{topic}-lz4"
+    [future] = admin.delete_records([TopicPartition(name, 0, 100)]).values()
+    assert future.result(30).low_watermark == 100
+    low, _ = consumer().get_watermark_offsets(TopicPartition(name, 0), timeout=10)
+    assert low == 100, low
+    same([one.value() for one in read(name, 0, 100, 100)], [v for _, v in records("lz4", 0)][100:], "rest")
+
+
+def unknown_topic():
+    reader = consumer()
+    found = reader.list_topics(f"{topic}-absent", timeout=10).topics[f"{topic}-absent"]
+    assert found.error is not None or found.partitions == {}, found
+
+
+def auto_create():
+    producer = Producer(common)
+    reports = []
+    name = f"{topic}-by-producing"
+    producer.produce(name, b"first", on_delivery=lambda error, _: reports.append(error))
+    producer.flush(30)
+    assert reports == [None], reports
+    assert [one.value() for one in read(name, 0, 0, 1)] == [b"first"]
+
+
+def delete():
+    wait(admin.delete_topics([topic]))
+    for _ in range(100):
+        if topic not in admin.list_topics(timeout=10).topics:
+            return
+        time.sleep(0.05)
+    raise AssertionError("still listed after 5 s")
+
+
+def recreate():
+    name = f"{topic}-none"
+    wait(admin.delete_topics([name]))
+    for _ in range(100):
+        try:
+            wait(admin.create_topics([NewTopic(name, 1, min(3, brokers()))]))
+            break
+        except KafkaException as error:
+            assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, error
+            time.sleep(0.05)
+    for _ in range(100):
+        low, high = consumer().get_watermark_offsets(TopicPartition(name, 0), timeout=10)
+        if (low, high) == (0, 0):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the new topic begins at {low}..{high}")
+
+
+checks = Checks()
+checks.run("create topic", create)
+checks.run("create topic twice", create_again)
+checks.run("invalid topic name", invalid_name)
+for codec in CODECS:
+    checks.run(f"produce {codec}", produce, codec)
+    checks.run(f"consume {codec}", consume, codec)
+checks.run("consume from the middle", from_the_middle)
+checks.run("watermarks", watermarks)
+checks.run("offsets by time", offsets_by_time)
+checks.run("list offsets", list_offsets)
+checks.run("offset out of range", out_of_range)
+checks.run("message too large", too_large)
+checks.run("acks=1", acks, "1")
+checks.run("acks=0", acks, "0")
+checks.run("describe configs", describe_configs)
+checks.run("alter configs", alter_configs)
+checks.run("alter configs, invalid", alter_configs_invalid)
+checks.run("create partitions", more_partitions)
+checks.run("describe cluster", describe_cluster)
+checks.run("delete records", delete_records)
+checks.run("unknown topic", unknown_topic)
+checks.run("auto-create by producing", auto_create)
+checks.run("delete topic", delete)
+checks.run("delete and create again", recreate)
+checks.done()

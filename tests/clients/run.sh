@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Real clients against a broker: one line per (client, check), then the sums.
+#
+#   run.sh --bootstrap HOST:PORT[,...] [CLIENT...]
+#
+# CLIENT: confluent kafka-python aiokafka kcat java java-tools go (all of them when none is named).
+# What is missing is installed by package name into tests/cache (WALSER_TESTS_CACHE moves it).
+# Exit code: 0 all passed, 1 something failed, 2 usage.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${WALSER_TESTS_CACHE:-$here/../cache}
+mkdir -p "$cache" && cache=$(cd "$cache" && pwd)
+bootstrap=
+clients=()
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --bootstrap) bootstrap=${2:?}; shift 2 ;;
+    -h | --help) sed -n '2,9p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -*) echo "unknown option $1" >&2; exit 2 ;;
+    *) clients+=("$1"); shift ;;
+  esac
+done
+[[ -n $bootstrap ]] || { sed -n '2,9p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[[ ${#clients[@]} -gt 0 ]] || clients=(confluent kafka-python aiokafka kcat java java-tools go)
+# Topics of one run never meet those of another.
+run=$(date +%s)-$$
+log=$cache/logs/$run
+mkdir -p "$log"
+
+venv() {
+  [[ -x $cache/venv/bin/python && -e $cache/venv/complete ]] && return
+  python3 -m venv "$cache/venv" &&
+    "$cache/venv/bin/pip" -q install confluent-kafka kafka-python aiokafka cramjam python-snappy lz4 zstandard &&
+    touch "$cache/venv/complete"
+} >&2
+
+# Each prepares what it needs, then prints lines "PASS check" or "FAIL check: why".
+run_confluent() { venv && timeout 300 "$cache/venv/bin/python" "$here/python/confluent.py" "$bootstrap" "$run"; }
+run_kafka-python() { venv && timeout 300 "$cache/venv/bin/python" "$here/python/kafka_python.py" "$bootstrap" "$run"; }
+run_aiokafka() { venv && timeout 300 "$cache/venv/bin/python" "$here/python/aiokafka_client.py" "$bootstrap" "$run"; }
+run_kcat() {
+  command -v kcat >/dev/null || apt-get install -y -q kcat >&2 || return
+  timeout 300 "$here/kcat/run.sh" "$bootstrap" "$run"
+}
+run_java() {
+  local libs
+  libs=$("$here/kafka/fetch.sh") || return
+  mkdir -p "$cache/java"
+  javac -d "$cache/java" -cp "$libs/*" "$here"/java/src/main/java/walser/*.java >&2 || return
+  timeout 400 java -Xmx256m -cp "$cache/java:$libs/*" walser.Client "$bootstrap" "$run"
+}
+run_java-tools() {
+  local libs
+  libs=$("$here/kafka/fetch.sh") || return
+  timeout 400 "$here/java/tools.sh" "$bootstrap" "$run" "$libs"
+}
+run_go() { (cd "$here/go" && go build -o "$cache/go-client" . >&2) && timeout 300 "$cache/go-client" "$bootstrap" "$run"; }
+
+passed=0
+failed=0
+for client in "${clients[@]}"; do
+  declare -F "run_$client" >/dev/null || { echo "unknown client $client" >&2; exit 2; }
+  "run_$client" 2>"$log/$client.err" >"$log/$client.out"
+  code=$?
+  while IFS= read -r line; do
+    case $line in
+      "PASS "*) echo "pass  $client  ${line#PASS }"; passed=$((passed + 1)) ;;
+      "FAIL "*) echo "FAIL  $client  ${line#FAIL }"; failed=$((failed + 1)) ;;
+    esac
+  done <"$log/$client.out"
+  # A client that dies half way, or does nothing at all, has not passed.
+  if [[ $code -ne 0 ]] || ! grep -q '^DONE$' "$log/$client.out"; then
+    echo "FAIL  $client  did not finish: exit $code, $(tail -n 1 "$log/$client.err" | cut -c 1-200) ($log/$client.err)"
+    failed=$((failed + 1))
+  fi
+done
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 && $passed -gt 0 ]]
