@@ -26,7 +26,7 @@ pub struct Cell {
     /// Short and unique within a run.
     pub name: &'static str,
     /// Partitions of the cell's own topic.
-    pub partitions: usize,
+    pub partitions: i32,
     /// Payload of each record, one record a request; at least 8.
     pub size_bytes: usize,
     /// Connections, spread over the leaders of the partitions.

@@ -96,7 +96,7 @@ impl Options {
             ));
         }
         for cell in &self.cells {
-            let idle = cell.partitions == 0 || cell.connections == 0;
+            let idle = cell.partitions < 1 || cell.connections == 0;
             if idle || cell.size_bytes < PAYLOAD_BYTES_MIN {
                 return refuse(format!(
                     "cell {}: needs a partition, a connection and {PAYLOAD_BYTES_MIN} bytes",

@@ -117,7 +117,7 @@ pub struct Row {
     /// Payload of a record, one record a request.
     pub size_bytes: usize,
     /// Partitions of the topic.
-    pub partitions: usize,
+    pub partitions: i32,
     /// Connections.
     pub connections: usize,
     /// Requests on the way per connection; `null` in an open loop.

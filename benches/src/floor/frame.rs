@@ -2,7 +2,7 @@
 //! cumulative: one says that all frames up to it are synced on a majority.
 
 use crate::generator::{Answer, Asked, Dialect, Verdict};
-use crc_fast::{CrcAlgorithm::Crc32Iscsi, checksum};
+use protocol::record_batch::crc32c;
 use std::io::Read;
 
 /// u32 payload length, u32 CRC-32C of the payload, u64 sequence; little-endian.
@@ -11,11 +11,6 @@ pub(super) const HEADER: usize = 16;
 pub(super) const ACK: usize = 8;
 
 const BURST_BYTES: usize = 8 << 20;
-
-fn crc(payload: &[u8]) -> u32 {
-    // The library answers every CRC in 64 bits; this one has 32.
-    checksum(Crc32Iscsi, payload) as u32
-}
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
@@ -47,7 +42,7 @@ pub(super) fn for_each_burst(
             if end > filled {
                 break;
             }
-            if crc(&buffer[taken + HEADER..end]) != u32_at(&buffer, taken + 4) {
+            if crc32c(&buffer[taken + HEADER..end]) != u32_at(&buffer, taken + 4) {
                 return Err(std::io::Error::other("a frame of the floor is corrupt"));
             }
             last = u64_at(&buffer, taken + 8);
@@ -86,7 +81,7 @@ impl Dialect for Frames {
         let name = id.to_le_bytes();
         let named = name.len().min(self.frame.len() - HEADER);
         self.frame[HEADER..HEADER + named].copy_from_slice(&name[..named]);
-        let crc = crc(&self.frame[HEADER..]);
+        let crc = crc32c(&self.frame[HEADER..]);
         self.frame[4..8].copy_from_slice(&crc.to_le_bytes());
         self.frame[8..HEADER].copy_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.frame);

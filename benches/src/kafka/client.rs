@@ -1,22 +1,30 @@
 //! A blocking connection, and the few requests that prepare a topic.
 
-use super::wire::{Read as Fields, Reader, Writer, error_name, frame};
+use super::{CLIENT_ID, TIMEOUT_MS, error_name};
 use crate::error::{Doing, Error, Result};
+use bytes::Bytes;
+use protocol::header::{decode_response_header, request_frame};
+use protocol::messages::create_topics::CreatableTopic;
+use protocol::messages::metadata::MetadataRequestTopic;
+use protocol::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, Message, MetadataRequest, MetadataResponse, Request,
+};
+use protocol::wire::Reader;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const METADATA: (i16, i16) = (3, 5);
-const CREATE_TOPICS: (i16, i16) = (19, 4);
-const DELETE_TOPICS: (i16, i16) = (20, 1);
+// Versions that every Kafka broker of the last years serves, and any stand-in can.
+const METADATA_VERSION: i16 = 5;
+const CREATE_TOPICS_VERSION: i16 = 4;
+const DELETE_TOPICS_VERSION: i16 = 1;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Kafka has no push for "every partition has its leader": it has to be asked.
 const LEADERS_POLL: Duration = Duration::from_millis(20);
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(60);
-const TIMEOUT_MS: i32 = 30_000;
 
 /// One connection on which requests are answered one at a time.
 pub(super) struct Client {
@@ -38,35 +46,37 @@ impl Client {
         })
     }
 
-    /// The body of the answer to one request.
-    pub(super) fn call(&mut self, (key, version): (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
+    /// Asks and waits for the answer.
+    pub(super) fn call<M: Request>(&mut self, request: &M, version: i16) -> Result<M::Response> {
         self.correlation += 1;
-        let request = frame(key, version, self.correlation, body);
-        let mut exchange = || {
-            self.socket.write_all(&request)?;
-            let mut head = [0; 8];
-            self.socket.read_exact(&mut head)?;
-            Ok::<_, std::io::Error>(head)
-        };
-        let head = exchange().doing(|| format!("ask {} (API key {key})", self.peer))?;
-        let [length, correlation] = [&head[..4], &head[4..]].map(|four| Reader(four).i32());
-        let bytes = length
-            .ok()
-            .and_then(|n| usize::try_from(n).ok()?.checked_sub(4));
-        let Some(bytes) = bytes.filter(|bytes| *bytes <= ANSWER_BYTES_MAX) else {
-            return Err(self.malformed("a length out of bounds".into()));
-        };
-        if correlation != Ok(self.correlation) {
-            return Err(self.malformed("the answer to another request".into()));
+        let frame = request_frame(request, version, self.correlation, Some(CLIENT_ID.into()))
+            .map_err(|e| Error::Usage(e.to_string()))?;
+        let answer = self.exchange(&frame.concat())?;
+        let mut reader = Reader::new(answer);
+        let correlation = decode_response_header(M::KEY, version, &mut reader);
+        if correlation.as_ref() != Ok(&self.correlation) {
+            return Err(self.malformed(format!("a header of another answer: {correlation:?}")));
         }
-        let mut answer = vec![0; bytes];
+        M::Response::decode(&mut reader, version).map_err(|e| self.malformed(e.to_string()))
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> Result<Bytes> {
+        let mut prefix = [0; 4];
+        let mut ask = || {
+            self.socket.write_all(request)?;
+            self.socket.read_exact(&mut prefix)
+        };
+        ask().doing(|| format!("ask {}", self.peer))?;
+        let length = protocol::frame::frame_length(prefix, ANSWER_BYTES_MAX)
+            .map_err(|e| self.malformed(e.to_string()))?;
+        let mut answer = vec![0; length];
         self.socket
             .read_exact(&mut answer)
             .doing(|| format!("read from {}", self.peer))?;
-        Ok(answer)
+        Ok(answer.into())
     }
 
-    pub(super) fn malformed(&self, what: String) -> Error {
+    fn malformed(&self, what: String) -> Error {
         Error::Malformed {
             peer: self.peer.clone(),
             what,
@@ -96,8 +106,7 @@ pub struct Topic {
     pub name: String,
     /// Partitions by the address of their leader.
     pub by_leader: BTreeMap<String, Vec<i32>>,
-    /// Partitions that have no leader yet.
-    leaderless: usize,
+    /// What the topic answers, 0 when it is known.
     error: i16,
 }
 
@@ -114,40 +123,43 @@ impl Cluster {
     ///
     /// # Errors
     /// When the cluster refuses, or some partition stays without a leader.
-    pub fn create_topic(&self, name: &str, partitions: usize, replicas: i16) -> Result<Topic> {
-        let mut body = Writer::default();
-        body.count(1)
-            .string(name)
-            .count(partitions)
-            .i16(replicas)
-            .count(0)
-            .count(0);
-        body.i32(TIMEOUT_MS).i8(0);
-        let mut client = Client::connect(&self.bootstrap)?;
-        let answer = client.call(CREATE_TOPICS, &body.0)?;
-        match created(&answer).map_err(|what| client.malformed(what))? {
-            0 => self.await_leaders(name, partitions),
-            code => Err(Error::Cluster(format!(
-                "create {name}: {}",
-                error_name(code)
-            ))),
-        }
+    pub fn create_topic(&self, name: &str, partitions: i32, replicas: i16) -> Result<Topic> {
+        let request = CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: name.into(),
+                num_partitions: partitions,
+                replication_factor: replicas,
+                ..CreatableTopic::default()
+            }],
+            timeout_ms: TIMEOUT_MS,
+            ..CreateTopicsRequest::default()
+        };
+        let answer = self.ask(&request, CREATE_TOPICS_VERSION)?;
+        refused(
+            "create",
+            name,
+            answer.topics.first().map(|topic| topic.error_code),
+        )?;
+        self.await_leaders(name, partitions)
     }
 
-    fn await_leaders(&self, name: &str, partitions: usize) -> Result<Topic> {
+    fn ask<M: Request>(&self, request: &M, version: i16) -> Result<M::Response> {
+        Client::connect(&self.bootstrap)?.call(request, version)
+    }
+
+    fn await_leaders(&self, name: &str, partitions: i32) -> Result<Topic> {
         let started = Instant::now();
         loop {
             let topic = self.topic(name)?;
             let led: usize = topic.by_leader.values().map(Vec::len).sum();
-            if topic.error == 0 && led == partitions {
+            if topic.error == 0 && usize::try_from(partitions) == Ok(led) {
                 return Ok(topic);
             }
             if started.elapsed() > LEADERS_TIMEOUT {
                 let (waited, error) = (LEADERS_TIMEOUT.as_secs(), error_name(topic.error));
                 return Err(Error::Cluster(format!(
-                    "{name}: {led} of {partitions} partitions have a leader after {waited} s, \
-                     {} have none, the topic answers {error}",
-                    topic.leaderless
+                    "{name}: {led} of {partitions} partitions have a leader after {waited} s; \
+                     the topic answers {error}"
                 )));
             }
             thread::sleep(LEADERS_POLL);
@@ -159,13 +171,16 @@ impl Cluster {
     /// # Errors
     /// When the broker cannot be asked.
     pub fn topic(&self, name: &str) -> Result<Topic> {
-        let mut body = Writer::default();
-        body.count(1).string(name).i8(0);
-        let mut client = Client::connect(&self.bootstrap)?;
-        let answer = client.call(METADATA, &body.0)?;
-        let mut topic = leaders(&answer).map_err(|what| client.malformed(what))?;
-        topic.name = name.into();
-        Ok(topic)
+        let wanted = MetadataRequestTopic {
+            name: Some(name.into()),
+            ..MetadataRequestTopic::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(vec![wanted]),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        Ok(leaders(name, self.ask(&request, METADATA_VERSION)?))
     }
 
     /// Deletes a topic, so that one cell leaves nothing to the next.
@@ -173,60 +188,57 @@ impl Cluster {
     /// # Errors
     /// When the cluster refuses.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
-        let mut body = Writer::default();
-        body.count(1).string(name).i32(TIMEOUT_MS);
-        let mut client = Client::connect(&self.bootstrap)?;
-        let answer = client.call(DELETE_TOPICS, &body.0)?;
-        match created(&answer).map_err(|what| client.malformed(what))? {
-            0 => Ok(()),
-            code => Err(Error::Cluster(format!(
-                "delete {name}: {}",
-                error_name(code)
-            ))),
-        }
+        let request = DeleteTopicsRequest {
+            topic_names: vec![name.into()],
+            timeout_ms: TIMEOUT_MS,
+            ..DeleteTopicsRequest::default()
+        };
+        let answer = self.ask(&request, DELETE_TOPICS_VERSION)?;
+        refused(
+            "delete",
+            name,
+            answer.responses.first().map(|topic| topic.error_code),
+        )
     }
 }
 
-/// The error of the one topic in an answer to CreateTopics or DeleteTopics.
-fn created(answer: &[u8]) -> Fields<i16> {
-    let mut fields = Reader(answer);
-    let _throttle_ms = fields.i32()?;
-    match fields.count()? {
-        1 => fields.string().and_then(|_| fields.i16()),
-        count => Err(format!("{count} topics, asked for one")),
+fn refused(deed: &str, topic: &str, code: Option<i16>) -> Result<()> {
+    match code {
+        Some(0) => Ok(()),
+        Some(code) => Err(Error::Cluster(format!(
+            "{deed} {topic}: {}",
+            error_name(code)
+        ))),
+        None => Err(Error::Cluster(format!(
+            "{deed} {topic}: an answer without the topic"
+        ))),
     }
 }
 
-fn leaders(answer: &[u8]) -> Fields<Topic> {
-    let mut fields = Reader(answer);
-    let _throttle_ms = fields.i32()?;
-    let mut brokers = BTreeMap::new();
-    for _ in 0..fields.count()? {
-        let (id, host, port) = (fields.i32()?, fields.string()?, fields.i32()?);
-        let _rack = fields.string()?;
-        brokers.insert(id, format!("{host}:{port}"));
-    }
-    let (_cluster_id, _controller) = (fields.string()?, fields.i32()?);
-    let mut topic = Topic::default();
-    for _ in 0..fields.count()? {
-        topic.error = fields.i16()?;
-        let (_name, _internal) = (fields.string()?, fields.i8()?);
-        for _ in 0..fields.count()? {
-            let (error, partition, leader) = (fields.i16()?, fields.i32()?, fields.i32()?);
-            for _replicas_isr_offline in 0..3 {
-                fields.skip_ids()?;
-            }
-            match brokers.get(&leader) {
-                Some(address) if error == 0 => {
-                    topic
-                        .by_leader
-                        .entry(address.clone())
-                        .or_default()
-                        .push(partition);
-                }
-                _ => topic.leaderless += 1,
+fn leaders(name: &str, answer: MetadataResponse) -> Topic {
+    let address = |id| {
+        let broker = answer.brokers.iter().find(|broker| broker.node_id == id)?;
+        Some(format!("{}:{}", &*broker.host, broker.port))
+    };
+    let mut found = Topic {
+        name: name.into(),
+        ..Topic::default()
+    };
+    for topic in &answer.topics {
+        found.error = topic.error_code;
+        for partition in topic
+            .partitions
+            .iter()
+            .filter(|partition| partition.error_code == 0)
+        {
+            if let Some(leader) = address(partition.leader_id) {
+                found
+                    .by_leader
+                    .entry(leader)
+                    .or_default()
+                    .push(partition.partition_index);
             }
         }
     }
-    Ok(topic)
+    found
 }

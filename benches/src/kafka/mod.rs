@@ -1,13 +1,26 @@
-//! A Kafka client made of raw frames: one record a request, the same bytes to any broker.
+//! A Kafka client for benchmarks: one record a request, the same bytes to any broker.
 
 mod client;
 mod produce;
 mod read_back;
 mod record;
-mod wire;
 
 pub(crate) use client::connect;
 pub use client::{Cluster, Topic};
 pub use produce::Produce;
 pub use read_back::{ReadBack, read_back};
 pub(crate) use record::PAYLOAD_BYTES_MIN;
+
+use protocol::error_code::ErrorCode;
+
+/// What the client calls itself.
+const CLIENT_ID: &str = "walser-bench";
+/// How long a broker may take for one request.
+const TIMEOUT_MS: i32 = 30_000;
+
+fn error_name(code: i16) -> String {
+    match ErrorCode::from_code(code) {
+        Some(known) => known.name().into(),
+        None => format!("error {code}"),
+    }
+}

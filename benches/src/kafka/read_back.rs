@@ -2,16 +2,20 @@
 //! id, at the offset that was acknowledged, with a CRC that holds.
 
 use super::client::{Client, Cluster, Topic};
+use super::error_name;
 use super::record::{self, Found};
-use super::wire::{Read, Reader, Writer, error_name};
 use crate::error::{Error, Result};
 use crate::generator::Ack;
+use bytes::{Buf, Bytes};
+use protocol::messages::fetch::{FetchPartition, FetchTopic};
+use protocol::messages::{FetchRequest, FetchResponse};
+use protocol::record_batch::BatchError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const FETCH: (i16, i16) = (1, 11);
+const FETCH_VERSION: i16 = 11;
 const PARTITIONS_PER_FETCH: usize = 64;
 const FETCH_BYTES: i32 = 16 << 20;
 const FETCH_WAIT_MS: i32 = 200;
@@ -120,63 +124,61 @@ fn hunt_at_leader(leader: &str, topic: &str, mut hunts: Vec<(i32, &mut Hunt<'_>)
         if asked == 0 {
             return Ok(());
         }
-        let body = fetch(
-            topic,
-            hunts[..asked]
-                .iter()
-                .map(|(p, hunt)| (*p, hunt.next_offset)),
-        );
-        let answer = client.call(FETCH, &body)?;
-        let progress = fetched(&answer, &mut hunts).map_err(|what| client.malformed(what))?;
+        let partitions = hunts[..asked]
+            .iter()
+            .map(|(p, hunt)| (*p, hunt.next_offset));
+        let answer = client.call(&fetch(topic, partitions), FETCH_VERSION)?;
+        let progress = fetched(answer, &mut hunts)?;
         if !progress {
             return Ok(());
         }
     }
 }
 
-fn fetch(topic: &str, partitions: impl ExactSizeIterator<Item = (i32, i64)>) -> Vec<u8> {
-    let mut body = Writer::default();
-    // replica, wait, least and most bytes, isolation, session id and epoch.
-    body.i32(-1)
-        .i32(FETCH_WAIT_MS)
-        .i32(1)
-        .i32(FETCH_BYTES)
-        .i8(0)
-        .i32(0)
-        .i32(-1);
-    let each = FETCH_BYTES / partitions.len().max(1) as i32;
-    body.count(1).string(topic).count(partitions.len());
-    for (partition, offset) in partitions {
-        // leader epoch unknown, log start only for followers.
-        body.i32(partition).i32(-1).i64(offset).i64(-1).i32(each);
+fn fetch(topic: &str, partitions: impl ExactSizeIterator<Item = (i32, i64)>) -> FetchRequest {
+    let each_bytes = FETCH_BYTES / partitions.len().max(1) as i32;
+    let partitions = partitions.map(|(partition, fetch_offset)| FetchPartition {
+        partition,
+        fetch_offset,
+        partition_max_bytes: each_bytes,
+        ..FetchPartition::default()
+    });
+    FetchRequest {
+        max_wait_ms: FETCH_WAIT_MS,
+        min_bytes: 1,
+        max_bytes: FETCH_BYTES,
+        topics: vec![FetchTopic {
+            topic: topic.into(),
+            partitions: partitions.collect(),
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
     }
-    // no forgotten topics, no rack.
-    body.count(0).string("");
-    body.0
 }
 
-fn fetched(answer: &[u8], hunts: &mut [(i32, &mut Hunt<'_>)]) -> Read<bool> {
-    let mut fields = Reader(answer);
-    let (_throttle_ms, error, _session) = (fields.i32()?, fields.i16()?, fields.i32()?);
-    if error != 0 {
-        return Err(error_name(error));
+fn fetched(answer: FetchResponse, hunts: &mut [(i32, &mut Hunt<'_>)]) -> Result<bool> {
+    if answer.error_code != 0 {
+        return Err(Error::Cluster(format!(
+            "fetch: {}",
+            error_name(answer.error_code)
+        )));
     }
     let mut progress = false;
-    for _ in 0..fields.count()? {
-        let _topic = fields.string()?;
-        for _ in 0..fields.count()? {
-            let (partition, error) = (fields.i32()?, fields.i16()?);
-            // high watermark, last stable offset, log start.
-            fields.take(3 * 8)?;
-            let aborted = fields.count()?;
-            fields.take(aborted.saturating_mul(16))?;
-            let _preferred_replica = fields.i32()?;
-            let length = fields.count()?;
-            let records = fields.take(length)?;
-            let hunt = hunts.iter_mut().find(|(p, _)| *p == partition);
-            if let (0, Some((_, hunt))) = (error, hunt) {
-                progress |= hunt.take(records)?;
-            }
+    for data in answer
+        .responses
+        .into_iter()
+        .flat_map(|topic| topic.partitions)
+    {
+        let partition = data.partition_index;
+        let hunt = hunts.iter_mut().find(|(asked, _)| *asked == partition);
+        // A partition that answers an error is asked again, when its leader is known anew.
+        if let (0, Some((_, hunt)), Some(records)) = (data.error_code, hunt, data.records) {
+            progress |= hunt
+                .take(records.into_bytes())
+                .map_err(|e| Error::Malformed {
+                    peer: format!("partition {partition}"),
+                    what: e.to_string(),
+                })?;
         }
     }
     Ok(progress)
@@ -214,10 +216,10 @@ impl<'a> Hunt<'a> {
     }
 
     /// Looks through what a fetch returned; says whether it held anything.
-    fn take(&mut self, mut records: &[u8]) -> Read<bool> {
+    fn take(&mut self, mut records: Bytes) -> std::result::Result<bool, BatchError> {
         let before = self.next_offset;
-        while let Some(batch) = record::find(records)? {
-            records = &records[batch.bytes..];
+        while let Some(batch) = record::find(&records)? {
+            records.advance(batch.bytes);
             if batch.last_offset >= self.next_offset {
                 self.meet(&batch);
                 self.next_offset = batch.last_offset + 1;
@@ -256,7 +258,7 @@ mod tests {
     use super::*;
 
     fn stored(offset: i64, id: u64) -> Vec<u8> {
-        let mut batch = record::batch(32);
+        let mut batch = record::batch(32).to_vec();
         record::rename(&mut batch, 32, id);
         batch[..8].copy_from_slice(&offset.to_be_bytes());
         batch
@@ -272,7 +274,7 @@ mod tests {
 
     fn hunt(acks: &[Ack], log: &[Vec<u8>]) -> ReadBack {
         let mut hunt = Hunt::new(acks);
-        hunt.take(&log.concat()).unwrap();
+        hunt.take(log.concat().into()).unwrap();
         hunt.finish()
     }
 
