@@ -8,4 +8,5 @@ pub mod controller;
 pub mod data_directory;
 pub mod formation;
 pub mod metadata;
+pub mod peer;
 pub mod topic_config;

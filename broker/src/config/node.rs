@@ -117,6 +117,8 @@ settings! {
         peer_connect_timeout_ms: u64 = 2000, "peer.connect.timeout", Kind::Millis { min: 10, max: 10 * MINUTE };
         /// Longest wait for a peer's half of the handshake.
         peer_handshake_timeout_ms: u64 = 5000, "peer.handshake.timeout", Kind::Millis { min: 10, max: 10 * MINUTE };
+        /// Connections from peers that have not greeted yet; above it new ones are closed.
+        peer_handshakes_max: u32 = 256, "peer.handshakes.max", Kind::Count { min: 1, max: 1_000_000 };
         /// A connection to a peer that takes no byte for this long while some are waiting is dropped.
         peer_write_stall_max_ms: u64 = 30_000, "peer.write.stall", Kind::Millis { min: 10, max: 60 * MINUTE };
         /// Most bytes waiting for one peer's socket; above it the connection is dropped rather than memory filled.
