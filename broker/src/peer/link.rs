@@ -271,7 +271,7 @@ impl Link {
 }
 
 /// Room for a large read; a long frame gets as much again as has arrived, so that memory follows what was received.
-fn make_room(buffer: &mut BytesMut, read_bytes: usize) {
+pub(super) fn make_room(buffer: &mut BytesMut, read_bytes: usize) {
     let spare = buffer.capacity() - buffer.len();
     if spare < read_bytes / 4 {
         buffer.reserve(read_bytes.max(buffer.len()));
