@@ -220,17 +220,28 @@ func remove(ctx context.Context) error {
 	if err := answers[topic].Err; err != nil {
 		return err
 	}
-	for try := 0; try < 100; try++ {
-		found, err := admin.ListTopics(ctx)
+	for try := 0; try < 20; try++ {
+		// A client of its own each time: kadm answers from what it has seen before.
+		listed, err := isListed(ctx)
 		if err != nil {
 			return err
 		}
-		if !found.Has(topic) {
+		if !listed {
 			return nil
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(250 * time.Millisecond)
 	}
 	return fmt.Errorf("still listed after 5 s")
+}
+
+func isListed(ctx context.Context) (bool, error) {
+	fresh, err := client()
+	if err != nil {
+		return false, err
+	}
+	defer fresh.Close()
+	found, err := kadm.NewClient(fresh).ListTopics(ctx)
+	return err == nil && found.Has(topic), err
 }
 
 func main() {

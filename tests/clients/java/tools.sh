@@ -30,9 +30,12 @@ produce() { tool ConsoleProducer --bootstrap-server "$bootstrap" --topic "$topic
 # The console producer spreads lines over partitions: each is read by itself, then all are compared.
 consume() {
   : >"$work/found"
+  local partition count
   for partition in 0 1 2; do
+    count=$(tool GetOffsetShell --bootstrap-server "$bootstrap" --topic-partitions "$topic:$partition" | awk -F: '{ print $3 }')
+    [[ $count -eq 0 ]] && continue
     tool ConsoleConsumer --bootstrap-server "$bootstrap" --topic "$topic" --partition "$partition" --offset earliest \
-      --timeout-ms 3000 >>"$work/found" 2>"$work/consumer.err" || true
+      --max-messages "$count" --timeout-ms 30000 >>"$work/found" || return
   done
   sort "$work/found" >"$work/found.sorted"
   sort "$work/sent" | cmp - "$work/found.sorted"

@@ -260,8 +260,12 @@ def recreate():
         except KafkaException as error:
             assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, error
             time.sleep(0.05)
+    low = high = None
     for _ in range(100):
-        low, high = consumer().get_watermark_offsets(TopicPartition(name, 0), timeout=10)
+        try:
+            low, high = consumer().get_watermark_offsets(TopicPartition(name, 0), timeout=10)
+        except KafkaException as error:  # the new topic may not have its leader yet
+            assert error.args[0].retriable(), error
         if (low, high) == (0, 0):
             return
         time.sleep(0.05)

@@ -20,7 +20,7 @@ def copies():
 
 
 def create():
-    admin.create_topics([NewTopic(topic, PARTITIONS, copies())])
+    admin.create_topics([NewTopic(topic, PARTITIONS, copies(), topic_configs={"retention.ms": "3600000"})])
     for _ in range(100):
         if topic in admin.list_topics():
             return
@@ -100,7 +100,7 @@ def offsets():
 
 def describe_configs():
     found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    assert "retention.ms" in str(found), str(found)[:200]
+    assert "retention.ms" in str(found) and "3600000" in str(found), str(found)[:200]
 
 
 def more_partitions():
