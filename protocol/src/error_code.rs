@@ -102,7 +102,7 @@ codes! {
     InvalidTxnState 48 false "the transaction is in another state";
     InvalidProducerIdMapping 49 false "the producer id is not that of the transactional id";
     InvalidTransactionTimeout 50 false "the transaction timeout is above the limit";
-    ConcurrentTransactions 51 true "the producer's last transaction is not over yet";
+    ConcurrentTransactions 51 false "the producer's last transaction is not over yet";
     TransactionCoordinatorFenced 52 false "the transaction coordinator has been replaced";
     TransactionalIdAuthorizationFailed 53 false "not allowed on the transactional id";
     SecurityDisabled 54 false "security features are off";

@@ -67,3 +67,6 @@ pub mod messages;
 pub mod peer;
 pub mod record_batch;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

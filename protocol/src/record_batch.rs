@@ -13,8 +13,12 @@ mod codec;
 mod cursor;
 mod error;
 mod header;
+#[cfg(feature = "codecs")]
+mod lz4;
 mod patch;
 mod records;
+#[cfg(feature = "codecs")]
+mod snappy;
 mod validate;
 
 pub use builder::{BatchBuilder, NewRecord};

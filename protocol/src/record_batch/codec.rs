@@ -1,5 +1,7 @@
 //! Compression of records. Output is capped: a bomb ends as an error, and memory follows what is really there.
 
+#[cfg(feature = "codecs")]
+use super::{lz4, snappy};
 use bytes::Bytes;
 
 /// Opened records may take at least so many bytes, whatever the batch's own size.
@@ -95,7 +97,7 @@ pub fn decompress(codec: Compression, bytes: &[u8], max: usize) -> Result<Bytes,
         Compression::None => Ok(bytes.to_vec()),
         Compression::Gzip => read_all(flate2::bufread::MultiGzDecoder::new(bytes), max, Vec::new()),
         Compression::Snappy => snappy::decompress(bytes, max),
-        Compression::Lz4 => lz4(bytes, max),
+        Compression::Lz4 => lz4::decompress(bytes, max),
         Compression::Zstd => zstd(bytes, max),
     }
     .map(Bytes::from)
@@ -126,11 +128,7 @@ pub fn compress(codec: Compression, bytes: &[u8]) -> Result<Vec<u8>, CodecError>
                 .map_err(corrupt)
         }
         Compression::Snappy => snappy::compress(bytes),
-        Compression::Lz4 => {
-            let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
-            out.write_all(bytes).map_err(corrupt)?;
-            out.finish().map_err(|_| CodecError::Corrupt)
-        }
+        Compression::Lz4 => lz4::compress(bytes),
         Compression::Zstd => {
             let level = ruzstd::encoding::CompressionLevel::Fastest;
             Ok(ruzstd::encoding::compress_to_vec(bytes, level))
@@ -149,7 +147,11 @@ pub fn compress(codec: Compression, bytes: &[u8]) -> Result<Vec<u8>, CodecError>
 
 /// Reads on after `out`, to at most `max` bytes in all.
 #[cfg(feature = "codecs")]
-fn read_all(from: impl std::io::Read, max: usize, mut out: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+pub(super) fn read_all(
+    from: impl std::io::Read,
+    max: usize,
+    mut out: Vec<u8>,
+) -> Result<Vec<u8>, CodecError> {
     use std::io::Read;
     let room = (max - out.len()) as u64 + 1;
     from.take(room)
@@ -163,20 +165,6 @@ fn read_all(from: impl std::io::Read, max: usize, mut out: Vec<u8>) -> Result<Ve
 }
 
 #[cfg(feature = "codecs")]
-fn lz4(mut bytes: &[u8], max: usize) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::new();
-    while !bytes.is_empty() {
-        let before = bytes.len();
-        out = read_all(lz4_flex::frame::FrameDecoder::new(&mut bytes), max, out)?;
-        // The decoder takes a stream that ends inside a frame for a short one; only the end mark ends a frame.
-        if bytes.len() == before {
-            return Err(CodecError::Corrupt);
-        }
-    }
-    Ok(out)
-}
-
-#[cfg(feature = "codecs")]
 fn zstd(mut bytes: &[u8], max: usize) -> Result<Vec<u8>, CodecError> {
     use ruzstd::decoding::StreamingDecoder;
     const WINDOW_LEAST: usize = 8 << 20;
@@ -187,68 +175,4 @@ fn zstd(mut bytes: &[u8], max: usize) -> Result<Vec<u8>, CodecError> {
         out = read_all(frame.map_err(|_| CodecError::Corrupt)?, max, out)?;
     }
     Ok(out)
-}
-
-#[cfg(feature = "codecs")]
-mod snappy {
-    use super::CodecError;
-
-    /// Opens the xerial library's framing: this, two version numbers, then blocks with their lengths.
-    const XERIAL: &[u8] = b"\x82SNAPPY\0";
-    const XERIAL_HEADER: usize = 16;
-    /// The xerial library's own block size.
-    const BLOCK: usize = 32 << 10;
-    /// Snappy's densest element copies 64 bytes and takes 3.
-    const DENSEST: usize = 22;
-
-    pub(super) fn decompress(bytes: &[u8], max: usize) -> Result<Vec<u8>, CodecError> {
-        let mut out = Vec::new();
-        if !bytes.starts_with(XERIAL) {
-            block(bytes, max, &mut out)?;
-            return Ok(out);
-        }
-        let mut rest = bytes.get(XERIAL_HEADER..).ok_or(CodecError::Corrupt)?;
-        while !rest.is_empty() {
-            let (length, after) = rest.split_first_chunk::<4>().ok_or(CodecError::Corrupt)?;
-            let length = u32::from_be_bytes(*length) as usize;
-            let (one, after) = after.split_at_checked(length).ok_or(CodecError::Corrupt)?;
-            block(one, max, &mut out)?;
-            rest = after;
-        }
-        Ok(out)
-    }
-
-    fn block(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        let length = snap::raw::decompress_len(bytes).map_err(|_| CodecError::Corrupt)?;
-        if length > max - out.len() {
-            return Err(CodecError::TooLarge { max });
-        }
-        // The length is only claimed: no memory for what so few bytes cannot hold.
-        if length > bytes.len().saturating_mul(DENSEST) {
-            return Err(CodecError::Corrupt);
-        }
-        let start = out.len();
-        out.resize(start + length, 0);
-        let written = snap::raw::Decoder::new().decompress(bytes, &mut out[start..]);
-        if written.is_ok_and(|written| written == length) {
-            Ok(())
-        } else {
-            Err(CodecError::Corrupt)
-        }
-    }
-
-    pub(super) fn compress(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
-        let mut out = XERIAL.to_vec();
-        out.extend([0, 0, 0, 1, 0, 0, 0, 1]);
-        let mut encoder = snap::raw::Encoder::new();
-        for block in bytes.chunks(BLOCK) {
-            let packed = encoder
-                .compress_vec(block)
-                .map_err(|_| CodecError::Corrupt)?;
-            // At most a block and a sixth.
-            out.extend((packed.len() as u32).to_be_bytes());
-            out.extend(packed);
-        }
-        Ok(out)
-    }
 }

@@ -126,8 +126,8 @@ impl BatchHeader {
         if self.base_sequence < 0 {
             return -1;
         }
-        (i64::from(self.base_sequence) + i64::from(self.last_offset_delta) & i64::from(i32::MAX))
-            as i32
+        let last = i64::from(self.base_sequence) + i64::from(self.last_offset_delta);
+        (last & i64::from(i32::MAX)) as i32
     }
 
     /// How the records are compressed.
