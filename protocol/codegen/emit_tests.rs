@@ -1,6 +1,8 @@
-//! Writes what only the crate's own tests need: random values of every message, and the calls into the oracle.
+//! Writes what only the crate's own tests need: random values of every message, and the calls into
+//! the oracle.
 
-use crate::emit::{condition, default, structures};
+use crate::emit::structures;
+use crate::layout::{condition, default};
 use crate::table::{Api, Field, Kind, Versions};
 use std::fmt::Write;
 
@@ -24,7 +26,8 @@ pub fn all(apis: &[Api]) -> String {
             arbitrary(&mut out, &api.module, name, fields, versions);
         }
     }
-    out.push_str("/// Calls `$with!(module, request type, response type)` for every API.\nmacro_rules! every_api {\n($with:ident) => {\n");
+    out.push_str("/// Calls `$with!(name, request type, response type)` for every API.\n");
+    out.push_str("macro_rules! every_api {\n($with:ident) => {\n");
     for Api { name, .. } in apis {
         writeln!(out, "$with!({name}, {name}Request, {name}Response);").ok();
     }
@@ -35,7 +38,8 @@ pub fn all(apis: &[Api]) -> String {
 fn arbitrary(out: &mut String, module: &str, name: &str, fields: &[Field], around: Versions) {
     writeln!(
         out,
-        "impl crate::messages::{module}::{name} {{\npub(super) fn arbitrary(random: &mut Random, version: i16) -> Self {{\n\
+        "impl crate::messages::{module}::{name} {{\n\
+         pub(super) fn arbitrary(random: &mut Random, version: i16) -> Self {{\n\
          use crate::messages::{module}::*;\nlet _ = version;\nSelf {{"
     )
     .ok();

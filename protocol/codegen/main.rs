@@ -1,10 +1,14 @@
 //! Build script: `messages/*.txt` (the wire facts) become Rust types with `decode` and `encode`.
 //!
-//! [`table`] reads the facts, [`emit`] writes the code. What comes out is one module per API and two
-//! enums over all of them, included by `src/messages.rs`.
+//! [`table`] reads the facts, [`emit`] writes the code,
+//! [`decode`] and [`encode`] the functions in it. What comes out is one module per API and
+//! two enums over all of them, included by `src/messages.rs`.
 
+mod decode;
 mod emit;
 mod emit_tests;
+mod encode;
+mod layout;
 mod table;
 
 use std::path::Path;

@@ -1,13 +1,15 @@
 //! Reads a message table.
 //!
-//! A table begins with `name`, `key`, `versions LOW-HIGH` and `flexible VERSION` lines, then has a `request` and a
-//! `response` section. A field is a line, the fields of a structure are indented below it by two more spaces:
+//! A table begins with `name`, `key`, `versions LOW-HIGH` and `flexible VERSION` lines, then has a
+//! `request` and a `response` section. A field is a line, the fields of a structure are indented
+//! below it by two more spaces:
 //!
 //! ```text
 //!   name: TYPE[?[NULLABLE]] [VERSIONS] [tag N] [= DEFAULT] [# documentation]
 //! ```
 //!
-//! Left-out versions mean those of the structure around; `?` alone means nullable in all of the field's versions.
+//! Left-out versions mean those of the structure around; `?` alone means nullable in all of the
+//! field's versions.
 
 /// One API: a request and its response.
 pub struct Api {

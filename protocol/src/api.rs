@@ -1,7 +1,7 @@
 //! THE table: which APIs are served, in which versions, how they run and who may call them.
 //!
-//! The ApiVersions answer is made from it ([`api_versions`]), so nothing else can be advertised. A row is a promise of
-//! behaviour, not only of a codec.
+//! The ApiVersions answer is made from it ([`api_versions`]), so nothing else can be advertised. A
+//! row is a promise of behaviour, not only of a codec.
 
 use crate::error_code::ErrorCode;
 use crate::messages::api_versions::{ApiVersion, ApiVersionsResponse};
@@ -64,8 +64,8 @@ pub struct Api {
     pub min: i16,
     /// Highest version that is served.
     pub max: i16,
-    /// Lowest version in the ApiVersions answer. Below `min` only for Produce: librdkafka before 2.11.1 silently
-    /// stops compressing unless it sees version 0; it does not send it.
+    /// Lowest version in the ApiVersions answer. Below `min` only for Produce: librdkafka before
+    /// 2.11.1 silently stops compressing unless it sees version 0; it does not send it.
     pub advertised_min: i16,
     /// Highest version in the ApiVersions answer.
     pub advertised_max: i16,
@@ -81,9 +81,17 @@ pub struct Api {
     pub handler: &'static str,
 }
 
+/// The first of the lowest versions: the one that is advertised, or the one that is served.
+macro_rules! first {
+    ($first:literal $($rest:literal)?) => {
+        $first
+    };
+}
+
 macro_rules! table {
-    ($($name:ident $key:literal: $min:literal..=$max:literal, advertised $low:literal..=$high:literal,
-       flexible $flexible:literal, $stage:ident, $operation:ident $resource:ident, $handler:literal;)*) => {
+    ($($name:ident $key:literal: $min:literal..=$max:literal $(advertised from $low:literal)?,
+       flexible $flexible:literal, $stage:ident, $operation:ident $resource:ident,
+       $handler:literal;)*) => {
         /// The APIs of the table, by Kafka's number.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
@@ -111,8 +119,8 @@ macro_rules! table {
                             name: stringify!($name),
                             min: $min,
                             max: $max,
-                            advertised_min: $low,
-                            advertised_max: $high,
+                            advertised_min: first!($($low)? $min),
+                            advertised_max: $max,
                             flexible: $flexible,
                             stage: Stage::$stage,
                             operation: Operation::$operation,
@@ -130,27 +138,31 @@ macro_rules! table {
 }
 
 table! {
-    Produce 0: 3..=12, advertised 0..=12, flexible 9, Ordered, Write Topic, "produce";
-    Fetch 1: 4..=17, advertised 4..=17, flexible 12, Ordered, Read Topic, "fetch";
-    ListOffsets 2: 1..=10, advertised 1..=10, flexible 6, Ordered, Describe Topic, "list_offsets";
-    Metadata 3: 0..=13, advertised 0..=13, flexible 9, Ordered, Describe Topic, "metadata";
-    FindCoordinator 10: 0..=6, advertised 0..=6, flexible 3, Ordered, Describe Coordinated, "find_coordinator";
-    ApiVersions 18: 0..=4, advertised 0..=4, flexible 3, Inline, None None, "api_versions";
-    CreateTopics 19: 2..=7, advertised 2..=7, flexible 5, Ordered, Create Topic, "create_topics";
-    DeleteTopics 20: 1..=6, advertised 1..=6, flexible 4, Ordered, Delete Topic, "delete_topics";
-    DeleteRecords 21: 0..=2, advertised 0..=2, flexible 2, Ordered, Delete Topic, "delete_records";
-    InitProducerId 22: 0..=5, advertised 0..=5, flexible 2, Ordered, Write Cluster, "init_producer_id";
-    OffsetForLeaderEpoch 23: 2..=4, advertised 2..=4, flexible 4, Ordered, Describe Topic, "offset_for_leader_epoch";
-    DescribeConfigs 32: 1..=4, advertised 1..=4, flexible 4, Ordered, DescribeConfigs Named, "describe_configs";
-    AlterConfigs 33: 0..=2, advertised 0..=2, flexible 2, Ordered, AlterConfigs Named, "alter_configs";
-    DescribeLogDirs 35: 1..=5, advertised 1..=5, flexible 2, Ordered, Describe Cluster, "describe_log_dirs";
-    CreatePartitions 37: 0..=3, advertised 0..=3, flexible 2, Ordered, Alter Topic, "create_partitions";
-    ElectLeaders 43: 0..=2, advertised 0..=2, flexible 2, Ordered, Alter Cluster, "elect_leaders";
-    IncrementalAlterConfigs 44: 0..=1, advertised 0..=1, flexible 1, Ordered, AlterConfigs Named, "incremental_alter_configs";
-    AlterPartitionReassignments 45: 0..=1, advertised 0..=1, flexible 0, Ordered, Alter Cluster, "alter_partition_reassignments";
-    ListPartitionReassignments 46: 0..=0, advertised 0..=0, flexible 0, Ordered, Describe Cluster, "list_partition_reassignments";
-    DescribeCluster 60: 0..=2, advertised 0..=2, flexible 0, Inline, Describe Cluster, "describe_cluster";
-    DescribeTopicPartitions 75: 0..=0, advertised 0..=0, flexible 0, Inline, Describe Topic, "describe_topic_partitions";
+    Produce 0: 3..=12 advertised from 0, flexible 9, Ordered, Write Topic, "produce";
+    Fetch 1: 4..=17, flexible 12, Ordered, Read Topic, "fetch";
+    ListOffsets 2: 1..=10, flexible 6, Ordered, Describe Topic, "list_offsets";
+    Metadata 3: 0..=13, flexible 9, Ordered, Describe Topic, "metadata";
+    FindCoordinator 10: 0..=6, flexible 3, Ordered, Describe Coordinated, "find_coordinator";
+    ApiVersions 18: 0..=4, flexible 3, Inline, None None, "api_versions";
+    CreateTopics 19: 2..=7, flexible 5, Ordered, Create Topic, "create_topics";
+    DeleteTopics 20: 1..=6, flexible 4, Ordered, Delete Topic, "delete_topics";
+    DeleteRecords 21: 0..=2, flexible 2, Ordered, Delete Topic, "delete_records";
+    InitProducerId 22: 0..=5, flexible 2, Ordered, Write Cluster, "init_producer_id";
+    OffsetForLeaderEpoch 23: 2..=4, flexible 4, Ordered, Describe Topic, "offset_for_leader_epoch";
+    DescribeConfigs 32: 1..=4, flexible 4, Ordered, DescribeConfigs Named, "describe_configs";
+    AlterConfigs 33: 0..=2, flexible 2, Ordered, AlterConfigs Named, "alter_configs";
+    DescribeLogDirs 35: 1..=5, flexible 2, Ordered, Describe Cluster, "describe_log_dirs";
+    CreatePartitions 37: 0..=3, flexible 2, Ordered, Alter Topic, "create_partitions";
+    ElectLeaders 43: 0..=2, flexible 2, Ordered, Alter Cluster, "elect_leaders";
+    IncrementalAlterConfigs 44: 0..=1, flexible 1, Ordered, AlterConfigs Named,
+        "incremental_alter_configs";
+    AlterPartitionReassignments 45: 0..=1, flexible 0, Ordered, Alter Cluster,
+        "alter_partition_reassignments";
+    ListPartitionReassignments 46: 0..=0, flexible 0, Ordered, Describe Cluster,
+        "list_partition_reassignments";
+    DescribeCluster 60: 0..=2, flexible 0, Inline, Describe Cluster, "describe_cluster";
+    DescribeTopicPartitions 75: 0..=0, flexible 0, Inline, Describe Topic,
+        "describe_topic_partitions";
 }
 
 impl ApiKey {
@@ -166,8 +178,8 @@ impl ApiKey {
         self.api().name
     }
 
-    /// Whether requests of this version are served. If not, the connection is closed (but for ApiVersions, which is
-    /// answered by [`api_versions_unsupported`]).
+    /// Whether requests of this version are served. If not, the connection is closed (but for
+    /// ApiVersions, which is answered by [`api_versions_unsupported`]).
     #[must_use]
     pub fn serves(self, version: i16) -> bool {
         (self.api().min..=self.api().max).contains(&version)
@@ -179,8 +191,8 @@ impl ApiKey {
         if version >= self.api().flexible { 2 } else { 1 }
     }
 
-    /// The response header's version: 1 has tagged fields. Always 0 for ApiVersions: its caller does not know yet what
-    /// the broker speaks.
+    /// The response header's version: 1 has tagged fields. Always 0 for ApiVersions: its caller
+    /// does not know yet what the broker speaks.
     #[must_use]
     pub fn response_header_version(self, version: i16) -> i16 {
         if self != Self::ApiVersions && version >= self.api().flexible {
@@ -208,8 +220,8 @@ pub fn api_versions() -> ApiVersionsResponse {
     }
 }
 
-/// The answer to an ApiVersions request of a version that is not served, to be encoded as version 0: the caller then
-/// asks again with a version that it finds in it.
+/// The answer to an ApiVersions request of a version that is not served, to be encoded as version
+/// 0: the caller then asks again with a version that it finds in it.
 #[must_use]
 pub fn api_versions_unsupported() -> ApiVersionsResponse {
     let mut answer = api_versions();

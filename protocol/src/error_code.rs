@@ -115,7 +115,7 @@ codes! {
     DelegationTokenAuthDisabled 61 false "delegation tokens are off";
     DelegationTokenNotFound 62 false "there is no such delegation token";
     DelegationTokenOwnerMismatch 63 false "the delegation token has another owner";
-    DelegationTokenRequestNotAllowed 64 false "delegation tokens are not allowed on this connection";
+    DelegationTokenRequestNotAllowed 64 false "no delegation tokens on this connection";
     DelegationTokenAuthorizationFailed 65 false "not allowed on the delegation token";
     DelegationTokenExpired 66 false "the delegation token is expired";
     InvalidPrincipalType 67 false "the principal type is not supported";

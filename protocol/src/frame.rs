@@ -1,7 +1,7 @@
 //! Frames: a length of four bytes, then as many bytes.
 //!
-//! Memory follows the bytes that came, never the length that was claimed: [`next_frame`] reserves nothing, so a
-//! connection holds at most what its peer really sent.
+//! Memory follows the bytes that came, never the length that was claimed: [`next_frame`] reserves
+//! nothing, so a connection holds at most what its peer really sent.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -35,7 +35,8 @@ pub enum FrameError {
 /// A wrong length is refused as soon as its four bytes are there.
 pub fn next_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, FrameError> {
     let Some(&prefix) = buffer.first_chunk::<4>() else {
-        // A hello is told from its first bytes: a slow or short one must not look like a wait for more.
+        // A hello is told from its first bytes: a slow or short one must not look like a wait for
+        // more.
         return if buffer.starts_with(&[0x16, 0x03]) {
             Err(FrameError::Tls)
         } else {

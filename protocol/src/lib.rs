@@ -1,19 +1,23 @@
-//! Bytes to types and back: Kafka frames, headers, messages, record batches, error codes; the peer protocol.
+//! Bytes to types and back: Kafka frames, headers, messages, batches, errors; the peer protocol.
 //!
-//! Pure: no socket, clock or thread. What is decoded shares the memory of its frame; what is encoded is a chain of
-//! buffers in which large byte fields are linked, not copied.
+//! Pure: no socket, clock or thread. What is decoded shares the memory of its frame; what is
+//! encoded is a chain of buffers in which large byte fields are linked, not copied.
 //!
 //! Invariants:
 //! - No bytes make it panic, recurse, or allocate more than a small multiple of their own length.
-//! - A message is decoded whole or not at all: bytes left over are an error. It is encoded whole or not at all.
+//! - A message is decoded whole or not at all: bytes left over are an error. It is encoded whole or
+//!   not at all.
 //! - What ApiVersions advertises comes from [`api`]'s table alone.
-//! - A batch that passed [`record_batch::validate`] can be read back record by record (compressed ones: if asked for).
+//! - A batch that passed [`record_batch::validate`] can be read back record by record (compressed
+//!   ones: if asked for).
 //!
-//! What it does not do: decide, keep state, speak TLS. Older record formats (magic 0 and 1) are refused.
+//! What it does not do: decide, keep state, speak TLS. Older record formats (magic 0 and 1) are
+//! refused.
 //!
 //! # How to use
 //!
-//! A server takes frames off its buffer, looks the API up, decodes, and answers with a chain for one vectored write:
+//! A server takes frames off its buffer, looks the API up, decodes, and answers with a chain for
+//! one vectored write:
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
@@ -37,7 +41,7 @@
 //! let response: AnyResponse = match AnyRequest::decode(key, &mut reader, header.version)? {
 //!     AnyRequest::Metadata(request) => {
 //!         assert_eq!(request.topics, Some(Vec::new()));
-//!         // Name what is known, leave the rest to its default; fields that the version lacks are not sent.
+//!         // Name what is known, the rest has its default. What the version lacks is not sent.
 //!         MetadataResponse { controller_id: 1, ..Default::default() }.into()
 //!     }
 //!     AnyRequest::ApiVersions(_) => api::api_versions().into(),
@@ -48,16 +52,21 @@
 //! # }
 //! ```
 //!
-//! - Every API has a module: `messages::produce::{ProduceRequest, ProduceResponse, TopicProduceData, ...}`; requests and
-//!   responses are also there as `messages::ProduceRequest`. All have `decode`, `encode` and `Default`.
-//! - Strings are [`wire::Str`] (`Deref<Target = str>`, `.into()` from `&str` and `String`). NB: one that came in a frame
-//!   keeps the whole frame in memory; call `to_string()` on what outlives the request.
-//! - Records are `Option<Bytes>` in Produce, and `Option<`[`wire::Slices`]`>` in a Fetch response: pieces of the log,
-//!   linked into the answer. Answer an empty fetch with `Some(Slices::default())`: Java wants no null.
+//! - Every API has a module: `messages::produce::{ProduceRequest, ProduceResponse,
+//!   TopicProduceData, ...}`; requests and responses are also there as `messages::ProduceRequest`.
+//!   All have `decode`, `encode` and `Default`.
+//! - Strings are [`wire::Str`] (`Deref<Target = str>`, `.into()` from `&str` and `String`). NB: one
+//!   that came in a frame keeps the whole frame in memory; call `to_string()` on what outlives the
+//!   request.
+//! - Records are `Option<Bytes>` in Produce, and `Option<`[`wire::Slices`]`>` in a Fetch response:
+//!   pieces of the log, linked into the answer. Answer an empty fetch with
+//!   `Some(Slices::default())`: Java wants no null.
 //! - Error codes are plain `i16` in messages: `ErrorCode::NotLeaderOrFollower.code()`.
-//! - Defaults are Kafka's: arrays and strings that may be null are empty, unless the table says `= null`.
+//! - Defaults are Kafka's: arrays and strings that may be null are empty, unless the table says `=
+//!   null`.
 //!
-//! Start reading at [`api`], then [`messages`]; the tables are in `messages/*.txt`, their compiler in `codegen/`.
+//! Start reading at [`api`], then [`messages`]; the tables are in `messages/*.txt`, their compiler
+//! in `codegen/`.
 
 pub mod api;
 pub mod error_code;

@@ -1,7 +1,8 @@
-//! Requests and responses of every API that is served, one module per API, generated from `messages/*.txt`.
+//! Requests and responses of every API that is served, one module per API, generated from
+//! `messages/*.txt`.
 //!
-//! Each structure has `decode` and `encode` for every version of its API. Fields that a version does not have are
-//! left out on encoding and have their default after decoding.
+//! Each structure has `decode` and `encode` for every version of its API. Fields that a version
+//! does not have are left out on encoding and have their default after decoding.
 
 use crate::api::ApiKey;
 use crate::wire::{DecodeError, Encoder, Reader};

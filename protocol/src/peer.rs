@@ -1,14 +1,15 @@
 //! What brokers say to each other.
 //!
-//! A frame is a length of four bytes ([`crate::frame`]), a version byte, a kind byte and the body; numbers are
-//! big-endian. A connection begins with [`Hello`] in each direction, or ends with [`Refused`]. After that each side sends
-//! [`Batch`]es: the Raft messages of all groups that the flush has for that peer, what the sender leads, and the node
-//! heartbeat. [`PeerRequest`] and [`PeerResponse`] carry questions between brokers, forwarded requests among them.
+//! A frame is a length of four bytes ([`crate::frame`]), a version byte, a kind byte and the body;
+//! numbers are big-endian. A connection begins with [`Hello`] in each direction, or ends with
+//! [`Refused`]. After that each side sends [`Batch`]es: the Raft messages of all groups that the
+//! flush has for that peer, what the sender leads, and the node heartbeat. [`PeerRequest`] and
+//! [`PeerResponse`] carry questions between brokers, forwarded requests among them.
 //!
 //! - Entry payloads are slices of the frame after decoding and are linked, not copied, by encoding.
 //! - Every count is bounded by the bytes that are there; an unknown kind is an error that names it.
-//! - The greeting keeps its layout for ever, so that any two versions can tell each other why they do not talk:
-//!   later fields go to its end, and what follows the known ones is passed over.
+//! - The greeting keeps its layout for ever, so that any two versions can tell each other why they
+//!   do not talk: later fields go to its end, and what follows the known ones is passed over.
 
 mod hello;
 mod message;
@@ -26,7 +27,8 @@ pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
 /// The version of greetings, for ever.
 const HELLO_VERSION: u8 = 1;
 
-/// What decoding may allocate: so many bytes for each byte of the frame. A heartbeat grows about fourfold.
+/// What decoding may allocate: so many bytes for each byte of the frame. A heartbeat grows about
+/// fourfold.
 const BUDGET_RATIO: usize = 16;
 
 /// What a frame is.
@@ -61,7 +63,8 @@ pub struct Batch {
     pub heard: u64,
 }
 
-/// A leader's word about its group. Soft state: a higher term wins, nothing of it is kept over a restart.
+/// A leader's word about its group. Soft state: a higher term wins, nothing of it is kept over a
+/// restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderInfo {
     /// The group.

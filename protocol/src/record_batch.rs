@@ -1,12 +1,14 @@
-//! Kafka's record batch, magic 2: the unit that is kept verbatim from the producer's socket to the consumer's.
+//! Kafka's record batch, magic 2: the unit that is kept verbatim from the producer's socket to the
+//! consumer's.
 //!
-//! - [`BatchHeader`] is a view of the 61 bytes in front; [`total_length`] walks from batch to batch.
+//! - [`BatchHeader`] is a view of the 61 bytes in front; [`total_length`] walks from batch to
+//!   batch.
 //! - [`validate`] decides whether a produced batch may be stored at all.
 //! - [`patch`] and [`set_log_append_time`] are the only changes that are made in place.
 //! - [`records`] opens a batch, bounded; [`BatchBuilder`] makes one.
 //!
-//! The CRC-32C covers everything from the attributes on. Base offset, length, leader epoch and magic lie before it, so
-//! assigning offsets leaves the producer's checksum true.
+//! The CRC-32C covers everything from the attributes on. Base offset, length, leader epoch and
+//! magic lie before it, so assigning offsets leaves the producer's checksum true.
 
 mod builder;
 mod codec;

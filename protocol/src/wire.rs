@@ -1,4 +1,5 @@
-//! The primitive types of Kafka's wire format: reading them from a frame, writing them into a chain of buffers.
+//! The primitive types of Kafka's wire format: reading them from a frame, writing them into a chain
+//! of buffers.
 
 mod encoder;
 mod reader;

@@ -1,4 +1,5 @@
-//! Compression of records. Output is capped: a bomb ends as an error, and memory follows what is really there.
+//! Compression of records. Output is capped: a bomb ends as an error, and memory follows what is
+//! really there.
 
 #[cfg(feature = "codecs")]
 use super::{lz4, snappy};

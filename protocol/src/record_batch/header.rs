@@ -78,9 +78,11 @@ pub(super) fn at<const N: usize>(bytes: &[u8], position: usize) -> [u8; N] {
 }
 
 impl BatchHeader {
-    /// Reads the header at the front of `bytes`, which may go on after it. Does not look at the records or the CRC.
+    /// Reads the header at the front of `bytes`, which may go on after it. Does not look at the
+    /// records or the CRC.
     pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
-        // The magic stands at the same place in every format: an old message set must not be called truncated.
+        // The magic stands at the same place in every format: an old message set must not be called
+        // truncated.
         if let Some(&magic) = bytes.get(MAGIC_AT).filter(|magic| **magic != 2) {
             return Err(BatchError::Magic { magic: magic as i8 });
         }

@@ -3,7 +3,8 @@ use super::header::{
     MAX_TIMESTAMP_AT, crc32c,
 };
 
-/// Writes the offset and the leader epoch that the partition gives to the batch. Both lie outside of the CRC.
+/// Writes the offset and the leader epoch that the partition gives to the batch. Both lie outside
+/// of the CRC.
 ///
 /// The batch must have passed [`super::validate`].
 pub fn patch(batch: &mut [u8], base_offset: i64, leader_epoch: i32) {
@@ -15,9 +16,11 @@ pub fn patch(batch: &mut [u8], base_offset: i64, leader_epoch: i32) {
     batch[LEADER_EPOCH_AT..LEADER_EPOCH_AT + 4].copy_from_slice(&leader_epoch.to_be_bytes());
 }
 
-/// Makes `now` (wall clock, ms) the time of all records, for topics whose `message.timestamp.type` is LogAppendTime.
+/// Makes `now` (wall clock, ms) the time of all records, for topics whose `message.timestamp.type`
+/// is LogAppendTime.
 ///
-/// This lies inside the CRC, which is computed anew: one of the named exceptions to keeping a batch verbatim.
+/// This lies inside the CRC, which is computed anew: one of the named exceptions to keeping a batch
+/// verbatim.
 pub fn set_log_append_time(batch: &mut [u8], now: i64) {
     assert!(
         batch.len() >= HEADER_LENGTH,

@@ -38,7 +38,8 @@ pub struct Records {
     given: i32,
 }
 
-/// Opens the batch at the front of `batch`. What opening may allocate is bounded by [`inflated_max`].
+/// Opens the batch at the front of `batch`. What opening may allocate is bounded by
+/// [`inflated_max`].
 ///
 /// Compacted batches have gaps between offsets; this reads them too. It does not check the CRC.
 pub fn records(batch: &Bytes) -> Result<Records, BatchError> {

@@ -8,11 +8,13 @@ use bytes::Bytes;
 /// What [`validate`] accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest whole batch in bytes, as sent (compressed). Kafka's `message.max.bytes` counts the same bytes.
+    /// Largest whole batch in bytes, as sent (compressed). Kafka's `message.max.bytes` counts the
+    /// same bytes.
     pub batch_bytes_max: usize,
     /// Transaction markers are accepted. Never from clients.
     pub control: bool,
-    /// Compressed batches are opened and walked too: slower, and finds what only a consumer would find otherwise.
+    /// Compressed batches are opened and walked too: slower, and finds what only a consumer would
+    /// find otherwise.
     pub open_compressed: bool,
 }
 
@@ -28,7 +30,8 @@ impl Default for Limits {
 
 /// Checks that the bytes are exactly one batch that can be stored and read back.
 ///
-/// Ok does not promise that compressed records can be opened, unless `open_compressed` asked for it.
+/// Ok does not promise that compressed records can be opened, unless `open_compressed` asked for
+/// it.
 pub fn validate(batch: &Bytes, limits: &Limits) -> Result<BatchHeader, BatchError> {
     let header = BatchHeader::parse(batch)?;
     let (length, have) = (header.total_length(), batch.len());

@@ -1,4 +1,5 @@
-//! Compression: what other implementations wrote is read, what is written is read back, and bombs end as errors.
+//! Compression: what other implementations wrote is read, what is written is read back, and bombs
+//! end as errors.
 
 use crate::error_code::ErrorCode;
 use crate::record_batch::{
@@ -13,7 +14,8 @@ const CODECS: [Compression; 4] = [
     Compression::Zstd,
 ];
 
-// Made by zlib (two members), snappy (raw, and in xerial's framing), liblz4 and libzstd from [`text`].
+// Made by zlib (two members), snappy (raw, and in xerial's framing), liblz4 and libzstd from
+// [`text`].
 const GZIP_TWO_MEMBERS: &str = "\
     1f8b08000000000002034b54c8c94f57c82c56c8cfcba954482c5648cfcf4f01d19925c50a3989c5250ac595\
     79c9a9290a499525a9d60a8923593900736a791c2c0100001f8b0800000000000203cbcf4f51482c56c82c29\
@@ -50,7 +52,8 @@ fn from_hex(hex: &str) -> Vec<u8> {
 
 #[test]
 fn what_the_reference_implementations_wrote_is_read() {
-    // Cut between two gzip members, and before or between two xerial blocks, what is left is whole in itself.
+    // Cut between two gzip members, and before or between two xerial blocks, what is left is whole
+    // in itself.
     for (codec, hex, whole_when_cut) in [
         (Compression::Gzip, GZIP_TWO_MEMBERS, 1),
         (Compression::Snappy, SNAPPY_RAW, 0),

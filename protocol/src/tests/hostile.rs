@@ -43,7 +43,8 @@ fn a_giant_count_is_refused_before_anything_is_allocated() {
 
 #[test]
 fn counts_that_the_bytes_hold_but_memory_should_not_are_refused() {
-    // Empty strings: a byte each on the wire, 32 in memory. The count is the varint of 20 Mi and one.
+    // Empty strings: a byte each on the wire, 32 in memory. The count is the varint of 20 Mi and
+    // one.
     let elements = 20 << 20;
     let mut bytes = vec![0x81, 0x80, 0x80, 0x0a];
     bytes.resize(elements + 16, 1);

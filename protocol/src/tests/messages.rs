@@ -1,4 +1,5 @@
-//! Every message in every version: what is encoded decodes to the same value, and nothing but the whole does.
+//! Every message in every version: what is encoded decodes to the same value, and nothing but the
+//! whole does.
 
 use super::generated::every_api;
 use super::random::Random;

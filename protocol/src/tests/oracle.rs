@@ -1,5 +1,5 @@
-//! The `kafka-protocol` crate as a second opinion: encode with ours, decode and encode with theirs, the bytes must be
-//! equal, and ours must read them back.
+//! The `kafka-protocol` crate as a second opinion: encode with ours, decode and encode with theirs,
+//! the bytes must be equal, and ours must read them back.
 //!
 //! Exceptions, where the oracle is not asked:
 //! - DescribeLogDirs 5: it ends at 4.

@@ -1,4 +1,5 @@
-//! The peer protocol: what goes out comes back, entry payloads are never copied, and nothing hostile passes.
+//! The peer protocol: what goes out comes back, entry payloads are never copied, and nothing
+//! hostile passes.
 
 use super::random::Random;
 use crate::frame::next_frame;

@@ -102,7 +102,8 @@ fn k12_crc_mismatch_is_corrupt_message_for_every_flipped_bit() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         let answer = code(&bytes.into());
         match bit / 8 {
-            // Base offset and leader epoch: the broker writes them anew, the CRC does not cover them.
+            // Base offset and leader epoch: the broker writes them anew, the CRC does not cover
+            // them.
             0..8 | 12..16 => {
                 assert_eq!(answer, Ok(()), "bit {bit}");
                 unprotected += 1;
@@ -239,7 +240,8 @@ fn headers_that_contradict_themselves_are_refused() {
 
 #[test]
 fn records_that_contradict_the_format_are_refused() {
-    // The first record begins at 61: length, attributes, timestamp delta, offset delta, key length, ...
+    // The first record begins at 61: length, attributes, timestamp delta, offset delta, key length,
+    // ...
     let patch_at = |at: usize, byte: u8| changed(|bytes| bytes[at] = byte);
     let base = sample();
     assert_eq!(base[61..67], [base[61], 0, 0, 0, 6, b'k']);

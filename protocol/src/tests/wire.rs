@@ -1,5 +1,5 @@
 use crate::frame::{FrameError, frame_length, next_frame};
-use crate::wire::{DecodeError, EncodeError, Encoder, Reader, Slices, Uuid};
+use crate::wire::{DecodeError, Element, EncodeError, Encoder, Reader, Slices, Uuid};
 use bytes::{Bytes, BytesMut};
 
 fn uvarint(bytes: &'static [u8]) -> Result<u32, DecodeError> {
@@ -41,6 +41,48 @@ fn varints_at_their_edges() {
         uvarint(&[0x80]),
         Err(DecodeError::Truncated { wanted: 1, left: 0 })
     );
+}
+
+#[test]
+fn counts_at_their_bound() {
+    let of = |least, size| Element {
+        name: "list",
+        least,
+        size,
+    };
+    let count = |bytes: &[u8], budget, of| {
+        Reader::with_budget(Bytes::copy_from_slice(bytes), budget).count(false, of)
+    };
+    let refused = |count, left| {
+        Err(DecodeError::Count {
+            field: "list",
+            count,
+            left,
+        })
+    };
+    // Seven bytes hold three elements of two.
+    assert_eq!(
+        count(&[0, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7], 1_000, of(2, 8)),
+        Ok(3)
+    );
+    assert_eq!(
+        count(&[0, 0, 0, 4, 1, 2, 3, 4, 5, 6, 7], 1_000, of(2, 8)),
+        refused(4, 7)
+    );
+    assert_eq!(
+        count(&[0, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7], 24, of(2, 8)),
+        Ok(3)
+    );
+    assert_eq!(
+        count(&[0, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7], 23, of(2, 8)),
+        refused(3, 7)
+    );
+    // The budget is one for the whole frame.
+    let mut r = Reader::with_budget(Bytes::from_static(&[0, 0, 0, 2, 0, 0, 0, 2, 9, 9]), 30);
+    assert_eq!(r.count(false, of(1, 10)), Ok(2));
+    assert_eq!(r.count(false, of(1, 10)), refused(2, 2));
+    let mut r = Reader::with_budget(Bytes::from_static(&[0, 0, 0, 5, 9, 9, 9, 9]), 1_000);
+    assert_eq!(r.sized_count(of(1, 1)), refused(5, 4));
 }
 
 #[test]

@@ -39,7 +39,8 @@ pub enum EncodeError {
 
 /// Writes one frame as a chain of buffers: small values together, large byte fields by reference.
 ///
-/// The first error sticks; [`Encoder::into_chain`] answers it. So a message is sent whole or not at all.
+/// The first error sticks; [`Encoder::into_chain`] answers it. So a message is sent whole or not at
+/// all.
 #[derive(Debug, Default)]
 pub struct Encoder {
     /// All copied bytes, in order.
@@ -178,7 +179,8 @@ impl Encoder {
         self.small.put_u64(value);
     }
 
-    /// A length of four bytes and the bytes, without a copy when they are many: for our own formats.
+    /// A length of four bytes and the bytes, without a copy when they are many: for our own
+    /// formats.
     pub fn sized(&mut self, bytes: &Bytes, field: &'static str) {
         self.sized_count(bytes.len(), field);
         self.link(bytes);

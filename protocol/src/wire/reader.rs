@@ -4,10 +4,12 @@ use bytes::{Buf, Bytes};
 /// Arrays begin with room for at most so many elements and grow as elements are really read.
 pub const FIRST_CAPACITY: usize = 1_024;
 
-/// What decoding one frame may allocate for elements, in bytes: the larger of this and four times the frame.
+/// What decoding one frame may allocate for elements, in bytes: the larger of this and four times
+/// the frame.
 const BUDGET_LEAST: usize = 16 << 20;
 
-/// Why bytes are not the message that they claim to be. The connection is closed: nothing after it can be trusted.
+/// Why bytes are not the message that they claim to be. The connection is closed: nothing after it
+/// can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The frame ends inside a value.
@@ -83,7 +85,8 @@ pub enum DecodeError {
     },
 }
 
-/// The facts that bound an array: `least` bytes on the wire, and `size` bytes in memory, per element.
+/// The facts that bound an array: `least` bytes on the wire, and `size` bytes in memory, per
+/// element.
 #[derive(Clone, Copy, Debug)]
 pub struct Element {
     /// The array's name, for errors.
@@ -293,7 +296,8 @@ impl Reader {
             .ok_or(DecodeError::Null { field: of.name })
     }
 
-    /// The number of elements: never more than the rest of the frame, and the budget of memory, can hold.
+    /// The number of elements: never more than the rest of the frame, and the budget of memory, can
+    /// hold.
     pub fn opt_count(
         &mut self,
         flexible: bool,
@@ -374,7 +378,8 @@ impl Reader {
     }
 }
 
-/// A walk over tagged fields. Between [`Tags::next`] and [`Tags::leave`] the reader ends where the field ends.
+/// A walk over tagged fields. Between [`Tags::next`] and [`Tags::leave`] the reader ends where the
+/// field ends.
 #[derive(Debug)]
 pub struct Tags {
     left: u32,

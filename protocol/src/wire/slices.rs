@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
-/// Bytes in several pieces that follow each other on the wire: the batches of one fetched partition.
+/// Bytes in several pieces that follow each other on the wire: the batches of one fetched
+/// partition.
 ///
 /// Equality compares the contents, not how they are cut.
 #[derive(Clone, Debug, Default)]

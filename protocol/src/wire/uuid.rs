@@ -20,7 +20,8 @@ impl Uuid {
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // 128 bits are 21 digits of 6 bits and one of 2, which stands in the upper bits of its digit.
+        // 128 bits are 21 digits of 6 bits and one of 2, which stands in the upper bits of its
+        // digit.
         for digit in 0..22 {
             let bits = if digit < 21 {
                 self.0 >> (122 - 6 * digit)
