@@ -1,7 +1,8 @@
 //! Latency and throughput of a cluster, each figure beside the floor: what the same machine and
 //! disk can do at all when an acknowledgement means "synced on a majority".
 //!
-//! [`run`] measures [`Cell`]s against any broker that speaks Kafka and returns a [`Report`].
+//! [`run`] measures [`Cell`]s against any broker that speaks Kafka and returns a [`Report`];
+//! [`floor_suite`] measures the floor alone.
 //!
 //! - An error is never counted as an acknowledgement, and a row that saw one is void.
 //! - Throughput counts acknowledgements that arrived within the window; latency counts every
@@ -28,9 +29,8 @@ mod report;
 
 pub use cell::{Cell, Offered, suite};
 pub use error::{Error, Result};
-pub use floor::{Floor, FloorCell, FloorRun};
-pub use generator::{Load, Outcome};
+pub use floor::{FloorRow, floor_json_lines, floor_suite, floor_table};
 pub use kafka::ReadBack;
 pub use measure::{Options, run};
 pub use probe::BrokerProbe;
-pub use report::{Floors, Log, Millis, Report, Row};
+pub use report::{FloorFigures, Floors, Log, Millis, Report, Row};

@@ -5,15 +5,24 @@
 //!          [--broker ADMIN|-,PID|-]... [--replication N] [--acks N] [--seconds N] [--no-read-back]
 //!          [--keep-topics] [--rate N]
 //!
+//!     load floor DIR
+//!
 //! The table, or with `--json` one object a row, goes to stdout, progress to stderr.
 //! Exit: 0 measured, 1 failed, 2 usage, 12 acknowledged records did not come back, 13 a void row.
 
-use benches::{BrokerProbe, Offered, Options, run, suite};
+use benches::{BrokerProbe, Offered, Options, floor_suite, floor_table, run, suite};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let (options, json) = match parse(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, dir] = &arguments[..]
+        && verb == "floor"
+    {
+        return floor(dir.as_ref());
+    }
+    let (options, json) = match parse(arguments.into_iter()) {
         Ok(parsed) => parsed,
         Err(what) => {
             eprintln!("load: {what}");
@@ -43,6 +52,19 @@ fn main() -> ExitCode {
     } else {
         13
     })
+}
+
+fn floor(dir: &Path) -> ExitCode {
+    match floor_suite(dir, 3, Duration::from_secs(3)) {
+        Ok(rows) => {
+            print!("{}", floor_table(&rows));
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("load: {e}");
+            ExitCode::from(1)
+        }
+    }
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<(Options, bool), String> {

@@ -8,8 +8,11 @@
 
 mod frame;
 mod log;
+mod suite;
 #[cfg(test)]
 mod tests;
+
+pub use suite::{FloorRow, floor_json_lines, floor_suite, floor_table};
 
 use crate::error::{Doing, Error, Result};
 use crate::generator::{self, Load, Outcome};

@@ -1,101 +1,17 @@
-//! What a run says: rows as JSON, one object a line, and as a table for people.
+//! One cell's row, and the reasons why it may prove nothing.
 
+use super::figures::{FloorFigures, Floors, Log, Millis};
+use super::table::{Column, number};
 use crate::cell::Cell;
-use crate::floor::FloorRun;
 use crate::generator::{Load, Outcome};
 use crate::kafka::ReadBack;
 use crate::measure::Options;
 use crate::probe::Sample;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 /// Version of the rows' shape: fields are added under it, and changed only under another.
 const SCHEMA: &str = "walser.bench.row/1";
-
-/// All rows of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// In the order of the cells.
-    pub rows: Vec<Row>,
-}
-
-/// Latency in milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[allow(missing_docs)] // The names are the quantiles.
-pub struct Millis {
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub p999: f64,
-    pub max: f64,
-}
-
-impl Millis {
-    fn new(nanoseconds: &Histogram<u64>) -> Self {
-        let ms = |ns: u64| ns as f64 / 1e6;
-        let at = |quantile| ms(nanoseconds.value_at_quantile(quantile));
-        let max = ms(nanoseconds.max());
-        Self {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max,
-        }
-    }
-}
-
-/// One run of the floor.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct FloorFigures {
-    /// Frames acknowledged per second.
-    pub acks_per_second: f64,
-    /// Send (or intended instant) to acknowledgement.
-    pub latency_ms: Millis,
-    /// Rounds of the leader's log per second; each is one write and one fdatasync.
-    pub rounds_per_second: f64,
-}
-
-impl FloorFigures {
-    pub(crate) fn new(run: &FloorRun, load: &Load) -> Self {
-        let offered = load.warm + load.measured;
-        Self {
-            acks_per_second: run.outcome.acks_per_second(),
-            latency_ms: Millis::new(&run.outcome.latency_ns),
-            rounds_per_second: run.rounds as f64 / offered.as_secs_f64(),
-        }
-    }
-}
-
-/// The floor with the same payload and requests on the way, in the same minutes.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Floors {
-    /// Just before the cell.
-    pub before: FloorFigures,
-    /// Just after it.
-    pub after: FloorFigures,
-}
-
-impl Floors {
-    fn mean(&self, figure: impl Fn(&FloorFigures) -> f64) -> f64 {
-        f64::midpoint(figure(&self.before), figure(&self.after))
-    }
-}
-
-/// What the brokers' logs did in the window, from their own counters.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Log {
-    /// fdatasync calls per second, mean of the brokers.
-    pub fsyncs_per_second: f64,
-    /// fdatasync calls per commit round, of the broker that had most.
-    pub fsyncs_per_round: f64,
-    /// Records that went through one round, mean of all rounds.
-    pub records_per_round: f64,
-    /// Bytes written to the logs per byte of payload and replica.
-    pub device_bytes_per_payload_byte: f64,
-}
 
 /// One cell's figures. Absent (`null`): could not be measured.
 #[derive(Clone, Debug, Serialize)]
@@ -290,59 +206,7 @@ fn reasons_void(
     reasons
 }
 
-impl Report {
-    /// Whether every record that was acknowledged came back, in all rows that looked.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.rows.iter().all(Row::is_sound)
-    }
-
-    /// One JSON object a row and line.
-    #[must_use]
-    pub fn json_lines(&self) -> String {
-        let line = |row| serde_json::to_string(row).expect("a row has string keys only") + "\n";
-        self.rows.iter().map(line).collect()
-    }
-
-    /// The rows as an aligned table; what was not measured is a dash.
-    #[must_use]
-    pub fn table(&self) -> String {
-        let heads = COLUMNS
-            .iter()
-            .map(|(head, _)| (*head).to_string())
-            .collect();
-        let cells = |row| COLUMNS.iter().map(|(_, show)| show(row)).collect();
-        let lines: Vec<Vec<String>> = std::iter::once(heads)
-            .chain(self.rows.iter().map(cells))
-            .collect();
-        let width = |column: usize| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-        let mut table = String::new();
-        for line in &lines {
-            for (cell, width) in line.iter().zip(&widths) {
-                let _ = write!(table, "{cell:>width$}  ");
-            }
-            table.truncate(table.trim_end().len());
-            table.push('\n');
-        }
-        for row in &self.rows {
-            for reason in &row.void {
-                let _ = writeln!(table, "VOID {}: {reason} {:?}", row.cell, row.errors);
-            }
-        }
-        table
-    }
-}
-
-type Column = (&'static str, fn(&Row) -> String);
-
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column<Row>] = &[
     ("cell", |row| row.cell.into()),
     ("fsync", |row| if row.fsync { "on" } else { "off" }.into()),
     ("acks", |row| {
@@ -395,7 +259,3 @@ const COLUMNS: &[Column] = &[
             .map_or("-".into(), |back| format!("{}/{}", back.found, back.acked))
     }),
 ];
-
-fn number(value: Option<f64>, decimals: usize) -> String {
-    value.map_or("-".into(), |value| format!("{value:.decimals$}"))
-}
