@@ -55,17 +55,16 @@ pub fn next_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, Fr
 pub fn frame_length(prefix: [u8; 4], max: usize) -> Result<usize, FrameError> {
     let length = i32::from_be_bytes(prefix);
     let claimed = usize::try_from(length).map_err(|_| FrameError::Negative { length })?;
-    if claimed <= max {
-        return Ok(claimed);
-    }
     match &prefix {
+        // Each of these would be the length of a frame above 350 MB.
         [0x16, 0x03, ..] => Err(FrameError::Tls),
         b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" | b"PATC" | b"CONN" | b"PRI " => {
             Err(FrameError::Http)
         }
-        _ => Err(FrameError::TooLarge {
+        _ if claimed > max => Err(FrameError::TooLarge {
             length: claimed,
             max,
         }),
+        _ => Ok(claimed),
     }
 }

@@ -88,6 +88,7 @@ pub fn decode_response_header(
     version: i16,
     r: &mut Reader,
 ) -> Result<i32, DecodeError> {
+    r.expect_response();
     let correlation = r.int32()?;
     if key.response_header_version(version) >= 1 {
         r.skip_tags()?;

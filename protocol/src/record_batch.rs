@@ -5,7 +5,7 @@
 //!   batch.
 //! - [`validate`] decides whether a produced batch may be stored at all.
 //! - [`patch`] and [`set_log_append_time`] are the only changes that are made in place.
-//! - [`records`] opens a batch, bounded; [`BatchBuilder`] makes one.
+//! - [`batches`] cuts what was fetched; [`records`] opens a batch, bounded; [`BatchBuilder`] makes one.
 //!
 //! The CRC-32C covers everything from the attributes on. Base offset, length, leader epoch and
 //! magic lie before it, so assigning offsets leaves the producer's checksum true.
@@ -28,5 +28,5 @@ pub use codec::{CodecError, Compression, compress, decompress, inflated_max};
 pub use error::BatchError;
 pub use header::{BatchHeader, HEADER_LENGTH, LENGTH_OVERHEAD, crc32c, total_length};
 pub use patch::{patch, set_log_append_time};
-pub use records::{Record, RecordHeader, Records, records};
+pub use records::{Record, RecordHeader, Records, batches, records};
 pub use validate::{Limits, validate};

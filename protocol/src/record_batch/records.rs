@@ -1,7 +1,7 @@
 use super::codec::{Compression, decompress, inflated_max};
 use super::cursor::{Cursor, RECORD_LEAST};
 use super::error::BatchError;
-use super::header::{BatchHeader, HEADER_LENGTH};
+use super::header::{BatchHeader, HEADER_LENGTH, total_length};
 use bytes::Bytes;
 
 /// One record. Key, value and headers are slices of the batch, or of its opened records.
@@ -60,6 +60,25 @@ pub fn records(batch: &Bytes) -> Result<Records, BatchError> {
         bytes,
         position: 0,
         given: 0,
+    })
+}
+
+/// The batches that follow each other in `bytes`, as a fetch returns them. Each is cut out, not
+/// validated; a batch that is not whole is an error and the last item.
+pub fn batches(mut bytes: Bytes) -> impl Iterator<Item = Result<Bytes, BatchError>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let have = bytes.len();
+        let length = total_length(&bytes).and_then(|wanted| match wanted <= have {
+            true => Ok(wanted),
+            false => Err(BatchError::Truncated { wanted, have }),
+        });
+        if length.is_err() {
+            bytes.clear();
+        }
+        Some(length.map(|length| bytes.split_to(length)))
     })
 }
 

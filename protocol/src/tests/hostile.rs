@@ -3,7 +3,8 @@
 use super::generated::every_api;
 use super::messages::encode;
 use super::random::Random;
-use crate::api::KEYS;
+use crate::api::{ApiKey, KEYS};
+use crate::header::{decode_response_header, response_frame};
 use crate::messages::*;
 use crate::record_batch::{BatchHeader, Limits, records, validate};
 use crate::wire::{DecodeError, Reader};
@@ -55,6 +56,43 @@ fn counts_that_the_bytes_hold_but_memory_should_not_are_refused() {
         left: elements + 12,
     };
     assert_eq!(decoded, Err(expected));
+}
+
+#[test]
+fn a_large_cluster_fits_the_budgets() {
+    let partition = |index| metadata::MetadataResponsePartition {
+        partition_index: index,
+        replica_nodes: vec![1],
+        isr_nodes: vec![1],
+        ..Default::default()
+    };
+    let partitions = (0..400_000).map(partition).collect();
+    let topic = metadata::MetadataResponseTopic {
+        partitions,
+        ..Default::default()
+    };
+    let response = MetadataResponse {
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let frame = response_frame(&response.clone().into(), 13, 1)
+        .unwrap()
+        .concat();
+    let mut r = Reader::new(Bytes::from(frame).slice(4..));
+    assert_eq!(decode_response_header(ApiKey::Metadata, 13, &mut r), Ok(1));
+    assert!(MetadataResponse::decode(&mut r, 13) == Ok(response));
+
+    let partitions = vec![fetch::FetchPartition::default(); 1_000_000];
+    let topic = fetch::FetchTopic {
+        partitions,
+        ..Default::default()
+    };
+    let request = FetchRequest {
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let decoded = FetchRequest::decode(&mut Reader::new(encode(&request, 17)), 17);
+    assert!(decoded == Ok(request));
 }
 
 #[test]

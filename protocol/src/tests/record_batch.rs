@@ -153,6 +153,23 @@ fn more_than_one_batch_is_refused() {
 }
 
 #[test]
+fn fetched_bytes_are_cut_into_batches() {
+    let one = sample();
+    let two: Bytes = [&one[..], &one[..]].concat().into();
+    let cut: Vec<_> = batches(two.clone()).collect();
+    assert_eq!(cut, [Ok(one.clone()), Ok(one.clone())]);
+    let cut: Vec<_> = batches(two.slice(..two.len() - 1)).collect();
+    let error = BatchError::Truncated {
+        wanted: one.len(),
+        have: one.len() - 1,
+    };
+    assert_eq!(cut, [Ok(one), Err(error)]);
+    assert_eq!(batches(Bytes::new()).count(), 0);
+    let zeros = batches(Bytes::from_static(&[0; 100])).collect::<Vec<_>>();
+    assert_eq!(zeros, [Err(BatchError::Length { length: 0 })]);
+}
+
+#[test]
 fn size_limit_counts_the_whole_batch() {
     let batch = sample();
     let limit = |batch_bytes_max| Limits {

@@ -210,6 +210,11 @@ fn what_is_no_kafka_is_named() {
     for method in [b"GET /", b"POST ", b"HEAD ", b"PUT /", b"OPTIO"] {
         assert_eq!(next(method), Err(FrameError::Http));
     }
+    assert_eq!(
+        frame_length([0x16, 0x03, 1, 2], usize::MAX),
+        Err(FrameError::Tls),
+        "any limit"
+    );
     assert_eq!(next(&[0xff; 4]), Err(FrameError::Negative { length: -1 }));
     let large = (100 << 20) + 1;
     let error = FrameError::TooLarge {

@@ -5,8 +5,11 @@ use bytes::{Buf, Bytes};
 pub const FIRST_CAPACITY: usize = 1_024;
 
 /// What decoding one frame may allocate for elements, in bytes: the larger of this and four times
-/// the frame.
+/// the frame. (A request of very many partitions grows about twofold.)
 const BUDGET_LEAST: usize = 16 << 20;
+
+/// The same for responses, which come from a broker that was asked.
+const RESPONSE_RATIO: usize = 16;
 
 /// Why bytes are not the message that they claim to be. The connection is closed: nothing after it
 /// can be trusted.
@@ -117,6 +120,13 @@ impl Reader {
     #[must_use]
     pub fn with_budget(bytes: Bytes, budget: usize) -> Self {
         Self { bytes, budget }
+    }
+
+    /// Accepts more memory for each byte: a response of many partitions grows about sixfold.
+    pub(crate) fn expect_response(&mut self) {
+        self.budget = self
+            .budget
+            .max(self.bytes.len().saturating_mul(RESPONSE_RATIO));
     }
 
     /// Bytes not read yet.
