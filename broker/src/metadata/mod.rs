@@ -31,4 +31,4 @@ pub use partition::Partition;
 pub use state::StateError;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
