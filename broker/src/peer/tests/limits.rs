@@ -85,7 +85,7 @@ impl Raw {
 fn a_peer_that_hangs_is_dropped() {
     run(async {
         let hasty = NodeConfig {
-            peer_write_stall_max_ms: 100,
+            peer_write_stall_max_ms: 500,
             peer_queue_max_bytes: 64 << 20,
             ..config()
         };
@@ -97,9 +97,9 @@ fn a_peer_that_hangs_is_dropped() {
                 .send_frame(NodeId(2), &formation(4_000_000))
                 .unwrap();
         }
-        // Slow is not hung: some progress every 50 ms, for longer than the limit.
-        for _ in 0..6 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        // Slow is not hung: some progress every 100 ms, for longer than the limit.
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let mut some = vec![0; 3 << 20];
             raw.stream.read_exact(&mut some).await.unwrap();
             assert_eq!(one.count("down"), 0);

@@ -1,6 +1,7 @@
 //! Real sockets on 127.0.0.1, one thread, one `LocalSet` per test.
 
 mod conversation;
+mod founding;
 mod greetings;
 mod limits;
 mod pieces;
