@@ -83,18 +83,22 @@ impl Node {
         })
     }
 
-    /// It has all that is committed, or all is sent and what it has not acknowledged fits the inflight limit.
+    /// It has all that is committed; or, under load, all that was at the last heartbeat, and answers heartbeats.
     fn has_caught_up(&self, replica: ReplicaId) -> bool {
         let State::Leader(leader) = &self.state else {
             return false;
         };
-        let mut followers = leader.followers.iter();
-        followers.any(|p| {
-            p.member.replica == replica
-                && p.state == progress::State::Replicate
-                && p.matched >= leader.first_index
-                && (p.matched >= self.commit || p.next > self.log.last_index())
-        })
+        let Some(p) = leader
+            .followers
+            .iter()
+            .find(|p| p.member.replica == replica)
+        else {
+            return false;
+        };
+        let answers = p.acked_round + 1 >= leader.reads.round();
+        p.state == progress::State::Replicate
+            && p.matched >= leader.first_index
+            && (p.matched >= self.commit || (answers && p.matched >= leader.commit_then))
     }
 
     /// Both halves have agreed on the joint membership: the leader, whoever it is by now, ends it.

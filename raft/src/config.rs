@@ -21,7 +21,7 @@ pub struct Config {
     pub quiesce_after_ms: u64,
     /// How long proposals are refused for a transfer of leadership that does not succeed. Default 1000.
     pub transfer_timeout_ms: u64,
-    /// Entry bytes sent to one follower and not yet acknowledged; one message may go over. Default 4 MiB.
+    /// Entry bytes sent to one follower and not yet acknowledged. A single larger entry passes alone. Default 4 MiB.
     pub inflight_max_bytes: u64,
     /// Entry bytes in one append; a single larger entry passes alone. Default 1 MiB.
     pub append_max_bytes: u64,

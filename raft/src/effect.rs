@@ -120,8 +120,8 @@ pub struct Persist {
     pub seq: PersistSeq,
     /// A new base: by trim (prefix dropped) or by install.
     pub base: Option<Base>,
-    /// Entries at and above this index are void. An install that keeps a matching suffix leaves it None; one that
-    /// replaces a diverging log names `base.index + 1`.
+    /// Entries at and above this index are void. An install names `base.index + 1` when the log went on there; one
+    /// that finds its entry in the log changes nothing on disk.
     pub truncate: Option<Index>,
     /// To append, contiguous.
     pub entries: Vec<Entry>,

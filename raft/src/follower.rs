@@ -123,12 +123,15 @@ impl Node {
         }
         let refused = self.disk_full && self.drop_records(&mut entries);
         let last = Index(prev_index.0 + entries.len() as u64);
+        let takes = entries.last().is_some_and(|entry| self.is_new(entry));
         if !self.take(entries, out) {
             return;
         }
         self.verify(last);
         self.commit_to(commit.min(last), out);
-        self.answer(from, reply(AppendResult::Matched(last)), Needs::Index(last));
+        if takes || !refused {
+            self.answer(from, reply(AppendResult::Matched(last)), Needs::Index(last));
+        }
         if refused {
             self.answer(from, reply(AppendResult::Full), Needs::HardState);
         }
@@ -153,22 +156,22 @@ impl Node {
 
     /// A full disk takes what frees it, and what keeps the group alive, but no records.
     fn drop_records(&self, entries: &mut Vec<Entry>) -> bool {
-        let is_new = |entry: &Entry| self.log.term_at(entry.index) != Some(entry.term);
-        let first = entries
-            .iter()
-            .position(|e| is_new(e) && e.kind == EntryKind::Records);
+        let is_refused = |e: &Entry| e.kind == EntryKind::Records && self.is_new(e);
+        let first = entries.iter().position(is_refused);
         if let Some(first) = first {
             entries.truncate(first);
         }
         first.is_some()
     }
 
+    fn is_new(&self, entry: &Entry) -> bool {
+        self.log.term_at(entry.index) != Some(entry.term)
+    }
+
     /// Appends what is not there yet; removes a suffix only where an entry really differs (Raft, section 5.3).
     /// False when the leader contradicts what is committed, or sends a membership that cannot be read.
     fn take(&mut self, entries: Vec<Entry>, out: &mut Vec<Effect>) -> bool {
-        let new = entries
-            .iter()
-            .position(|e| self.log.term_at(e.index) != Some(e.term));
+        let new = entries.iter().position(|entry| self.is_new(entry));
         let Some(new) = new else { return true };
         let first = entries[new].index;
         if first <= self.commit {

@@ -22,6 +22,8 @@ pub(crate) struct Leader {
     pub(crate) first_index: Index,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) reads: Reads,
+    /// The commit index at the last heartbeat.
+    pub(crate) commit_then: Index,
     last_session: u64,
     uncommitted_bytes: u64,
     /// When something was last proposed, committed or asked.
@@ -94,6 +96,7 @@ impl Node {
             first_index,
             transfer: None,
             reads: Reads::default(),
+            commit_then: self.commit,
             last_session: 0,
             uncommitted_bytes: 0,
             busy_at: now,
@@ -220,6 +223,7 @@ impl Node {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
+        leader.commit_then = commit;
         let read_round = leader.reads.next_round();
         if leader.reads.wants_round() && leader.first_index <= commit {
             leader.reads.begin(read_round, commit);
@@ -323,13 +327,15 @@ impl Node {
                 return;
             }
         }
-        if self.config.announce_commit {
-            self.tell_commit(out);
-        }
+        self.tell_commit(out);
     }
 
-    /// Tells followers that have everything, and would hear of the commit by the next heartbeat only.
-    fn tell_commit(&mut self, out: &mut Vec<Effect>) {
+    /// Where it is asked for: tells followers that have everything, and would hear of the commit by the next
+    /// heartbeat only.
+    pub(crate) fn tell_commit(&mut self, out: &mut Vec<Effect>) {
+        if !self.config.announce_commit {
+            return;
+        }
         let (commit, last) = (self.commit, self.log.last_index());
         let State::Leader(leader) = &mut self.state else {
             return;

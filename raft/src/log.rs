@@ -208,3 +208,6 @@ fn without_state(base: Base) -> Base {
         ..base
     }
 }
+
+#[cfg(test)]
+mod tests;

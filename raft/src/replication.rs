@@ -61,6 +61,10 @@ impl Feed<'_> {
         }
         let most = if p.full { 1 } else { usize::MAX };
         let (entries, bytes) = self.log.collect(p.next, max_bytes, most);
+        if bytes > max_bytes && p.has_inflight() {
+            // One entry above the limit passes, but alone.
+            return false;
+        }
         self.send(p, entries, bytes, out);
         true
     }
@@ -148,8 +152,8 @@ impl Node {
         if p.session == answer.session && p.state != progress::State::Regressed {
             match answer.result {
                 AppendResult::Matched(index) if index <= last => {
-                    p.acknowledge(index);
-                    p.full = false;
+                    let news = p.acknowledge(index);
+                    p.full &= !news;
                     if p.state == progress::State::Probe {
                         p.state = progress::State::Replicate;
                         p.paused = false;
@@ -180,6 +184,7 @@ impl Node {
             self.wake(now, out);
         }
         self.maybe_commit(now, out);
+        self.tell_commit(out);
         self.maybe_hand_over(out);
         self.confirm_reads(out);
     }

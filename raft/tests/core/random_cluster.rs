@@ -5,7 +5,6 @@
 use crate::world::{World, on_node};
 use raft::Node;
 use raft::config::Config;
-use raft::effect::Role;
 use raft::input::{Change, Input};
 use raft::types::{EntryKind, Membership, ReplicaId};
 
@@ -38,7 +37,7 @@ fn act(world: &mut World) {
                     .cycle()
                     .take(8 + size)
                     .collect();
-                let kind = if value % 4 == 0 {
+                let kind = if value.is_multiple_of(4) {
                     EntryKind::Command
                 } else {
                     EntryKind::Records
@@ -249,8 +248,8 @@ fn live(seed: u64) -> World {
     let voters = [1, 2, 3, 3, 3, 4, 5][world.chance.below(7) as usize];
     let fresh = world.chance.below(3);
     let mut config = Config::tiny();
-    config.announce_commit = seed % 3 == 0;
-    if seed % 2 == 0 {
+    config.announce_commit = seed.is_multiple_of(3);
+    if seed.is_multiple_of(2) {
         config.quiesce_after_ms = 60;
     }
     world = World::new(seed, config, voters, fresh);
@@ -292,7 +291,4 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(first.stats, second.stats, "seed {seed}");
         assert_ne!(first.trace, 0);
     }
-    let leaders = live(3).leader().is_some();
-    assert!(leaders, "the last state has a leader");
-    let _ = Role::Leader;
 }
