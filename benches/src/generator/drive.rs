@@ -165,14 +165,29 @@ impl<D: Dialect> Driver<D> {
 
     /// Closed loop: fills the connection up to its requests in flight, until the window ends.
     fn send_due(&mut self, number: usize, now: Instant) -> Result<()> {
-        let connection = &mut self.connections[number];
-        if self.load.rate.is_some() || !connection.open || now >= self.window.1 {
+        if self.load.rate.is_some() || now >= self.window.1 {
             return Ok(());
         }
-        while connection.inflight() < self.load.inflight {
-            connection.ask(now);
+        while self.connections[number].open
+            && self.connections[number].inflight() < self.load.inflight
+        {
+            self.send(number, now)?;
         }
-        self.flush(number)
+        Ok(())
+    }
+
+    /// One write a request, as a client does that does not batch.
+    fn send(&mut self, number: usize, since: Instant) -> Result<()> {
+        let connection = &mut self.connections[number];
+        if !connection.open {
+            return Ok(());
+        }
+        connection.ask(since);
+        if connection.watched_for_room {
+            Ok(())
+        } else {
+            self.flush(number)
+        }
     }
 
     /// Open loop: sends all that is due, round robin; returns when the next one is.
@@ -180,7 +195,6 @@ impl<D: Dialect> Driver<D> {
         let Some(rate) = self.load.rate else {
             return Ok(None);
         };
-        let first = self.scheduled;
         let count = self.connections.len();
         let mut next;
         loop {
@@ -188,19 +202,12 @@ impl<D: Dialect> Driver<D> {
             if next > now || next >= self.window.1 {
                 break;
             }
-            let connection = &mut self.connections[self.scheduled as usize % count];
-            if connection.open {
-                connection.ask(next);
-            }
+            self.send(self.scheduled as usize % count, next)?;
             if next >= self.window.0 {
-                let lag = now.saturating_duration_since(next);
+                let lag = next.elapsed();
                 self.outcome.lag_ns.saturating_record(nanoseconds(lag));
             }
             self.scheduled += 1;
-        }
-        let touched = ((self.scheduled - first) as usize).min(count);
-        for step in 0..touched {
-            self.flush((first as usize + step) % count)?;
         }
         Ok((next < self.window.1).then_some(next))
     }
