@@ -11,7 +11,7 @@ use protocol::error_code::ErrorCode;
 use raft::types::{GroupId, NodeId, Term};
 
 use crate::controller::{ControllerRequest, ControllerResponse};
-use crate::metadata::image::Image;
+use crate::metadata::Image;
 
 /// When a produce is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,3 +265,6 @@ impl Broker {
         todo!()
     }
 }
+
+/// stub
+pub type Progress = std::future::Pending<()>;

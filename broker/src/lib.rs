@@ -3,10 +3,15 @@
 //! One thread runs everything hot: sockets, dispatch, partitions, Raft. A log thread writes and syncs. Start reading
 //! at `broker` (what handlers may ask), then `shard` (all decisions, without I/O), then `driver` (who executes).
 
+pub mod broker;
 pub mod config;
 pub mod controller;
 pub mod data_directory;
+pub mod dispatch;
 pub mod formation;
+pub mod handlers;
 pub mod metadata;
+pub mod metrics;
 pub mod peer;
+pub mod server;
 pub mod topic_config;

@@ -1,0 +1,295 @@
+//! Everything that one scrape shows, as plain data.
+
+use super::histogram::{BATCH_COUNTS, ELECTION_SECONDS, LATENCY_SECONDS, Reading, SIZE_BYTES};
+use super::requests::ApiReading;
+use crate::server::Figures;
+
+/// A node's figures at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct NodeMetrics {
+    /// The broker's id.
+    pub node_id: i32,
+    /// The log.
+    pub wal: WalMetrics,
+    /// Raft over all groups.
+    pub raft: RaftMetrics,
+    /// One row a group that this node holds a replica of.
+    pub groups: Vec<GroupMetrics>,
+    /// The cluster as this node sees it.
+    pub cluster: ClusterMetrics,
+    /// The client listener. Filled by the scrape.
+    pub server: Figures,
+    /// Size of the request memory pool, in bytes. Filled by the scrape.
+    pub request_memory_capacity_bytes: u64,
+    /// Requests by API. Filled by the scrape.
+    pub requests: Vec<ApiReading>,
+}
+
+/// Figures of the broker's one log.
+#[derive(Clone, Debug)]
+pub struct WalMetrics {
+    /// fdatasync calls on the log.
+    pub fsyncs: u64,
+    /// Commit rounds: one write and one sync for all groups.
+    pub rounds: u64,
+    /// Seconds per fdatasync ([`LATENCY_SECONDS`]).
+    pub fsync_seconds: Reading,
+    /// Entries per round ([`BATCH_COUNTS`]).
+    pub round_entries: Reading,
+    /// Bytes per round ([`SIZE_BYTES`]).
+    pub round_bytes: Reading,
+    /// Bytes written to the log, padding and headers included.
+    pub bytes_written: u64,
+    /// Segments that are written to.
+    pub segments_open: u64,
+    /// Segments that are full.
+    pub segments_sealed: u64,
+    /// Segments that wait for their use.
+    pub segments_spare: u64,
+    /// Bytes of sealed and open segments that some group still needs.
+    pub live_bytes: u64,
+    /// Bytes that no group needs.
+    pub dead_bytes: u64,
+    /// Live bytes that lie in short runs.
+    pub unsorted_bytes: u64,
+    /// Bytes that the cleaner rewrote because runs were short.
+    pub cleaner_scattered_bytes: u64,
+    /// Bytes that the cleaner rewrote because little around them was live.
+    pub cleaner_dead_bytes: u64,
+    /// Bytes that the cleaner rewrote in compacted topics.
+    pub cleaner_compact_bytes: u64,
+    /// Time that the cleaner worked, in seconds.
+    pub cleaner_seconds: f64,
+    /// How long the last start took to recover, in seconds.
+    pub recovery_seconds: f64,
+    /// A write or sync has failed: nothing is acknowledged any more.
+    pub poisoned: bool,
+    /// Acknowledged bytes that are not synced (0 under the default durability).
+    pub acked_not_fsynced_bytes: u64,
+    /// Free bytes of the log's file system.
+    pub disk_free_bytes: u64,
+    /// Checks of stored bytes that failed.
+    pub corruptions_detected: u64,
+    /// Stored bytes that were replaced by a good copy.
+    pub repairs: u64,
+}
+
+impl Default for WalMetrics {
+    fn default() -> Self {
+        Self {
+            fsyncs: 0,
+            rounds: 0,
+            fsync_seconds: Reading::empty(LATENCY_SECONDS),
+            round_entries: Reading::empty(BATCH_COUNTS),
+            round_bytes: Reading::empty(SIZE_BYTES),
+            bytes_written: 0,
+            segments_open: 0,
+            segments_sealed: 0,
+            segments_spare: 0,
+            live_bytes: 0,
+            dead_bytes: 0,
+            unsorted_bytes: 0,
+            cleaner_scattered_bytes: 0,
+            cleaner_dead_bytes: 0,
+            cleaner_compact_bytes: 0,
+            cleaner_seconds: 0.0,
+            recovery_seconds: 0.0,
+            poisoned: false,
+            acked_not_fsynced_bytes: 0,
+            disk_free_bytes: 0,
+            corruptions_detected: 0,
+            repairs: 0,
+        }
+    }
+}
+
+/// What is counted over all groups of one kind: the metadata group, or the partitions.
+#[derive(Clone, Debug)]
+pub struct KindMetrics {
+    /// Seconds from an election's start to its end ([`ELECTION_SECONDS`]).
+    pub election_seconds: Reading,
+    /// Seconds from propose to commit ([`LATENCY_SECONDS`]).
+    pub commit_seconds: Reading,
+    /// Entries per advance of the commit index ([`BATCH_COUNTS`]).
+    pub commit_entries: Reading,
+    /// Seconds from propose to applied ([`LATENCY_SECONDS`]).
+    pub command_seconds: Reading,
+    /// Seconds that a group could not accept writes, per failover ([`ELECTION_SECONDS`]).
+    pub unavailable_seconds: Reading,
+    /// Bytes of entries per append message ([`SIZE_BYTES`]).
+    pub append_bytes: Reading,
+}
+
+impl Default for KindMetrics {
+    fn default() -> Self {
+        Self {
+            election_seconds: Reading::empty(ELECTION_SECONDS),
+            commit_seconds: Reading::empty(LATENCY_SECONDS),
+            commit_entries: Reading::empty(BATCH_COUNTS),
+            command_seconds: Reading::empty(LATENCY_SECONDS),
+            unavailable_seconds: Reading::empty(ELECTION_SECONDS),
+            append_bytes: Reading::empty(SIZE_BYTES),
+        }
+    }
+}
+
+/// Raft's figures of this node.
+#[derive(Clone, Debug, Default)]
+pub struct RaftMetrics {
+    /// The metadata group.
+    pub metadata: KindMetrics,
+    /// All partitions together.
+    pub partition: KindMetrics,
+    /// Votes and pre-votes asked for.
+    pub votes_requested: u64,
+    /// Heartbeats sent, those that ride on appends not counted.
+    pub heartbeats: u64,
+    /// Changes of role.
+    pub state_changes: u64,
+    /// Nodes that joined.
+    pub node_additions: u64,
+    /// Appends refused for their old term.
+    pub rejected_stale_term: u64,
+    /// Appends refused because the log before them differs.
+    pub rejected_inconsistency: u64,
+    /// Appends refused because the disk does not take them.
+    pub rejected_storage: u64,
+    /// One row per kind of message and other node.
+    pub rpcs: Vec<RpcMetrics>,
+}
+
+/// Messages of one kind to one node.
+#[derive(Clone, Debug, Default)]
+pub struct RpcMetrics {
+    /// append, vote, prevote, heartbeat, snapshot or readindex.
+    pub rpc: &'static str,
+    /// The other node.
+    pub node: i32,
+    /// Sent.
+    pub sent: u64,
+    /// Received from it.
+    pub received: u64,
+    /// Answered as wished.
+    pub ok: u64,
+    /// Answered with a refusal.
+    pub refused: u64,
+    /// Seconds from sending to the answer.
+    pub seconds: Reading,
+    /// Unanswered in time.
+    pub timeouts: u64,
+    /// Not sent: the node refuses connections.
+    pub connection_refused: u64,
+    /// Lost with a connection.
+    pub network: u64,
+    /// Lost otherwise.
+    pub other: u64,
+}
+
+/// The role of a replica, with Prometheus' number for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeState {
+    /// Not known yet.
+    #[default]
+    Unknown = 0,
+    /// Leads.
+    Leader = 1,
+    /// Asks for votes.
+    Candidate = 2,
+    /// Follows.
+    Follower = 3,
+    /// Follows without a vote.
+    Learner = 4,
+    /// Asks whether it would get votes.
+    PreCandidate = 5,
+}
+
+/// One group's figures at this node's replica.
+#[derive(Clone, Debug, Default)]
+pub struct GroupMetrics {
+    /// The topic; `__cluster_metadata` for the metadata group.
+    pub topic: String,
+    /// The partition; 0 for the metadata group.
+    pub partition: i32,
+    /// This replica's role.
+    pub state: NodeState,
+    /// Its term.
+    pub term: u64,
+    /// Voters in sync with the leader, as far as known here.
+    pub in_sync: u64,
+    /// Raft's commit index.
+    pub commit_index: u64,
+    /// Raft's applied index.
+    pub last_applied: u64,
+    /// Entries from the base to the last.
+    pub log_entries: u64,
+    /// Bytes that the log holds of this group.
+    pub log_bytes: u64,
+    /// First Kafka offset still there.
+    pub log_start_offset: i64,
+    /// First Kafka offset not committed.
+    pub high_watermark: i64,
+    /// First Kafka offset not appended.
+    pub log_end_offset: i64,
+    /// Voters and learners.
+    pub cluster_size: u64,
+    /// Voters that are needed to commit.
+    pub quorum_size: u64,
+    /// The leader's view of the others; empty elsewhere.
+    pub followers: Vec<FollowerMetrics>,
+    /// Elections that this replica won.
+    pub elections_won: u64,
+    /// Elections that this replica lost.
+    pub elections_lost: u64,
+    /// Elections of this replica that ended undecided.
+    pub elections_timed_out: u64,
+    /// When the last election ended, in seconds since 1970; 0 for never.
+    pub last_election_seconds: f64,
+    /// Votes that this replica got in its last election.
+    pub votes_received: u64,
+    /// Entries committed.
+    pub commits: u64,
+    /// Advances of the commit index.
+    pub batch_commits: u64,
+    /// Prefixes dropped.
+    pub compactions: u64,
+    /// Learners added.
+    pub learners_added: u64,
+    /// Learners made voters.
+    pub promotions: u64,
+    /// Replicas removed.
+    pub removals: u64,
+    /// Replicas replaced.
+    pub replacements: u64,
+    /// Bytes produced here.
+    pub bytes_in: u64,
+    /// Records produced here.
+    pub records_in: u64,
+    /// Bytes fetched here.
+    pub bytes_out: u64,
+}
+
+/// What a leader knows of one follower.
+#[derive(Clone, Debug, Default)]
+pub struct FollowerMetrics {
+    /// Its node.
+    pub node: i32,
+    /// Entries that it lacks.
+    pub lag_entries: u64,
+    /// How long it has lacked any, in seconds.
+    pub lag_seconds: f64,
+    /// When it was last heard, in seconds since 1970.
+    pub last_heartbeat_seconds: f64,
+}
+
+/// The cluster as this node sees it.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterMetrics {
+    /// Whether this node leads the metadata group.
+    pub active_controller: bool,
+    /// Partitions without a leader.
+    pub offline_partitions: u64,
+    /// Partitions with a voter out of sync.
+    pub under_replicated_partitions: u64,
+    /// Partitions led by another than their preferred leader.
+    pub preferred_leader_imbalance: u64,
+}
