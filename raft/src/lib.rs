@@ -32,6 +32,7 @@ mod log;
 pub mod membership;
 pub mod message;
 pub mod node;
+mod observe;
 pub mod progress;
 mod quiesce;
 pub mod quorum;
@@ -39,6 +40,7 @@ mod random;
 mod read_index;
 mod receive;
 mod replication;
+mod shared;
 mod transfer;
 pub mod types;
 

@@ -1,10 +1,11 @@
 //! Silence by agreement: an idle group sends nothing, and the liveness of node pairs stands in for its heartbeats.
 
 use crate::effect::Effect;
-use crate::node::{Follower, Node, State};
+use crate::message::Body;
+use crate::node::{Follower, Needs, Node, State};
 use crate::progress;
 use crate::quorum;
-use crate::types::{NodeId, Tick};
+use crate::types::{Index, NodeId, Tick};
 
 impl Node {
     /// Something happened: timers run again. A leader makes itself heard at once.
@@ -15,6 +16,14 @@ impl Node {
         self.resume(now);
         if matches!(self.state, State::Leader(_)) {
             self.broadcast_heartbeat(now, out);
+        } else if let Some(leader) = self.leader {
+            // The leader may not have heard what woke this member: an answer that knows of nothing wakes it too.
+            let nothing = Body::HeartbeatResponse {
+                read_round: 0,
+                last_index: Index(0),
+            };
+            let node = self.me.node;
+            self.answer(self.address(leader, node), nothing, Needs::HardState);
         }
     }
 
@@ -52,7 +61,7 @@ impl Node {
         }
         if matches!(self.state, State::Leader(_)) {
             self.wake(now, out);
-            self.follower_down(now, node);
+            self.follower_down(node);
             return;
         }
         let leader = self.leader.and_then(|leader| membership.member(leader));

@@ -451,7 +451,7 @@ impl Node {
         self.send_now(member, Body::Install { base, session }, out);
     }
 
-    pub(crate) fn follower_down(&mut self, _now: Tick, node: NodeId) {
+    pub(crate) fn follower_down(&mut self, node: NodeId) {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
