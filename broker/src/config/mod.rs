@@ -10,6 +10,7 @@ mod address;
 mod cluster;
 mod error;
 mod kind;
+mod memory;
 mod node;
 mod source;
 mod suggest;
@@ -24,6 +25,7 @@ pub use address::{Address, Seed};
 pub use cluster::ClusterConfig;
 pub use error::{Error, Problem};
 pub use kind::Kind;
+pub use memory::ram_bytes;
 pub use node::{
     ElectionProfile, ElectionTimes, LogFormat, NodeConfig, ReplaceWiped, ValidateRecords,
 };
@@ -185,7 +187,7 @@ impl Config {
         Ok(self)
     }
 
-    /// Lowers the memory sizes that no source set to their share of the machine's RAM.
+    /// Lowers the memory sizes that no source set to their share of the machine's RAM ([`ram_bytes`]).
     pub fn fit_memory(&mut self, ram_bytes: u64) {
         let node = &mut self.node;
         if !self.sources.contains_key("tail.cache.size") {
