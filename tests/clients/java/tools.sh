@@ -34,7 +34,7 @@ consume() {
   for partition in 0 1 2; do
     count=$(tool GetOffsetShell --bootstrap-server "$bootstrap" --topic-partitions "$topic:$partition" | awk -F: '{ print $3 }')
     [[ $count -eq 0 ]] && continue
-    tool ConsoleConsumer --bootstrap-server "$bootstrap" --topic "$topic" --partition "$partition" --offset earliest \
+    tool consumer.ConsoleConsumer --bootstrap-server "$bootstrap" --topic "$topic" --partition "$partition" --offset earliest \
       --max-messages "$count" --timeout-ms 30000 >>"$work/found" || return
   done
   sort "$work/found" >"$work/found.sorted"

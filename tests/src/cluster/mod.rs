@@ -320,8 +320,23 @@ impl Cluster {
             },
         );
         created.unwrap_or_else(|late| self.fail(&late.to_string()));
-        self.wait_in_sync(name, partitions)
-            .unwrap_or_else(|late| self.fail(&late.to_string()));
+        let all = self.wait_in_sync(name, partitions);
+        let all = all.unwrap_or_else(|late| self.fail(&late.to_string()));
+        // Metadata may name a leader a moment before it serves.
+        for one in all {
+            let serves = wait_for(
+                "leader serves",
+                READY_WITHIN,
+                Duration::from_millis(20),
+                || {
+                    let address = self.node(one.leader).kafka();
+                    let mut connection = Connection::open(&address, REQUEST_WITHIN).ok()?;
+                    let latest = requests::list_offset(&mut connection, name, one.id, -1);
+                    matches!(latest, Ok((0, _))).then_some(())
+                },
+            );
+            serves.unwrap_or_else(|late| self.fail(&late.to_string()));
+        }
     }
 
     /// Waits until every partition has a leader and all of its replicas in sync.

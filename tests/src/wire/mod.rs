@@ -67,6 +67,18 @@ impl Connection {
 
     /// Reads one answer, checks its correlation id, and returns what follows.
     pub fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let (correlation, body) = self.receive_any()?;
+        if correlation != self.correlation {
+            let expected = self.correlation;
+            return Err(io::Error::other(format!(
+                "answer {correlation} to {expected}"
+            )));
+        }
+        Ok(body)
+    }
+
+    /// Reads one answer: its correlation id and what follows.
+    pub fn receive_any(&mut self) -> io::Result<(i32, Vec<u8>)> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length) as usize;
@@ -75,15 +87,11 @@ impl Connection {
         }
         let mut answer = vec![0; length];
         self.stream.read_exact(&mut answer)?;
-        let correlation = i32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]]);
-        if correlation != self.correlation {
-            let expected = self.correlation;
-            return Err(io::Error::other(format!(
-                "answer {correlation} to {expected}"
-            )));
-        }
-        answer.drain(..4);
-        Ok(answer)
+        let body = answer.split_off(4);
+        Ok((
+            i32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]]),
+            body,
+        ))
     }
 
     /// Reads until the broker closes: true if it did within the timeout, and how many bytes came
