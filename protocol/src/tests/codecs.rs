@@ -1,6 +1,7 @@
 //! Compression: what other implementations wrote is read, what is written is read back, and bombs
 //! end as errors.
 
+use super::random::Random;
 use crate::error_code::ErrorCode;
 use crate::record_batch::{
     BatchBuilder, BatchError, CodecError, Compression, Limits, compress, decompress, inflated_max,
@@ -182,6 +183,32 @@ fn corrupt_compressed_bytes_are_errors_or_other_bytes_but_never_a_panic() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn random_changes_to_compressed_bytes_never_panic_or_pass_the_cap() {
+    let mut random = Random::new(23);
+    let words: Vec<u8> = (0..700)
+        .flat_map(|_| text()[random.below(40) as usize..][..6].to_vec())
+        .collect();
+    let mut starts: Vec<_> = CODECS.map(|c| (c, compress(c, &words).unwrap())).to_vec();
+    let vectors = [GZIP_TWO_MEMBERS, SNAPPY_RAW, LZ4_FRAME, ZSTD_FRAME].map(from_hex);
+    starts.extend(CODECS.into_iter().zip(vectors));
+    for (codec, packed) in starts {
+        let mut refused = 0;
+        for _ in 0..4_000 {
+            let mut changed = packed.clone();
+            for _ in 0..=random.below(4) {
+                let at = random.below(packed.len() as u64) as usize;
+                changed[at] = random.next() as u8;
+            }
+            match decompress(codec, &changed, 100_000) {
+                Ok(opened) => assert!(opened.len() <= 100_000),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > 1_000, "{codec:?} refused only {refused}");
     }
 }
 

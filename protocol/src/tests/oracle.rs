@@ -19,7 +19,7 @@ const SEEDS: u64 = 40;
 fn compare<Ours, Theirs>(make: impl Fn(&mut Random, i16) -> Ours) -> usize
 where
     Ours: Message + PartialEq + std::fmt::Debug,
-    Theirs: TheirMessage + Encodable + Decodable,
+    Theirs: TheirMessage + Encodable + Decodable + std::fmt::Debug,
 {
     let (low, high) = Ours::VERSIONS;
     let range = low.max(Theirs::VERSIONS.min)..=high.min(Theirs::VERSIONS.max);
@@ -31,6 +31,12 @@ where
             let mut rest = bytes.clone();
             let read = Theirs::decode(&mut rest, version).unwrap_or_else(|e| panic!("{what}: {e}"));
             assert!(rest.is_empty(), "{what}: they leave {} bytes", rest.len());
+            // They keep and give back tagged fields that they do not know: a wrong tag of ours.
+            let unknown = format!("{read:?}").replace("unknown_tagged_fields: {}", "");
+            assert!(
+                !unknown.contains("unknown_tagged_fields"),
+                "{what}: {unknown}"
+            );
             let mut back = BytesMut::new();
             read.encode(&mut back, version)
                 .unwrap_or_else(|e| panic!("{what}: {e}"));
