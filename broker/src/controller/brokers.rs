@@ -43,7 +43,7 @@ fn check_registration(view: View<'_>, new: &Registration) -> Result<(), Failure>
     }
     if let Some(present) = view.image.broker(new.node)
         && present.directory() != new.directory
-        && view.soft.alive(new.node)
+        && view.soft.heard_lately(new.node, present.directory())
     {
         let why = format!(
             "node id {} is in use by a live broker with another directory ({})",

@@ -23,7 +23,7 @@ mod request;
 mod tick;
 mod topics;
 
-use raft::types::{GroupId, NodeId, ReplicaId};
+use raft::types::{DirectoryId, GroupId, NodeId, ReplicaId};
 
 use crate::metadata::{Change, Command, Image, Rejected, TopicId};
 
@@ -42,6 +42,10 @@ pub use tick::Controller;
 pub trait Soft {
     /// Whether the node is heard.
     fn alive(&self, node: NodeId) -> bool;
+    /// Whether this very disk was heard under this node id within the last seconds: long enough for a live process whose
+    /// connection was taken over to have dialled again. A node that is back with another disk is [`Soft::alive`], but
+    /// its old disk falls silent; two processes with one node id are both heard again and again.
+    fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool;
     /// Who leads the group, as announced.
     fn leader_of(&self, group: GroupId) -> Option<NodeId>;
     /// Whether the node's replica is a voter in sync with the group's leader.

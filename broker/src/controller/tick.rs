@@ -8,10 +8,12 @@ use super::reassign::nodes;
 use super::{Action, Policy, Soft, View};
 use crate::metadata::{Command, Image, Partition};
 
-/// The controller's own memory: only what keeps it from asking twice. Made anew by each new leader.
+/// The controller's own memory: only what keeps it from asking twice. Forgotten when it has not ticked for a while,
+/// because another broker was the controller.
 #[derive(Clone, Debug, Default)]
 pub struct Controller {
     policy: Policy,
+    last: Tick,
     /// Since when each live node is heard without a gap.
     alive_since: BTreeMap<NodeId, Tick>,
     /// When something was last asked about a group, and about which version of it.
@@ -36,6 +38,11 @@ impl Controller {
 
     /// Looks at everything and says what is to be done now. Call it about once a second.
     pub fn tick(&mut self, now: Tick, image: &Image, soft: &dyn Soft) -> Vec<Action> {
+        if now.0.saturating_sub(self.last.0) > self.policy.leader_stable_ms {
+            self.alive_since.clear();
+            self.asked.clear();
+        }
+        self.last = now;
         self.note_liveness(now, image, soft);
         let retry = self.policy.retry_ms;
         self.asked

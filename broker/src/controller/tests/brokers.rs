@@ -97,17 +97,26 @@ fn c12_ids_and_addresses_are_validated() {
 #[test]
 fn c12_a_live_node_id_is_not_taken_over() {
     let mut world = World::new(3);
-    let other_disk = registration(2, 902);
     let duplicate = ErrorCode::DuplicateBrokerRegistration;
-    assert_eq!(world.code(register(other_disk.clone())), duplicate);
-    world.down.insert(NodeId(2));
-    world.one(register(other_disk)).unwrap();
+    // Two processes with one node id: both are heard again and again, the registered one stays.
+    let (node, old, new) = (NodeId(2), DirectoryId(102), DirectoryId(902));
+    world.processes.extend([(node, old), (node, new)]);
+    assert_eq!(world.code(register(registration(2, 902))), duplicate);
+    // Back with another disk: the node is alive, the old disk is not heard any more.
+    world.processes.remove(&(node, old));
+    world.one(register(registration(2, 902))).unwrap();
+    assert_eq!(world.image().broker(node).unwrap().directory(), new);
+}
+
+#[test]
+fn c12_a_disk_does_not_change_its_node() {
+    let mut world = World::new(3);
     let someone_elses = Registration {
-        directory: raft::types::DirectoryId(101),
+        directory: DirectoryId(101),
         ..registration(3, 1)
     };
-    world.down.insert(NodeId(3));
-    assert_eq!(world.code(register(someone_elses)), duplicate);
+    let code = world.code(register(someone_elses));
+    assert_eq!(code, ErrorCode::DuplicateBrokerRegistration);
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod placement;
 mod topics;
 
 use protocol::error_code::ErrorCode;
-use raft::types::{GroupId, NodeId, Tick};
+use raft::types::{DirectoryId, GroupId, NodeId, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -19,6 +19,8 @@ struct World {
     log: Log,
     policy: Policy,
     down: BTreeSet<NodeId>,
+    /// Disks that are heard, whether registered or not.
+    processes: BTreeSet<(NodeId, DirectoryId)>,
     leaders: BTreeMap<GroupId, NodeId>,
     lagging: BTreeSet<(GroupId, NodeId)>,
     ids: u128,
@@ -27,6 +29,9 @@ struct World {
 impl Soft for World {
     fn alive(&self, node: NodeId) -> bool {
         !self.down.contains(&node)
+    }
+    fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
+        self.processes.contains(&(node, directory))
     }
     fn leader_of(&self, group: GroupId) -> Option<NodeId> {
         self.leaders.get(&group).copied()
@@ -42,6 +47,7 @@ impl World {
             log: Log::with_brokers(brokers),
             policy: Policy::default(),
             down: BTreeSet::new(),
+            processes: BTreeSet::new(),
             leaders: BTreeMap::new(),
             lagging: BTreeSet::new(),
             ids: 0,
@@ -50,6 +56,16 @@ impl World {
 
     fn image(&self) -> &Image {
         &self.log.image
+    }
+
+    /// The node comes back with another disk and registers.
+    fn wipe(&mut self, node: i32, directory: u128) {
+        self.processes
+            .insert((NodeId(node), DirectoryId(directory)));
+        self.one(ControllerRequest::RegisterBroker(registration(
+            node, directory,
+        )))
+        .unwrap();
     }
 
     /// Plans without applying.

@@ -182,11 +182,7 @@ fn m9_a_wiped_disk_is_replaced_in_every_group_with_a_quorum() {
     world.create(manual("pair", &[(0, &[2, 1])])).unwrap();
     let mut controller = Controller::new(world.policy.clone());
     assert_eq!(controller.tick(Tick(0), world.image(), &world), []);
-    world.down.insert(NodeId(1));
-    world
-        .one(ControllerRequest::RegisterBroker(registration(1, 901)))
-        .unwrap();
-    world.down.remove(&NodeId(1));
+    world.wipe(1, 901);
     let actions = controller.tick(Tick(1000), world.image(), &world);
     // The metadata group first. Not the single replica, which is lost, nor the pair, whose other half is no majority.
     assert_eq!(replacements(&actions), [GroupId(0), GroupId(1)]);
@@ -204,11 +200,8 @@ fn m9_a_wiped_disk_is_replaced_in_every_group_with_a_quorum() {
 #[test]
 fn a_wiped_disk_waits_for_the_quorum_of_the_rest() {
     let mut world = world(3);
-    world.down.extend([NodeId(1), NodeId(2)]);
-    world
-        .one(ControllerRequest::RegisterBroker(registration(1, 901)))
-        .unwrap();
-    world.down.remove(&NodeId(1));
+    world.down.insert(NodeId(2));
+    world.wipe(1, 901);
     let mut controller = Controller::new(world.policy.clone());
     assert_eq!(
         controller.tick(Tick(0), world.image(), &world),
@@ -223,11 +216,7 @@ fn a_wiped_disk_waits_for_the_quorum_of_the_rest() {
 #[test]
 fn a_wiped_disk_waits_for_an_operator_if_told_so() {
     let mut world = world(3);
-    world.down.insert(NodeId(1));
-    world
-        .one(ControllerRequest::RegisterBroker(registration(1, 901)))
-        .unwrap();
-    world.down.remove(&NodeId(1));
+    world.wipe(1, 901);
     world.policy.replace_wiped = false;
     let mut controller = Controller::new(world.policy.clone());
     assert_eq!(controller.tick(Tick(0), world.image(), &world), []);
@@ -240,11 +229,7 @@ fn a_wiped_disk_waits_for_an_operator_if_told_so() {
 fn replacements_are_bounded_and_all_come() {
     let mut world = World::new(3);
     world.create(topic("t", 40, 3)).unwrap();
-    world.down.insert(NodeId(2));
-    world
-        .one(ControllerRequest::RegisterBroker(registration(2, 902)))
-        .unwrap();
-    world.down.remove(&NodeId(2));
+    world.wipe(2, 902);
     world.policy.moves_max = 15;
     let mut controller = Controller::new(world.policy.clone());
     let mut replaced = Vec::new();
