@@ -147,7 +147,7 @@ fn leadership_returns_when_the_preferred_leader_is_stable() {
         leader: NodeId(2),
         to,
     };
-    assert_eq!(actions, [ask.clone()]);
+    assert_eq!(actions, std::slice::from_ref(&ask));
     for second in [13, 18, 23, 28, 33, 38] {
         let actions = controller.tick(Tick(second * 1000), world.image(), &world);
         assert_eq!(actions, [], "asked less than half a minute ago");
