@@ -102,6 +102,12 @@ impl Node {
             let known = (base.index.0 - prev_index.0).min(entries.len() as u64);
             entries.drain(..known as usize);
             (prev_index, prev_term) = (base.index, base.term);
+            if entries.first().is_some_and(|entry| entry.term < prev_term) {
+                out.push(Effect::Violation {
+                    what: "a leader denies a committed entry",
+                });
+                return;
+            }
         }
         let reply = |result| {
             Body::AppendResponse(AppendResponse {

@@ -282,6 +282,11 @@ impl Node {
         Ok(seq)
     }
 
+    /// How soon it campaigns from its next timeout on, see [`Start::priority`].
+    pub fn set_priority(&mut self, priority: u32) {
+        self.priority = priority;
+    }
+
     /// Drops payloads up to here from memory, as far as they are synced and committed. Later needs are read back
     /// with [`Effect::Read`].
     pub fn evict(&mut self, upto: Index) {

@@ -116,6 +116,15 @@ impl Node {
         }
     }
 
+    /// Whom leadership is being handed to; proposals are refused meanwhile.
+    #[must_use]
+    pub fn transferring_to(&self) -> Option<ReplicaId> {
+        match &self.state {
+            State::Leader(leader) => leader.transfer.as_ref().map(|transfer| transfer.to),
+            State::Follower(_) | State::Candidate(_) => None,
+        }
+    }
+
     /// Whether only an event can bring work.
     #[must_use]
     pub fn quiesced(&self) -> bool {

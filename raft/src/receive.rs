@@ -16,6 +16,9 @@ impl Node {
         if message.to != self.me.replica || message.from == self.me.replica {
             return;
         }
+        if !is_plausible(&message) {
+            return;
+        }
         let known = self.history.effective().member(message.from);
         if known.is_some_and(|member| member.node != node) {
             return;
@@ -112,4 +115,16 @@ impl Node {
             _ => {}
         }
     }
+}
+
+/// No group comes near this term or index; beyond it is a broken peer, and sums would overflow.
+const LIMIT: u64 = 1 << 60;
+
+fn is_plausible(message: &Message) -> bool {
+    let index = match &message.body {
+        Body::Append(append) => append.prev_index.0,
+        Body::Install { base, .. } => base.index.0,
+        _ => 0,
+    };
+    message.term.0 < LIMIT && index < LIMIT
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod hostile;
 mod liveness;
 mod random_cluster;
 mod script;

@@ -347,6 +347,7 @@ impl World {
         assert!(node.commit() >= commit, "commit never goes down");
         self.stats.quiesced += u64::from(node.quiesced() && !quiet);
         self.execute(at, out);
+        self.check(at);
     }
 
     pub fn propose(&mut self, at: usize, kind: EntryKind, payload: &[u8]) -> Option<Index> {
@@ -392,6 +393,33 @@ impl World {
         let floor = self.committed.len() as u64;
         self.hosts[at].asked.insert(id, floor);
         self.step(at, Input::ReadIndex(id));
+    }
+
+    /// What must hold of one member after each of its steps.
+    fn check(&self, at: usize) {
+        let host = &self.hosts[at];
+        let Some(node) = &host.node else { return };
+        assert_eq!(
+            node.membership(),
+            &host.membership,
+            "M8: the membership in force is the log's last"
+        );
+        assert_eq!(
+            host.applied,
+            node.commit(),
+            "everything committed was announced"
+        );
+        let bound = self.config.inflight_max_bytes + self.config.append_max_bytes;
+        for progress in node.progress() {
+            assert!(
+                progress.inflight_bytes <= bound,
+                "inflight is bounded: {progress:?}"
+            );
+            assert!(
+                progress.matched <= node.last_index(),
+                "nobody has more than the leader"
+            );
+        }
     }
 
     fn execute(&mut self, at: usize, effects: Vec<Effect>) {
