@@ -95,11 +95,14 @@ impl Node {
         all
     }
 
-    /// Whether a claim comes from somebody who can be a candidate at all. A member that knows no membership yet
-    /// cannot tell, and answers: it may be the vote that is missing.
-    fn may_stand(&self, replica: ReplicaId) -> bool {
+    /// Whether a claim comes from somebody who can be a candidate at all: a member. Two exceptions, or a vote that
+    /// is needed would be missing for ever: a voter that knows no membership yet cannot tell, and one whose log
+    /// ends before the claim's, and that hears no leader, may lack the entry that made the claimant a member.
+    fn may_stand(&self, now: Tick, replica: ReplicaId, claim: Campaign) -> bool {
         let membership = self.history.effective();
-        membership.is_empty() || membership.member(replica).is_some()
+        let own = (self.log.last_term(), self.log.last_index());
+        let may_lack_it = || (claim.last_term, claim.last_index) > own && !self.hears_leader(now);
+        membership.is_empty() || membership.member(replica).is_some() || may_lack_it()
     }
 
     /// The leader that this member believes in asks for votes: so it does not lead.
@@ -122,7 +125,7 @@ impl Node {
         claim: Campaign,
         out: &mut Vec<Effect>,
     ) {
-        if !self.may_stand(from.replica) {
+        if !self.may_stand(now, from.replica, claim) {
             return;
         }
         let hears_leader = self.hears_leader(now) && self.leader != Some(from.replica);
@@ -153,7 +156,7 @@ impl Node {
         claim: Campaign,
         out: &mut Vec<Effect>,
     ) {
-        if !self.may_stand(from.replica) {
+        if !self.may_stand(now, from.replica, claim) {
             return;
         }
         let hears_leader = self.hears_leader(now) && self.leader != Some(from.replica);

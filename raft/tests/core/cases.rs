@@ -36,7 +36,9 @@ scripts! {
     e18_single_voter
     e18_single_voter_with_a_learner
     e1_vote_leaves_after_its_sync
+    e20_a_removed_replica_is_no_candidate
     e20_a_replica_that_knows_nobody_votes
+    e20_a_stranger_that_a_lagging_voter_needs
     e20_forged_messages
     e2_commit_hint_beyond_the_log
     e3_vote_comparison_is_lexicographic

@@ -3,10 +3,10 @@
 //! `RAFT_SEED=n` runs one seed; `RAFT_RUNS=n` sets how many.
 
 use crate::world::{World, on_node};
-use raft::Node;
 use raft::config::Config;
 use raft::input::{Change, Input};
 use raft::types::{EntryKind, Membership, ReplicaId};
+use raft::{Node, quorum};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -175,9 +175,33 @@ fn wipe(world: &mut World, at: usize) {
     world.add_host(me, Membership::default());
 }
 
+/// A replica that does not come back, where a majority of each half of every membership in use does.
+fn victim(world: &mut World) -> Option<usize> {
+    let at = world.chance.below(world.hosts.len() as u64) as usize;
+    let alive = |r: ReplicaId| world.host_of(r) != at && !world.hosts[world.host_of(r)].wiped;
+    let mut memberships = Vec::new();
+    for host in &world.hosts {
+        if !host.wiped {
+            memberships.push(host.membership.clone());
+            for entry in &host.disk.entries {
+                memberships.extend(
+                    Membership::decode(&entry.payload)
+                        .filter(|_| entry.kind == EntryKind::Membership),
+                );
+            }
+        }
+    }
+    memberships.retain(|membership| !membership.is_empty());
+    let enough = memberships
+        .iter()
+        .all(|membership| quorum::has(membership, alive));
+    (enough && !world.hosts[at].wiped).then_some(at)
+}
+
 /// After the faults: one leader, nothing joint, everybody the same, and it still takes proposals.
 fn settle(world: &mut World) {
-    world.heal();
+    let missing = victim(world);
+    world.heal(missing);
     world.delay_max = 3;
     world.sync_max = 3;
     let end = world.now + 6000;
@@ -205,7 +229,10 @@ fn settle(world: &mut World) {
         };
         let node = world.node(leader).unwrap();
         let membership = node.membership().clone();
-        let alive = |r: &ReplicaId| !world.hosts[world.host_of(*r)].wiped;
+        let alive = |r: &ReplicaId| {
+            let at = world.host_of(*r);
+            !world.hosts[at].wiped && missing != Some(at)
+        };
         let members = membership
             .all_members()
             .into_iter()
@@ -240,7 +267,7 @@ fn settle(world: &mut World) {
             }
         }
     }
-    panic!("the group did not settle");
+    panic!("the group did not settle without {missing:?}");
 }
 
 fn live(seed: u64) -> World {

@@ -774,14 +774,18 @@ impl World {
         }
     }
 
-    /// Tells every node that every other is up.
-    pub fn heal(&mut self) {
+    /// Ends all faults; all come back, but for one that is given up.
+    pub fn heal(&mut self, missing: Option<usize>) {
+        if let Some(missing) = missing {
+            self.crash(missing);
+        }
         self.cut.clear();
         self.loss_percent = 0;
         self.twice_percent = 0;
         self.read_fails_percent = 0;
         for at in 0..self.hosts.len() {
-            if self.hosts[at].node.is_none() && !self.hosts[at].wiped {
+            let host = &self.hosts[at];
+            if host.node.is_none() && !host.wiped && missing != Some(at) {
                 self.start(at);
             }
             self.hosts[at].full = false;
