@@ -5,7 +5,8 @@
 //!   batch.
 //! - [`validate`] decides whether a produced batch may be stored at all.
 //! - [`patch`] and [`set_log_append_time`] are the only changes that are made in place.
-//! - [`batches`] cuts what was fetched; [`records`] opens a batch, bounded; [`BatchBuilder`] makes one.
+//! - [`batches`] cuts what was fetched; [`records`] opens a batch, bounded; [`BatchBuilder`] makes
+//!   one.
 //!
 //! The CRC-32C covers everything from the attributes on. Base offset, length, leader epoch and
 //! magic lie before it, so assigning offsets leaves the producer's checksum true.

@@ -8,6 +8,7 @@ use peak_alloc::PeakAlloc;
 use protocol::api::KEYS;
 use protocol::messages::{AnyRequest, AnyResponse, DeleteTopicsRequest};
 use protocol::peer::Frame;
+use protocol::record_batch::{CodecError, Compression, decompress};
 use protocol::wire::{Encoder, Reader};
 
 #[global_allocator]
@@ -66,6 +67,12 @@ fn hostile_counts_allocate_no_more_than_they_send() {
     // ... and above it they are refused before the first one.
     let many = names(4_000_000);
     let refused = peak(|| assert!(DeleteTopicsRequest::decode(&mut Reader::new(many), 4).is_err()));
+    assert!(refused < 1_000, "{refused} bytes");
+
+    // 60 MiB of records claimed by six bytes of snappy.
+    let claimed = [0x80, 0x80, 0x80, 0x1e, 0x00, 0x61];
+    let opened = || decompress(Compression::Snappy, &claimed, 64 << 20);
+    let refused = peak(|| assert_eq!(opened(), Err(CodecError::Corrupt)));
     assert!(refused < 1_000, "{refused} bytes");
 }
 
