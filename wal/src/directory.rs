@@ -1,0 +1,249 @@
+//! What is alive: every group's base, hard state, terms and live extents, and every segment's share of them.
+//!
+//! The same functions apply a frame at run time (after its sync) and at recovery, so that a restart cannot come to
+//! another result.
+
+mod group;
+
+pub(crate) use group::{Extent, Group};
+
+use crate::footer::{RunIndex, Span};
+use crate::frame::{self, Frame, FrameType};
+use crate::kafka;
+use crate::record::Faulty;
+use crate::segment::Segment;
+use bytes::Bytes;
+use raft::types::{EntryKind, GroupId, Index, ReplicaId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A segment with entries or room for them.
+pub(crate) struct SegmentState {
+    pub(crate) segment: Arc<Segment>,
+    /// The runs of an unsealed segment; None once the footer says so.
+    pub(crate) index: Option<Arc<RunIndex>>,
+    /// Where the footer begins; 0 while unsealed.
+    pub(crate) footer_at: u64,
+    /// Bytes of live extents in it.
+    pub(crate) live_bytes: u64,
+    /// Live extents in it.
+    pub(crate) extents: u64,
+    /// Runs in it when it was sealed.
+    pub(crate) runs: u32,
+    /// Bytes of frames in it when it was sealed.
+    pub(crate) data_bytes: u64,
+    /// Whether the cleaner wrote it.
+    pub(crate) cleaned: bool,
+}
+
+impl SegmentState {
+    pub(crate) fn open(segment: Arc<Segment>) -> Self {
+        Self {
+            segment,
+            index: Some(Arc::default()),
+            footer_at: 0,
+            live_bytes: 0,
+            extents: 0,
+            runs: 0,
+            data_bytes: 0,
+            cleaned: false,
+        }
+    }
+}
+
+/// Bytes of extents that came to life or died, by segment.
+pub(crate) type Change = (u64, i64, i64);
+
+/// What is alive.
+#[derive(Default)]
+pub(crate) struct Directory {
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    /// Removed replicas: none of these ids, and none below, ever comes back in its group.
+    pub(crate) removed: BTreeMap<GroupId, ReplicaId>,
+    /// By sequence.
+    pub(crate) segments: BTreeMap<u64, SegmentState>,
+    pub(crate) run_bytes_max: u64,
+    /// A segment may have lost its last live extent since the last checkpoint.
+    pub(crate) died: bool,
+    /// Groups that were removed since the last checkpoint.
+    pub(crate) gone: Vec<GroupId>,
+}
+
+impl Directory {
+    /// The group, if this replica of it lives here.
+    pub(crate) fn group(&self, group: GroupId, replica: ReplicaId) -> Option<&Group> {
+        self.groups.get(&group).filter(|found| found.replica == replica)
+    }
+
+    /// Notes that an entry's frame lies there, alive or not.
+    pub(crate) fn note(&mut self, frame: &Frame<'_>, sequence: u64, position: u64) {
+        if frame.frame_type != FrameType::Entry {
+            return;
+        }
+        let run_bytes_max = self.run_bytes_max;
+        if let Some(state) = self.segments.get_mut(&sequence)
+            && let Some(index) = &mut state.index
+        {
+            let bytes = u32::try_from(frame.size()).expect("frames are below a segment");
+            let key = (frame.group, frame.replica);
+            Arc::make_mut(index).add(key, frame.index.0, position, bytes, span_of(frame), run_bytes_max);
+        }
+    }
+
+    /// Applies a durable frame. False when it makes no sense (recovery then reports damage).
+    pub(crate) fn apply(&mut self, frame: &Frame<'_>, sequence: u64, position: u64) -> bool {
+        if self.removed.get(&frame.group).is_some_and(|removed| frame.replica <= *removed) {
+            return true;
+        }
+        if frame.frame_type == FrameType::Base {
+            return self.apply_base(frame);
+        }
+        let Some(group) =
+            self.groups.get_mut(&frame.group).filter(|found| found.replica == frame.replica)
+        else {
+            // Another instance's: dead.
+            return true;
+        };
+        let mut changes = Vec::new();
+        let sensible = match frame.frame_type {
+            FrameType::Entry => apply_entry(group, frame, sequence, position, &mut changes),
+            FrameType::HardState => frame::hard_state(frame).is_some_and(|state| {
+                group.hard_state = state;
+                true
+            }),
+            FrameType::Truncate => {
+                group.truncate(frame.index.0, &mut changes);
+                true
+            }
+            FrameType::Derived => {
+                group.derived = Some((frame.index, Bytes::copy_from_slice(&frame.payload)));
+                group.derived_changed = true;
+                true
+            }
+            FrameType::Remove => {
+                group.drop_all(&mut changes);
+                self.groups.remove(&frame.group);
+                self.removed.insert(frame.group, frame.replica);
+                self.gone.push(frame.group);
+                true
+            }
+            FrameType::Base => false,
+        };
+        if let Some(group) = self.groups.get_mut(&frame.group) {
+            group.changed = true;
+        }
+        self.account(&changes);
+        sensible
+    }
+
+    fn apply_base(&mut self, frame: &Frame<'_>) -> bool {
+        let Some(base) = frame::base(frame) else { return false };
+        let mut changes = Vec::new();
+        match self.groups.get_mut(&frame.group) {
+            Some(group) if group.replica > frame.replica => return true,
+            Some(group) if group.replica == frame.replica => {
+                if base.index >= group.base.index {
+                    group.set_base(base, &mut changes);
+                }
+            }
+            older => {
+                if let Some(older) = older {
+                    older.drop_all(&mut changes);
+                }
+                self.groups.insert(frame.group, Group::new(frame.replica, base));
+            }
+        }
+        self.account(&changes);
+        true
+    }
+
+    /// Whether a sealed segment holds nothing alive.
+    pub(crate) fn any_dead(&self) -> bool {
+        self.died
+            && self.segments.values().any(|state| state.index.is_none() && state.extents == 0)
+    }
+
+    /// Takes changes of extents into the segments' accounts.
+    pub(crate) fn account(&mut self, changes: &[Change]) {
+        for (sequence, bytes, extents) in changes {
+            if let Some(state) = self.segments.get_mut(sequence) {
+                state.live_bytes = state.live_bytes.saturating_add_signed(*bytes);
+                state.extents = state.extents.saturating_add_signed(*extents);
+                self.died |= state.extents == 0;
+            }
+        }
+    }
+
+    /// Counts every extent again, after the directory was loaded. Returns a segment that is referred to but not there.
+    pub(crate) fn account_all(&mut self) -> Option<u64> {
+        for state in self.segments.values_mut() {
+            state.live_bytes = 0;
+            state.extents = 0;
+        }
+        for group in self.groups.values() {
+            for extent in &group.extents {
+                let Some(state) = self.segments.get_mut(&extent.segment) else {
+                    return Some(extent.segment);
+                };
+                state.live_bytes += extent.bytes;
+                state.extents += 1;
+            }
+        }
+        None
+    }
+
+    /// Marks a range of a group as not to be trusted; ranges join.
+    pub(crate) fn mark_faulty(&mut self, group: GroupId, from: Index, until: Index, control: bool) {
+        if let Some(found) = self.groups.get_mut(&group) {
+            let joined = found.faulty.map_or(Faulty { from, until, control }, |old| Faulty {
+                from: old.from.min(from),
+                until: old.until.max(until),
+                control: old.control || control,
+            });
+            found.faulty = Some(joined);
+            found.changed = true;
+        }
+    }
+}
+
+/// An entry at run time follows the last one; at recovery it may be a damaged round's successor: then the hole is
+/// bridged, because the range is marked faulty by the caller.
+fn apply_entry(
+    group: &mut Group,
+    frame: &Frame<'_>,
+    sequence: u64,
+    position: u64,
+    changes: &mut Vec<Change>,
+) -> bool {
+    let index = frame.index.0;
+    if index <= group.last || EntryKind::from_u8(frame.kind).is_none() {
+        return false;
+    }
+    let contiguous = index == group.last + 1;
+    let extent = Extent {
+        segment: sequence,
+        first: index,
+        last: index,
+        position,
+        end: position + frame.size() as u64,
+        bytes: frame.size() as u64,
+        span: span_of(frame),
+        cut: false,
+    };
+    group.append(extent, frame.term, changes);
+    if frame.kind == EntryKind::Membership as u8
+        && let Some(entry) = frame.entry(Bytes::copy_from_slice(&frame.payload))
+    {
+        group.memberships.push(entry);
+    }
+    contiguous
+}
+
+/// The Kafka offsets in an entry.
+pub(crate) fn span_of(frame: &Frame<'_>) -> Span {
+    if frame.kind == EntryKind::Records as u8 {
+        kafka::batch_span(&frame.payload).into()
+    } else {
+        Span::EMPTY
+    }
+}

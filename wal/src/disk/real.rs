@@ -1,0 +1,261 @@
+//! The real file system: O_DIRECT where it is supported, else buffered.
+
+use super::mapping::Mapping;
+use super::{Disk, File};
+use crate::error::Error;
+use crate::layout::LOCK;
+use crate::pages::{PAGE_BYTES, Pages};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A directory of the real file system, locked against other processes for as long as this lives.
+#[derive(Debug)]
+pub struct RealDisk {
+    path: PathBuf,
+    /// Kept open for syncing it.
+    directory: fs::File,
+    /// Holds the flock.
+    _lock: fs::File,
+    direct: bool,
+    started: Instant,
+}
+
+impl RealDisk {
+    /// Opens a directory, making it if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while another process holds it, [`Error::Io`] otherwise.
+    pub fn open(path: impl AsRef<Path>) -> Result<Arc<dyn Disk>, Error> {
+        let path = path.as_ref().to_path_buf();
+        let shown = path.display().to_string();
+        let failed = |doing| {
+            let shown = shown.clone();
+            move |source| Error::io(doing, &shown, source)
+        };
+        fs::create_dir_all(&path).map_err(failed("create directory"))?;
+        let directory = fs::File::open(&path).map_err(failed("open directory"))?;
+        let lock = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK))
+            .map_err(failed("open lock file of"))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked { path: shown }),
+            Err(error) => return Err(Error::io("lock", &shown, error.into())),
+        }
+        let direct = probe_direct(&path).map_err(failed("probe"))?;
+        if !direct {
+            tracing::warn!(path = %shown, "no O_DIRECT here: the log is written through the page cache");
+        }
+        Ok(Arc::new(Self { path, directory, _lock: lock, direct, started: Instant::now() }))
+    }
+
+    fn wrap(&self, file: fs::File) -> Arc<dyn File> {
+        Arc::new(RealFile { file, direct: self.direct, mapping: Mutex::new(None) })
+    }
+
+    fn options(&self) -> fs::OpenOptions {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true);
+        if self.direct {
+            options.custom_flags(direct_flag());
+        }
+        options
+    }
+}
+
+fn direct_flag() -> i32 {
+    OFlags::DIRECT.bits().cast_signed()
+}
+
+/// Whether a page can be written and read with O_DIRECT here.
+fn probe_direct(path: &Path) -> io::Result<bool> {
+    let name = path.join(".probe");
+    match fs::remove_file(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .custom_flags(direct_flag())
+        .open(&name);
+    let direct = match opened {
+        Ok(file) => {
+            let mut page = Pages::zeroed(PAGE_BYTES);
+            file.write_all_at(&page, 0).and_then(|()| file.read_exact_at(&mut page, 0)).is_ok()
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
+        Err(error) => return Err(error),
+    };
+    // EINVAL at open may leave the file behind, or may not.
+    match fs::remove_file(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(direct),
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for item in fs::read_dir(&self.path)? {
+            if let Ok(name) = item?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn create(&self, name: &str, size_bytes: u64) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let file = self.wrap(self.options().create_new(true).open(&path)?);
+        if let Err(error) = file.allocate(size_bytes) {
+            // No room: leave nothing behind. The file was made by this call and holds nothing.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(self.options().open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::fstatvfs(&self.directory)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    fn direct(&self) -> bool {
+        self.direct
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        use std::hash::{BuildHasher, Hasher};
+        // Keyed by the operating system's randomness once per process, by the clock and a counter per call.
+        let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+        hasher.write_u128(self.started.elapsed().as_nanos());
+        hasher.finish()
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: fs::File,
+    direct: bool,
+    mapping: Mutex<Option<Arc<Mapping>>>,
+}
+
+impl RealFile {
+    fn mapping(&self) -> io::Result<Arc<Mapping>> {
+        let mut held = self.mapping.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mapping) = &*held {
+            return Ok(Arc::clone(mapping));
+        }
+        let mapping = Arc::new(Mapping::new(&self.file)?);
+        *held = Some(Arc::clone(&mapping));
+        Ok(mapping)
+    }
+}
+
+impl File for RealFile {
+    fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, position)
+    }
+
+    fn read_mapped(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+        match self.mapping()?.copy_out(position, into) {
+            // A sandbox may forbid process_vm_readv; an ordinary read is as safe, only slower.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
+                read_around(self, position, into)
+            }
+            other => other,
+        }
+    }
+
+    fn write_at(&self, position: u64, data: &[u8]) -> io::Result<()> {
+        debug_assert!(position.is_multiple_of(PAGE_BYTES as u64));
+        // A short write is followed by the attempt to write the rest, which then reports its cause.
+        self.file.write_all_at(data, position)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        rustix::fs::fdatasync(&self.file)?;
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn allocate(&self, size_bytes: u64) -> io::Result<()> {
+        let size_now = self.size()?;
+        if size_now >= size_bytes {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size_bytes) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let zeros = Pages::zeroed(1 << 20);
+        let mut position = size_now / PAGE_BYTES as u64 * PAGE_BYTES as u64;
+        while position < size_bytes {
+            let length = (size_bytes - position).min(zeros.len() as u64);
+            let length = usize::try_from(length).expect("at most 1 MiB");
+            self.file.write_all_at(&zeros[..length], position)?;
+            position += length as u64;
+        }
+        Ok(())
+    }
+
+    fn evict(&self) -> io::Result<()> {
+        if !self.direct {
+            self.unmap();
+            rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+        Ok(())
+    }
+
+    fn unmap(&self) {
+        *self.mapping.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Reads any range by whole pages.
+fn read_around(file: &dyn File, position: u64, into: &mut [u8]) -> io::Result<()> {
+    let page = PAGE_BYTES as u64;
+    let first = position / page * page;
+    let end = (position + into.len() as u64).next_multiple_of(page);
+    let length = usize::try_from(end - first).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut pages = Pages::zeroed(length);
+    file.read_at(first, &mut pages)?;
+    let start = usize::try_from(position - first).map_err(|_| io::ErrorKind::InvalidInput)?;
+    into.copy_from_slice(&pages[start..start + into.len()]);
+    Ok(())
+}

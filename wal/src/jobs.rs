@@ -1,0 +1,542 @@
+//! Background work, handed out as jobs and committed on the log thread.
+//!
+//! A job may run on any thread. When the log cannot wait for one that nobody has run yet, it runs it itself; when
+//! somebody is running it, it waits for that. Either way its result is taken exactly once.
+
+use crate::checkpoint::{self, Prepared, SlotChoice};
+use crate::cleaner::{CleanTask, Cleaned};
+use crate::disk::{Disk, File};
+use crate::error::Error;
+use crate::footer::RunIndex;
+use crate::layout::segment_name;
+use crate::log::{FullSegment, Log};
+use crate::manifest::{Manifest, Named, Sealed, SegmentRole};
+use crate::meta::Meta;
+use crate::pages::Pages;
+use crate::record::Identity;
+use crate::segment::{Segment, SegmentHeader, encode_header};
+use crate::spares::{Spare, Taker};
+use raft::types::DirectoryId;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes of a spare that are zeroed by one job: the driver paces by when it asks for the next.
+const ZERO_SLICE_BYTES: u64 = 4 << 20;
+
+/// A piece of background work.
+#[must_use = "a job that is not run holds up the ones after it"]
+pub struct Job {
+    work: Arc<Mutex<Work>>,
+    urgent: bool,
+}
+
+/// A job that has run; give it to [`Log::finish`].
+#[must_use = "the log goes on when the job is finished"]
+pub struct JobDone {
+    work: Arc<Mutex<Work>>,
+}
+
+/// The log's side of a job.
+pub(crate) struct Running {
+    work: Arc<Mutex<Work>>,
+}
+
+enum Work {
+    Waiting(Box<Task>),
+    Done(Box<Outcome>),
+    Taken,
+}
+
+pub(crate) enum Task {
+    Seal { segment: Arc<Segment>, index: Arc<RunIndex>, segment_bytes: u64 },
+    Checkpoint { disk: Arc<dyn Disk>, choice: SlotChoice, id: DirectoryId, prepared: Prepared },
+    Meta { meta: Arc<Mutex<Meta>>, round: u64, manifest: u64 },
+    Create { disk: Arc<dyn Disk>, number: u64, bytes: u64 },
+    Zero { spare: Spare, from: u64, bytes: u64 },
+    Remove { disk: Arc<dyn Disk>, number: u64 },
+    Clean(CleanTask),
+}
+
+pub(crate) enum Outcome {
+    Sealed(io::Result<()>, Arc<RunIndex>),
+    Checkpoint(io::Result<(u64, Arc<dyn File>)>, Prepared),
+    Meta(io::Result<bool>),
+    Created(io::Result<Spare>),
+    Zeroed(io::Result<()>, Spare, u64),
+    Removed(io::Result<()>),
+    Cleaned(Cleaned),
+}
+
+impl Job {
+    /// Whether the log will soon wait for it. The others should be run when the disk has time.
+    #[must_use]
+    pub fn urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Does the work, on any thread. Give the result to [`Log::finish`].
+    pub fn run(self) -> JobDone {
+        complete(&self.work);
+        JobDone { work: self.work }
+    }
+}
+
+/// Runs the work if nobody has; waits if somebody is at it.
+fn complete(work: &Mutex<Work>) {
+    let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Work::Waiting(_) = &*work
+        && let Work::Waiting(task) = std::mem::replace(&mut *work, Work::Taken)
+    {
+        *work = Work::Done(Box::new(task.run()));
+    }
+}
+
+/// Takes the result; None when it was taken before.
+fn take(work: &Mutex<Work>) -> Option<Outcome> {
+    let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+    match std::mem::replace(&mut *work, Work::Taken) {
+        Work::Done(outcome) => Some(*outcome),
+        other => {
+            *work = other;
+            None
+        }
+    }
+}
+
+impl Task {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Seal { segment, index, segment_bytes } => {
+                Outcome::Sealed(write_footer(&segment, &index, segment_bytes), index)
+            }
+            Self::Checkpoint { disk, choice, id, prepared } => {
+                let (number, body) = (prepared.number, &prepared.body);
+                Outcome::Checkpoint(checkpoint::write(&*disk, choice, id, number, body), prepared)
+            }
+            Self::Meta { meta, round, manifest } => {
+                let mut meta = meta.lock().unwrap_or_else(PoisonError::into_inner);
+                Outcome::Meta(meta.advance(round, manifest))
+            }
+            Self::Create { disk, number, bytes } => {
+                Outcome::Created(create_spare(&*disk, number, bytes))
+            }
+            Self::Zero { spare, from, bytes } => {
+                let end = (from + ZERO_SLICE_BYTES).min(bytes);
+                Outcome::Zeroed(zero(&*spare.file, from, end, bytes), spare, end)
+            }
+            Self::Remove { disk, number } => {
+                Outcome::Removed(disk.remove(&segment_name(number)))
+            }
+            Self::Clean(task) => Outcome::Cleaned(task.run()),
+        }
+    }
+}
+
+/// Writes a segment's footer at its end and syncs it.
+pub(crate) fn write_footer(
+    segment: &Segment,
+    index: &RunIndex,
+    segment_bytes: u64,
+) -> io::Result<()> {
+    let pages = index.encode(segment.seed, segment.sequence, segment_bytes);
+    segment.file.write_at(segment_bytes - pages.len() as u64, &pages)?;
+    segment.file.sync()
+}
+
+/// A new segment file, allocated and named durably.
+pub(crate) fn create_spare(disk: &dyn Disk, number: u64, bytes: u64) -> io::Result<Spare> {
+    let file = disk.create(&segment_name(number), bytes)?;
+    file.sync()?;
+    disk.sync_directory()?;
+    Ok(Spare { number, file, zeroed: false })
+}
+
+fn zero(file: &dyn File, from: u64, end: u64, bytes: u64) -> io::Result<()> {
+    let zeros = Pages::zeroed(1 << 20);
+    let mut position = from;
+    while position < end {
+        let length = (end - position).min(zeros.len() as u64);
+        let length = usize::try_from(length).expect("at most 1 MiB");
+        file.write_at(position, &zeros[..length])?;
+        position += length as u64;
+    }
+    if end == bytes { file.sync() } else { Ok(()) }
+}
+
+impl Log {
+    /// The next piece of background work, if there is one and none of its class is under way: urgent (seal,
+    /// checkpoint, meta file) or leisurely (spares, cleaning). To be asked after each round, and now and then.
+    pub fn next_job(&mut self) -> Option<Job> {
+        if self.poisoned.is_some() {
+            return None;
+        }
+        if self.urgent.is_none()
+            && let Some(task) = self.urgent_task()
+        {
+            let work = Arc::new(Mutex::new(Work::Waiting(Box::new(task))));
+            self.urgent = Some(Running { work: Arc::clone(&work) });
+            return Some(Job { work, urgent: true });
+        }
+        if self.leisure.is_none()
+            && let Some(task) = self.leisure_task()
+        {
+            let work = Arc::new(Mutex::new(Work::Waiting(Box::new(task))));
+            self.leisure = Some(Running { work: Arc::clone(&work) });
+            return Some(Job { work, urgent: false });
+        }
+        None
+    }
+
+    /// Takes a job's result in: commits by one manifest version what there is to commit.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when the job, or the commit, failed to write or sync.
+    pub fn finish(&mut self, done: JobDone) -> Result<(), Error> {
+        for running in [&mut self.urgent, &mut self.leisure] {
+            if running.as_ref().is_some_and(|running| Arc::ptr_eq(&running.work, &done.work)) {
+                *running = None;
+            }
+        }
+        let outcome = take(&done.work);
+        self.check()?;
+        // Nothing left: the log could not wait and has taken it before.
+        outcome.map_or(Ok(()), |outcome| self.settle(outcome))
+    }
+
+    /// Does all urgent work here and now.
+    pub(crate) fn finish_urgent(&mut self) -> Result<(), Error> {
+        loop {
+            let work = match self.urgent.take() {
+                Some(running) => running.work,
+                None => match self.urgent_task() {
+                    Some(task) => Arc::new(Mutex::new(Work::Waiting(Box::new(task)))),
+                    None => return Ok(()),
+                },
+            };
+            complete(&work);
+            if let Some(outcome) = take(&work) {
+                self.settle(outcome)?;
+            }
+        }
+    }
+
+    fn urgent_task(&mut self) -> Option<Task> {
+        let now = self.disk.elapsed();
+        if let Some(full) = self.full.front() {
+            let segment = Arc::clone(&full.segment);
+            let index = self.shared.read().segments[&segment.sequence].index.clone();
+            let index = index.expect("an unsealed segment has its runs in memory");
+            let segment_bytes = self.config.segment_bytes;
+            return Some(Task::Seal { segment, index, segment_bytes });
+        }
+        let dead = now.saturating_sub(self.checkpoint_at) >= self.config.dead_interval
+            && self.shared.read().any_dead();
+        if self.checkpoint_due || dead {
+            return Some(self.checkpoint_task());
+        }
+        let mark = self.meta.try_lock().map_or(u64::MAX, |meta| meta.mark.round);
+        if now.saturating_sub(self.meta_at) >= self.config.meta_interval && mark < self.last_round {
+            self.meta_at = now;
+            let (round, manifest) = (self.last_round, self.manifest_version);
+            return Some(Task::Meta { meta: Arc::clone(&self.meta), round, manifest });
+        }
+        None
+    }
+
+    pub(crate) fn checkpoint_task(&mut self) -> Task {
+        self.checkpoint_due = false;
+        self.checkpoint_at = self.disk.elapsed();
+        let previous = self.checkpoint_number;
+        self.checkpoint_number += 1;
+        let whole = self.whole_next
+            || self.chain.is_empty()
+            || self.chain.len() as u64 >= self.config.checkpoint_whole_every;
+        self.whole_next = false;
+        let point = self.point();
+        let prepared = checkpoint::prepare(
+            &mut self.shared.write(),
+            point,
+            self.checkpoint_number,
+            previous,
+            whole,
+        );
+        let taken: Vec<u64> =
+            self.chain.iter().chain(&self.chain_before).map(|(slot, _)| *slot).collect();
+        let choice = self.slots.choose(prepared.body.len(), &taken);
+        let disk = Arc::clone(&self.disk);
+        Task::Checkpoint { disk, choice, id: self.identity.directory, prepared }
+    }
+
+    fn leisure_task(&mut self) -> Option<Task> {
+        self.spares.unpin();
+        if let Some(task) = self.clean_task() {
+            return Some(task);
+        }
+        let bytes = self.config.segment_bytes;
+        if self.spares.missing(self.config.spares) > 0 {
+            self.look_at_free_bytes();
+            if self.may_create() {
+                let number = self.spares.next_number;
+                self.spares.next_number += 1;
+                return Some(Task::Create { disk: Arc::clone(&self.disk), number, bytes });
+            }
+        }
+        if let Some((spare, from)) = self.zeroing.take() {
+            return Some(Task::Zero { spare, from, bytes });
+        }
+        if let Some(spare) = self.spares.take_unzeroed() {
+            return Some(Task::Zero { spare, from: 0, bytes });
+        }
+        let surplus = self.spares.take_surplus(self.config.spares)?;
+        Some(Task::Remove { disk: Arc::clone(&self.disk), number: surplus.number })
+    }
+
+    fn settle(&mut self, outcome: Outcome) -> Result<(), Error> {
+        match outcome {
+            Outcome::Sealed(result, index) => {
+                result.map_err(|error| self.poison("write a footer", &error))?;
+                self.counters.syncs_segment += 1;
+                self.settle_seal(&index);
+            }
+            Outcome::Checkpoint(result, prepared) => self.settle_checkpoint(result, prepared)?,
+            Outcome::Meta(result) => {
+                let wrote = result.map_err(|error| self.poison("write the meta file", &error))?;
+                self.counters.syncs_meta += u64::from(wrote);
+            }
+            Outcome::Created(Ok(spare)) => {
+                self.files += 1;
+                self.spares.put(spare);
+            }
+            // Nothing rests on a spare: the log goes on without it.
+            Outcome::Created(Err(error)) => {
+                tracing::warn!(%error, "no spare segment could be made");
+            }
+            Outcome::Zeroed(Ok(()), mut spare, end) => {
+                if end == self.config.segment_bytes {
+                    spare.zeroed = true;
+                    self.spares.put(spare);
+                } else {
+                    self.zeroing = Some((spare, end));
+                }
+            }
+            Outcome::Zeroed(Err(error), spare, _) => {
+                // A bad spare is dropped, not used. Its file stays for somebody to look at.
+                tracing::error!(%error, number = spare.number, "a spare segment cannot be written");
+            }
+            Outcome::Removed(result) => match result {
+                Ok(()) => self.files -= 1,
+                Err(error) => tracing::warn!(%error, "a surplus segment could not be removed"),
+            },
+            Outcome::Cleaned(cleaned) => self.settle_clean(cleaned)?,
+        }
+        Ok(())
+    }
+
+    fn settle_seal(&mut self, index: &Arc<RunIndex>) {
+        let Some(FullSegment { segment, mut sealed }) = self.full.pop_front() else { return };
+        sealed.footer_at = self.config.segment_bytes - index.footer_bytes(0);
+        sealed.runs = u32::try_from(index.runs).expect("runs are bounded per segment");
+        assert!(sealed.footer_at >= sealed.end, "the writer keeps room for the footer");
+        let mut directory = self.shared.write();
+        if let Some(state) = directory.segments.get_mut(&segment.sequence) {
+            state.index = None;
+            state.footer_at = sealed.footer_at;
+            state.runs = sealed.runs;
+            state.data_bytes = sealed.end - crate::layout::DATA_START;
+        }
+        drop(directory);
+        self.shared.keep_footer(&segment, Arc::clone(index));
+        self.sealed.insert(segment.sequence, sealed);
+        self.checkpoint_due = true;
+    }
+
+    fn settle_checkpoint(
+        &mut self,
+        result: io::Result<(u64, Arc<dyn File>)>,
+        prepared: Prepared,
+    ) -> Result<(), Error> {
+        let (slot, file) = match result {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                // The one before stays the truth. The next one is whole, since this one's changes are noted nowhere.
+                tracing::warn!("no room for a larger checkpoint: it is tried again");
+                self.whole_next = true;
+                return Ok(());
+            }
+            Err(error) => return Err(self.poison("write a checkpoint", &error)),
+        };
+        self.counters.syncs_checkpoint += 1;
+        let bytes = file.size().map_err(|error| self.poison("measure a checkpoint", &error))?;
+        self.slots.files.insert(slot, (file, bytes));
+        let number = prepared.number;
+        let before = self.chain.clone();
+        if prepared.whole {
+            self.chain = vec![(slot, number)];
+        } else {
+            self.chain.push((slot, number));
+        }
+        let mut freed = Vec::new();
+        let mut directory = self.shared.write();
+        for sequence in prepared.dead {
+            if let Some(state) = directory.segments.remove(&sequence) {
+                assert_eq!(state.extents, 0, "what has died never lives again");
+                freed.push(state.segment);
+                self.sealed.remove(&sequence);
+            }
+        }
+        drop(directory);
+        self.commit(false)?;
+        self.chain_before = before;
+        for segment in freed {
+            self.spares.recycle(segment);
+        }
+        Ok(())
+    }
+
+    /// Names the next segment, if there is a file for it. Its header is written after the manifest.
+    fn name_next(&mut self, taker: Taker) -> bool {
+        let Some(spare) = self.spares.take(taker) else { return false };
+        self.prepared = Some(self.new_life(spare));
+        true
+    }
+
+    /// Gives a file a sequence and a seed.
+    pub(crate) fn new_life(&mut self, spare: Spare) -> Arc<Segment> {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        Segment::new(spare.number, sequence, self.disk.random(), spare.file)
+    }
+
+    /// Makes a next segment ready here and now, if there is room for one.
+    pub(crate) fn prepare_segment(&mut self, taker: Taker) -> Result<(), Error> {
+        if self.spares.free() == 0 {
+            self.look_at_free_bytes();
+            if self.may_create() {
+                let number = self.spares.next_number;
+                self.spares.next_number += 1;
+                match create_spare(&*self.disk, number, self.config.segment_bytes) {
+                    Ok(spare) => {
+                        self.files += 1;
+                        self.spares.put(spare);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                    Err(error) => return Err(self.poison("make a segment", &error)),
+                }
+            }
+        }
+        if self.name_next(taker) { self.commit_named(false, true) } else { Ok(()) }
+    }
+
+    /// Writes one manifest version: the truth from then on. Names a next segment if there is none.
+    pub(crate) fn commit(&mut self, clean: bool) -> Result<(), Error> {
+        let named = self.prepared.is_none() && self.name_next(Taker::Entries);
+        self.commit_named(clean, named)
+    }
+
+    fn commit_named(&mut self, clean: bool, named: bool) -> Result<(), Error> {
+        let manifest = self.manifest(clean);
+        let disk = Arc::clone(&self.disk);
+        self.manifests
+            .write(&*disk, &manifest)
+            .map_err(|error| self.poison("write the manifest", &error))?;
+        self.manifest_version = manifest.version;
+        self.counters.syncs_manifest += 1;
+        if named && let Some(segment) = self.prepared.clone() {
+            write_header(&segment, self.identity, self.config.segment_bytes)
+                .map_err(|error| self.poison("write a segment's header", &error))?;
+            self.counters.syncs_segment += 1;
+        }
+        self.advance_meta()
+    }
+
+    pub(crate) fn advance_meta(&mut self) -> Result<(), Error> {
+        self.meta_at = self.disk.elapsed();
+        let meta = Arc::clone(&self.meta);
+        let result = meta
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .advance(self.last_round, self.manifest_version);
+        let wrote = result.map_err(|error| self.poison("write the meta file", &error))?;
+        self.counters.syncs_meta += u64::from(wrote);
+        Ok(())
+    }
+
+    fn manifest(&self, clean: bool) -> Manifest {
+        let directory = self.shared.read();
+        let named = |segment: &Segment, state| Named {
+            number: segment.number,
+            sequence: segment.sequence,
+            seed: segment.seed,
+            state,
+        };
+        let mut segments: Vec<Named> = directory
+            .segments
+            .values()
+            .map(|state| {
+                let sealed: Option<&Sealed> = self.sealed.get(&state.segment.sequence);
+                let role = sealed.map_or(SegmentRole::Open, |sealed| SegmentRole::Sealed(*sealed));
+                named(&state.segment, role)
+            })
+            .collect();
+        segments.extend(self.prepared.iter().map(|next| named(next, SegmentRole::Prepared)));
+        segments.extend(self.outputs.iter().map(|output| named(output, SegmentRole::Output)));
+        Manifest {
+            version: self.manifest_version + 1,
+            identity: self.identity,
+            segment_bytes: self.config.segment_bytes,
+            next_sequence: self.next_sequence,
+            clean,
+            chain: self.chain.clone(),
+            segments,
+            zeroed: self.spares.zeroed(),
+        }
+    }
+
+    /// Stops cleanly: everything into a last checkpoint, so that the next start replays nothing.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]. Nothing that was acknowledged is lost by it.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.check()?;
+        if let Some(running) = self.leisure.take() {
+            complete(&running.work);
+            if let Some(outcome) = take(&running.work) {
+                self.settle(outcome)?;
+            }
+        }
+        self.checkpoint_due = true;
+        self.finish_urgent()?;
+        self.commit(true)
+    }
+
+    /// Notes the cluster's incarnation once it is known. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::WrongIdentity`] when another one is noted already; [`Error::Poisoned`].
+    pub fn set_cluster(&mut self, cluster: u128) -> Result<(), Error> {
+        self.check()?;
+        if self.identity.cluster == cluster {
+            return Ok(());
+        }
+        if self.identity.cluster != 0 {
+            return Err(Error::WrongIdentity {
+                expected: format!("cluster {cluster:032x}"),
+                found: format!("cluster {:032x}", self.identity.cluster),
+            });
+        }
+        self.identity.cluster = cluster;
+        self.commit(false)
+    }
+}
+
+/// Writes a segment's header and syncs it, before the first round goes in.
+pub(crate) fn write_header(
+    segment: &Segment,
+    identity: Identity,
+    segment_bytes: u64,
+) -> io::Result<()> {
+    let (sequence, seed) = (segment.sequence, segment.seed);
+    let pages = encode_header(&SegmentHeader { identity, sequence, seed, segment_bytes });
+    segment.file.write_at(0, &pages)?;
+    segment.file.sync()
+}

@@ -1,0 +1,209 @@
+//! The log: its state, its figures, its poison.
+
+use crate::checkpoint::{Point, Slots};
+use crate::config::Config;
+use crate::directory::{Directory, SegmentState};
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::jobs::Running;
+use crate::manifest::{ManifestFiles, Sealed};
+use crate::meta::Meta;
+use crate::pages::Pool;
+use crate::reader::Reader;
+use crate::record::{Identity, Room, Stats};
+use crate::segment::Segment;
+use crate::spares::{Spare, Spares};
+use crate::tail::Tail;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Duration;
+
+/// What the log thread and the readers share. No I/O happens under either lock.
+pub(crate) struct Shared {
+    directory: RwLock<Directory>,
+    tail: Mutex<Tail>,
+    pub(crate) segment_bytes: u64,
+    pub(crate) footers_kept: usize,
+    /// Segments whose footer is in memory, oldest first. Weak: a kept footer pins nothing.
+    footers: Mutex<VecDeque<Weak<Segment>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(directory: Directory, config: &Config) -> Arc<Self> {
+        Arc::new(Self {
+            directory: RwLock::new(directory),
+            tail: Mutex::new(Tail::new(config.tail_bytes)),
+            segment_bytes: config.segment_bytes,
+            footers_kept: config.footers_kept,
+            footers: Mutex::new(VecDeque::new()),
+        })
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn footers(&self) -> MutexGuard<'_, VecDeque<Weak<Segment>>> {
+        self.footers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The segment that takes rounds.
+pub(crate) struct OpenSegment {
+    pub(crate) segment: Arc<Segment>,
+    /// Where the next round goes.
+    pub(crate) position: u64,
+}
+
+/// A full segment that waits for its footer.
+pub(crate) struct FullSegment {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) sealed: Sealed,
+}
+
+/// The log of one broker. One thread writes; [`Reader`]s read from any thread; [`crate::Job`]s run anywhere.
+pub struct Log {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) open: OpenSegment,
+    pub(crate) full: VecDeque<FullSegment>,
+    /// Named in the manifest, header synced: takes the next round when the open one is full.
+    pub(crate) prepared: Option<Arc<Segment>>,
+    /// Named in the manifest for the cleaner's job that is under way.
+    pub(crate) outputs: Vec<Arc<Segment>>,
+    pub(crate) sealed: BTreeMap<u64, Sealed>,
+    pub(crate) spares: Spares,
+    /// The last round: written and synced. The next one is one higher.
+    pub(crate) last_round: u64,
+    pub(crate) last_crc: u32,
+    /// Whether the last round is an idle mark.
+    pub(crate) idle: bool,
+    pub(crate) manifests: ManifestFiles,
+    pub(crate) manifest_version: u64,
+    pub(crate) next_sequence: u64,
+    pub(crate) slots: Slots,
+    /// The checkpoint chain, and the one that the manifest before this one names.
+    pub(crate) chain: Vec<(u64, u64)>,
+    pub(crate) chain_before: Vec<(u64, u64)>,
+    pub(crate) checkpoint_number: u64,
+    pub(crate) checkpoint_due: bool,
+    /// The next checkpoint must be whole: one could not be written.
+    pub(crate) whole_next: bool,
+    pub(crate) checkpoint_at: Duration,
+    pub(crate) meta: Arc<Mutex<Meta>>,
+    pub(crate) meta_at: Duration,
+    /// Work that the log waits for when it must, and work that can wait.
+    pub(crate) urgent: Option<Running>,
+    pub(crate) leisure: Option<Running>,
+    /// The spare that is being zeroed, and how far it is.
+    pub(crate) zeroing: Option<(Spare, u64)>,
+    /// Segment files in all.
+    pub(crate) files: u64,
+    pub(crate) free_bytes: u64,
+    pub(crate) counters: Stats,
+    pub(crate) poisoned: Option<Arc<str>>,
+}
+
+impl Log {
+    /// A handle for reading; any number, any thread.
+    #[must_use]
+    pub fn reader(&self) -> Arc<Reader> {
+        Arc::new(Reader::new(Arc::clone(&self.shared)))
+    }
+
+    /// What there is room for now.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let more = self.prepared.is_some() || self.may_create();
+        Room {
+            entries: more || self.spares.free() > 0,
+            housekeeping: more || self.spares.for_housekeeping() > 0,
+        }
+    }
+
+    /// Whether the file system and the budget allow one more file, as far as last looked at.
+    pub(crate) fn may_create(&self) -> bool {
+        let bytes = self.config.segment_bytes;
+        (self.files + 1).saturating_mul(bytes) <= self.config.used_bytes_max
+            && self.free_bytes >= bytes.saturating_add(self.config.free_bytes_min)
+    }
+
+    pub(crate) fn look_at_free_bytes(&mut self) {
+        // Only a hint for making spares: a wrong one ends in an error of the creation, which is handled there.
+        self.free_bytes = self.disk.free_bytes().unwrap_or(0);
+    }
+
+    /// Answers [`Error::Poisoned`] once the log has failed.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &self.poisoned {
+            Some(why) => Err(Error::Poisoned { why: Arc::clone(why) }),
+            None => Ok(()),
+        }
+    }
+
+    /// The first failure of a write or a sync is the last thing this log does.
+    pub(crate) fn poison(&mut self, doing: &str, error: &dyn std::fmt::Display) -> Error {
+        let why: Arc<str> = format!("{doing}: {error}").into();
+        if self.poisoned.is_none() {
+            tracing::error!(%why, "the log has failed");
+            self.poisoned = Some(Arc::clone(&why));
+        }
+        Error::Poisoned { why: Arc::clone(self.poisoned.as_ref().unwrap_or(&why)) }
+    }
+
+    /// Where a restart goes on after what is alive now.
+    pub(crate) fn point(&self) -> Point {
+        Point {
+            round: self.last_round,
+            crc: self.last_crc,
+            segment: self.open.segment.sequence,
+            position: self.open.position,
+        }
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.counters.clone();
+        let directory = self.shared.read();
+        for state in directory.segments.values() {
+            stats.live_bytes += state.live_bytes;
+            if state.index.is_some() {
+                stats.segments_open += 1;
+            } else {
+                stats.segments_sealed += 1;
+                stats.dead_bytes += self.config.segment_bytes.saturating_sub(state.live_bytes);
+                if unsorted(state) {
+                    stats.unsorted_bytes += state.live_bytes;
+                }
+            }
+        }
+        let waiting = usize::from(self.prepared.is_some())
+            + usize::from(self.zeroing.is_some())
+            + self.outputs.len();
+        stats.segments_spare = (self.spares.len() + waiting) as u64;
+        stats.segments_zeroed = self.spares.zeroed().len() as u64;
+        stats.used_bytes = self.files * self.config.segment_bytes;
+        stats.free_bytes = self.free_bytes;
+        stats.round = self.last_round;
+        stats.manifest = self.manifest_version;
+        stats.poisoned = self.poisoned.is_some();
+        stats
+    }
+}
+
+/// Whether a sealed segment's runs are short on average: its groups lie scattered.
+pub(crate) fn unsorted(state: &SegmentState) -> bool {
+    !state.cleaned && state.runs > 0 && state.data_bytes / u64::from(state.runs) < 64 << 10
+}

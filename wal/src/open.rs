@@ -1,0 +1,595 @@
+//! Opening a data directory: format an empty one, recover any other.
+
+use crate::checkpoint::{self, Point, Slots};
+use crate::config::Config;
+use crate::directory::{Directory, SegmentState};
+use crate::disk::{Disk, File};
+use crate::error::{Damage, Error};
+use crate::jobs::write_header;
+use crate::layout::{
+    CLEANER_RESERVE, DATA_START, FORMATTING, HOUSEKEEPING_RESERVE, META, is_ours, segment_name,
+    segment_number,
+};
+use crate::log::{FullSegment, Log, OpenSegment, Shared};
+use crate::manifest::{Manifest, ManifestFiles, Named, Sealed, SegmentRole};
+use crate::meta::{self, META_BYTES, Mark, Meta};
+use crate::pages::{PAGE_BYTES, Pages, Pool};
+use crate::record::{Identity, Recovery, Stats};
+use crate::recovery::{LogSegment, Replay, Scan};
+use crate::segment::{Segment, SegmentHeader, decode_header};
+use crate::spares::{Spare, Spares, Taker};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+/// Unused round buffers kept for the next rounds, in bytes.
+const POOL_BYTES: usize = 32 << 20;
+
+impl Log {
+    /// Opens the log in a data directory; formats an empty directory. When it returns, everything that is told about
+    /// the groups is durable.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when what was synced is not there (then nothing was changed), [`Error::WrongIdentity`],
+    /// [`Error::UnknownVersion`], [`Error::Config`], [`Error::Io`], [`Error::Poisoned`]. Opening again is always safe.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        identity: Identity,
+    ) -> Result<(Self, Recovery), Error> {
+        config.validate()?;
+        let names = disk.list().map_err(|error| Error::io("list", ".", error))?;
+        let (files, manifest) = ManifestFiles::open(&*disk, &names)?;
+        let formatting = names.iter().any(|name| name == FORMATTING);
+        match manifest {
+            Some(manifest) => {
+                if formatting {
+                    remove_marker(&*disk)?;
+                }
+                let start = Start::read(disk, config, identity, files, manifest, &names)?;
+                start.recover()
+            }
+            None if formatting || !names.iter().any(|name| is_ours(name)) => {
+                format(disk, config, identity, &names)
+            }
+            None => {
+                let why = "no valid manifest, though the directory holds a log";
+                Err(Damage::new("manifest-0", 0, why).into())
+            }
+        }
+    }
+}
+
+fn remove_marker(disk: &dyn Disk) -> Result<(), Error> {
+    disk.remove(FORMATTING).map_err(|error| Error::io("remove", FORMATTING, error))?;
+    disk.sync_directory().map_err(|error| Error::io("sync", ".", error))
+}
+
+/// Formats an empty directory, or one whose formatting was cut short. The marker comes first and goes last.
+fn format(
+    disk: Arc<dyn Disk>,
+    config: Config,
+    identity: Identity,
+    names: &[String],
+) -> Result<(Log, Recovery), Error> {
+    let io = |doing, name: &str| {
+        let name = name.to_owned();
+        move |error| Error::io(doing, &name, error)
+    };
+    if !names.iter().any(|name| name == FORMATTING) {
+        let marker = disk.create(FORMATTING, PAGE_BYTES as u64).map_err(io("create", FORMATTING))?;
+        marker.sync().map_err(io("sync", FORMATTING))?;
+    }
+    disk.sync_directory().map_err(io("sync", "."))?;
+    for name in names.iter().filter(|name| is_ours(name) || name.ends_with(".new")) {
+        disk.remove(name).map_err(io("remove", name))?;
+    }
+    let file = disk.create(META, META_BYTES).map_err(io("create", META))?;
+    let mut meta = Meta { file, directory: identity.directory, mark: Mark::default() };
+    for generation in 1..=2 {
+        meta.write(Mark { generation, ..Mark::default() }).map_err(io("write", META))?;
+    }
+    let mut spares = Spares::default();
+    let count = 2 + CLEANER_RESERVE + HOUSEKEEPING_RESERVE;
+    for number in 0..count as u64 {
+        let name = segment_name(number);
+        let file = disk.create(&name, config.segment_bytes).map_err(io("create", &name))?;
+        file.sync().map_err(io("sync", &name))?;
+        spares.put(Spare { number, file, zeroed: false });
+    }
+    disk.sync_directory().map_err(io("sync", "."))?;
+    let first = spares.take(Taker::Entries).expect("the pool holds more than its reserves");
+    let segment = Segment::new(first.number, 1, disk.random(), first.file);
+    write_header(&segment, identity, config.segment_bytes).map_err(io("write", "segment"))?;
+    let mut directory =
+        Directory { run_bytes_max: config.run_bytes_max, ..Directory::default() };
+    directory.segments.insert(1, SegmentState::open(Arc::clone(&segment)));
+    let mut log = Log {
+        shared: Shared::new(directory, &config),
+        pool: Pool::new(POOL_BYTES),
+        open: OpenSegment { segment, position: DATA_START },
+        full: VecDeque::new(),
+        prepared: None,
+        outputs: Vec::new(),
+        sealed: BTreeMap::new(),
+        spares,
+        last_round: 0,
+        last_crc: 0,
+        idle: true,
+        manifests: ManifestFiles::none(),
+        manifest_version: 0,
+        next_sequence: 2,
+        slots: Slots::default(),
+        chain: Vec::new(),
+        chain_before: Vec::new(),
+        checkpoint_number: 0,
+        checkpoint_due: true,
+        whole_next: false,
+        checkpoint_at: disk.elapsed(),
+        meta: Arc::new(Mutex::new(meta)),
+        meta_at: disk.elapsed(),
+        urgent: None,
+        leisure: None,
+        zeroing: None,
+        files: count as u64,
+        free_bytes: 0,
+        counters: Stats::default(),
+        poisoned: None,
+        disk,
+        config,
+        identity,
+    };
+    log.look_at_free_bytes();
+    log.finish_urgent()?;
+    // Both slots hold a version before the marker goes.
+    log.commit(false)?;
+    remove_marker(&*log.disk)?;
+    Ok((log, Recovery { formatted: true, ..Recovery::default() }))
+}
+
+/// Everything that is read before anything is decided.
+struct Start {
+    disk: Arc<dyn Disk>,
+    config: Config,
+    identity: Identity,
+    files: ManifestFiles,
+    manifest: Manifest,
+    meta: Meta,
+    slots: Slots,
+    spares: Spares,
+    /// Every named segment, by sequence.
+    named: BTreeMap<u64, (Arc<Segment>, SegmentRole)>,
+    file_count: u64,
+}
+
+impl Start {
+    fn read(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        identity: Identity,
+        files: ManifestFiles,
+        manifest: Manifest,
+        names: &[String],
+    ) -> Result<Self, Error> {
+        let identity = check_identity(identity, &manifest, &config)?;
+        if !names.iter().any(|name| name == META) {
+            return Err(Damage::new(META, 0, "missing").into());
+        }
+        let meta_file = disk.open(META).map_err(|error| Error::io("open", META, error))?;
+        let mark = meta::read(&*meta_file, identity.directory)
+            .ok_or_else(|| Error::from(Damage::new(META, 0, "no copy is valid")))?;
+        if mark.manifest > manifest.version {
+            let why = format!(
+                "stale: version {}, but version {} was the truth",
+                manifest.version, mark.manifest
+            );
+            return Err(Damage::new("manifest", 0, why).into());
+        }
+        let meta = Meta { file: meta_file, directory: identity.directory, mark };
+        let slots = Slots::open(&*disk, names)?;
+        let mut start = Self {
+            disk,
+            config,
+            identity,
+            files,
+            manifest,
+            meta,
+            slots,
+            spares: Spares::default(),
+            named: BTreeMap::new(),
+            file_count: 0,
+        };
+        start.open_segments(names)?;
+        Ok(start)
+    }
+
+    /// Opens every segment file and holds its header against the manifest.
+    fn open_segments(&mut self, names: &[String]) -> Result<(), Error> {
+        for named in &self.manifest.segments {
+            let name = segment_name(named.number);
+            if !names.contains(&name) {
+                return Err(Damage::new(&name, 0, "named by the manifest, but missing").into());
+            }
+        }
+        for name in names {
+            let Some(number) = segment_number(name) else { continue };
+            self.file_count += 1;
+            let file = self.disk.open(name).map_err(|error| Error::io("open", name, error))?;
+            let named =
+                self.manifest.segments.iter().find(|named| named.number == number).copied();
+            match named {
+                Some(named) => self.open_named(name, file, named)?,
+                None => self.open_spare(name, file, number)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn open_named(&mut self, name: &str, file: Arc<dyn File>, named: Named) -> Result<(), Error> {
+        let size = file.size().map_err(|error| Error::io("measure", name, error))?;
+        if size != self.config.segment_bytes {
+            let why = format!("{size} bytes instead of {}", self.config.segment_bytes);
+            return Err(Damage::new(name, size, why).into());
+        }
+        let header = self.header(name, &*file)?;
+        let may_be_older = matches!(named.state, SegmentRole::Prepared | SegmentRole::Output);
+        match header {
+            Some(header) if (header.sequence, header.seed) == (named.sequence, named.seed) => {}
+            Some(header) if may_be_older && header.sequence < named.sequence => {}
+            // The manifest knows sequence and seed as well: both copies may be damaged and every round still readable.
+            None if may_be_older => {}
+            None => tracing::error!(name, "both copies of the segment's header are damaged"),
+            Some(header) => {
+                let why = format!(
+                    "life {} instead of {}: the manifest is stale",
+                    header.sequence, named.sequence
+                );
+                return Err(Damage::new(name, 0, why).into());
+            }
+        }
+        let segment = Segment::new(named.number, named.sequence, named.seed, file);
+        self.named.insert(named.sequence, (segment, named.state));
+        Ok(())
+    }
+
+    fn open_spare(&mut self, name: &str, file: Arc<dyn File>, number: u64) -> Result<(), Error> {
+        let size = file.size().map_err(|error| Error::io("measure", name, error))?;
+        let bytes = self.config.segment_bytes;
+        let mut zeroed = self.manifest.zeroed.contains(&number);
+        if size == bytes {
+            self.header(name, &*file)?;
+        } else {
+            // Its making was cut short: nothing was ever written to it.
+            zeroed = false;
+            if size > bytes || file.allocate(bytes).is_err() {
+                self.disk.remove(name).map_err(|error| Error::io("remove", name, error))?;
+                self.file_count -= 1;
+                self.spares.next_number = self.spares.next_number.max(number + 1);
+                return Ok(());
+            }
+        }
+        self.spares.put(Spare { number, file, zeroed });
+        Ok(())
+    }
+
+    /// A segment's header, if it is a life of this directory. A sequence never given out proves the manifest stale.
+    fn header(&self, name: &str, file: &dyn File) -> Result<Option<SegmentHeader>, Error> {
+        let mut pages = Pages::zeroed(2 * PAGE_BYTES);
+        if let Err(error) = file.read_at(0, &mut pages) {
+            tracing::error!(name, %error, "a segment's header cannot be read");
+            return Ok(None);
+        }
+        let Some(header) = decode_header(name, &pages)? else { return Ok(None) };
+        if header.identity.directory != self.identity.directory {
+            return Err(Damage::new(name, 0, "belongs to another data directory").into());
+        }
+        if header.sequence >= self.manifest.next_sequence {
+            let why = format!(
+                "life {} was never given out: the manifest is stale",
+                header.sequence
+            );
+            return Err(Damage::new(name, 0, why).into());
+        }
+        Ok(Some(header))
+    }
+
+    fn recover(self) -> Result<(Log, Recovery), Error> {
+        let mut directory =
+            Directory { run_bytes_max: self.config.run_bytes_max, ..Directory::default() };
+        let id = self.identity.directory;
+        let point = checkpoint::load(&self.slots, &self.manifest.chain, id, &mut directory)?;
+        self.fill_segments(&mut directory);
+        if let Some(sequence) = directory.account_all() {
+            let why = format!("refers to segment {sequence}, which the manifest does not name");
+            return Err(Damage::new("checkpoint", 0, why).into());
+        }
+        let segments = self.log_segments(point)?;
+        let mark = self.highest_mark(point);
+        for log in segments.iter().filter(|log| log.sealed_end.is_none()) {
+            let failed = |error| Error::io("sync", &log.segment.name(), error);
+            // What a crashed process left in the page cache is either made durable now or seen to be lost.
+            log.segment.file.sync().map_err(failed)?;
+            log.segment.file.evict().map_err(failed)?;
+        }
+        let replay = Replay {
+            directory: &mut directory,
+            point,
+            manifest: self.manifest.version,
+            mark,
+            segment_bytes: self.config.segment_bytes,
+            scan: Scan::default(),
+        };
+        let scan = replay.run(&segments)?;
+        let unclean = !self.manifest.clean
+            || scan.rounds_replayed > 0
+            || scan.torn.is_some()
+            || !scan.damages.is_empty();
+        let recovery = recovery_of(&directory, &scan, unclean);
+        let log = self.into_log(directory, point, &scan, unclean)?;
+        Ok((log, recovery))
+    }
+
+    /// Every segment that holds or may hold entries, into the directory.
+    fn fill_segments(&self, directory: &mut Directory) {
+        for (sequence, (segment, role)) in &self.named {
+            let mut state = SegmentState::open(Arc::clone(segment));
+            match role {
+                SegmentRole::Output => continue,
+                SegmentRole::Prepared | SegmentRole::Open => {}
+                SegmentRole::Sealed(sealed) => {
+                    state.index = None;
+                    state.footer_at = sealed.footer_at;
+                    state.runs = sealed.runs;
+                    state.data_bytes = sealed.end.saturating_sub(DATA_START);
+                    state.cleaned = sealed.cleaned;
+                }
+            }
+            directory.segments.insert(*sequence, state);
+        }
+    }
+
+    /// The segments to be read: all unsealed ones, and sealed ones from the checkpoint's on.
+    fn log_segments(&self, point: Point) -> Result<Vec<LogSegment>, Error> {
+        if !self.named.contains_key(&point.segment) {
+            let why = format!("goes on in segment {}, which is not named", point.segment);
+            return Err(Damage::new("checkpoint", 0, why).into());
+        }
+        let mut segments = Vec::new();
+        let mut before: Option<(u64, u32)> = None;
+        for (sequence, (segment, role)) in &self.named {
+            let sealed_end = match role {
+                SegmentRole::Output => continue,
+                SegmentRole::Sealed(sealed) => {
+                    if sealed.cleaned {
+                        continue;
+                    }
+                    if *sequence < point.segment {
+                        before = Some((sealed.last_round, sealed.last_crc));
+                        continue;
+                    }
+                    Some(sealed.end)
+                }
+                SegmentRole::Prepared | SegmentRole::Open => None,
+            };
+            let at_point = *sequence == point.segment
+                && (sealed_end.is_some() || point.position == DATA_START);
+            let (from, previous) = if at_point {
+                (point.position, Some((point.round, point.crc)))
+            } else {
+                (DATA_START, before.take())
+            };
+            let segment = Arc::clone(segment);
+            segments.push(LogSegment { segment, from, previous, sealed_end });
+        }
+        Ok(segments)
+    }
+
+    fn highest_mark(&self, point: Point) -> u64 {
+        let sealed = self.named.values().map(|(_, role)| match role {
+            SegmentRole::Sealed(sealed) if !sealed.cleaned => sealed.last_round,
+            _ => 0,
+        });
+        sealed.max().unwrap_or(0).max(point.round).max(self.meta.mark.round)
+    }
+
+    /// Builds the log around what was read.
+    fn into_log(
+        self,
+        mut directory: Directory,
+        point: Point,
+        scan: &Scan,
+        unclean: bool,
+    ) -> Result<Log, Error> {
+        let last = scan.last.unwrap_or((point.round, point.crc));
+        let parts = divide(&self.named, &mut directory, point, scan, last);
+        let mut spares = self.spares;
+        for segment in parts.unused {
+            let file = Arc::clone(&segment.file);
+            spares.put(Spare { number: segment.number, file, zeroed: false });
+        }
+        let number = self.manifest.chain.last().map_or(0, |(_, number)| *number);
+        let now = self.disk.elapsed();
+        let mut log = Log {
+            shared: Shared::new(directory, &self.config),
+            pool: Pool::new(POOL_BYTES),
+            open: parts.open,
+            full: parts.full,
+            prepared: parts.prepared,
+            outputs: Vec::new(),
+            sealed: parts.sealed,
+            spares,
+            last_round: last.0,
+            last_crc: last.1,
+            idle: !unclean,
+            manifests: self.files,
+            manifest_version: self.manifest.version,
+            next_sequence: self.manifest.next_sequence,
+            slots: self.slots,
+            chain: self.manifest.chain,
+            chain_before: Vec::new(),
+            checkpoint_number: number,
+            checkpoint_due: unclean,
+            whole_next: unclean,
+            checkpoint_at: now,
+            meta: Arc::new(Mutex::new(self.meta)),
+            meta_at: now,
+            urgent: None,
+            leisure: None,
+            zeroing: None,
+            files: self.file_count,
+            free_bytes: 0,
+            counters: Stats::default(),
+            poisoned: None,
+            disk: self.disk,
+            config: self.config,
+            identity: self.identity,
+        };
+        log.look_at_free_bytes();
+        log.start(unclean)?;
+        Ok(log)
+    }
+}
+
+impl Log {
+    /// The first commit of this life. After a clean stop the log goes on where it was. Otherwise what was read is made
+    /// durable and sealed, and the log goes on in a new segment: no page is written twice.
+    fn start(&mut self, unclean: bool) -> Result<(), Error> {
+        if let Some(next) = &self.prepared {
+            // The crash may have come between the manifest and the header.
+            write_header(next, self.identity, self.config.segment_bytes)
+                .map_err(|error| self.poison("write a segment's header", &error))?;
+        }
+        if !unclean {
+            return self.commit(false);
+        }
+        let read = self.full.iter().map(|full| &full.segment).chain([&self.open.segment]);
+        let files: Vec<Arc<dyn File>> = read.map(|segment| Arc::clone(&segment.file)).collect();
+        for file in files {
+            file.sync().map_err(|error| self.poison("sync what was recovered", &error))?;
+        }
+        for taker in [Taker::Housekeeping, Taker::Cleaner] {
+            if self.prepared.is_none() {
+                self.prepare_segment(taker)?;
+            }
+        }
+        self.roll(Taker::Housekeeping)?;
+        self.finish_urgent()
+    }
+}
+
+/// What each named segment is from now on.
+struct Parts {
+    open: OpenSegment,
+    full: VecDeque<FullSegment>,
+    prepared: Option<Arc<Segment>>,
+    unused: Vec<Arc<Segment>>,
+    sealed: BTreeMap<u64, Sealed>,
+}
+
+/// Divides the named segments: the last one with rounds is open, those before it are full, the first one behind it is
+/// the next, the others go back to the pool.
+fn divide(
+    named: &BTreeMap<u64, (Arc<Segment>, SegmentRole)>,
+    directory: &mut Directory,
+    point: Point,
+    scan: &Scan,
+    last: (u64, u32),
+) -> Parts {
+    let mut sealed = BTreeMap::new();
+    let mut unused = Vec::new();
+    let mut unsealed = Vec::new();
+    for (sequence, (segment, role)) in named {
+        match role {
+            SegmentRole::Sealed(facts) => {
+                sealed.insert(*sequence, *facts);
+            }
+            SegmentRole::Output => unused.push(Arc::clone(segment)),
+            SegmentRole::Prepared | SegmentRole::Open => unsealed.push(Arc::clone(segment)),
+        }
+    }
+    let end_of = |sequence: u64| {
+        let found = scan.ends.iter().rev().find(|(segment, _, _)| *segment == sequence);
+        found.map_or((DATA_START, last), |(_, end, last)| (*end, *last))
+    };
+    let first = unsealed.first().map(|segment| segment.sequence);
+    let first = first.expect("a manifest always names the open segment");
+    let open_sequence =
+        scan.ends.iter().map(|(sequence, _, _)| *sequence).max().unwrap_or(first);
+    let open_sequence = open_sequence.max(if named_unsealed(named, point.segment) {
+        point.segment
+    } else {
+        first
+    });
+    let mut full = VecDeque::new();
+    let mut open = None;
+    let mut prepared = None;
+    for segment in unsealed {
+        let sequence = segment.sequence;
+        let (end, (last_round, last_crc)) = end_of(sequence);
+        if sequence < open_sequence {
+            let runs = directory.segments.get(&sequence).and_then(|state| state.index.as_ref());
+            let runs = runs.map_or(0, |index| index.runs);
+            let runs = u32::try_from(runs).expect("runs are bounded per segment");
+            let sealed = Sealed { end, last_round, last_crc, runs, ..Sealed::default() };
+            full.push_back(FullSegment { segment, sealed });
+        } else if sequence == open_sequence {
+            open = Some(OpenSegment { segment, position: end });
+        } else {
+            directory.segments.remove(&sequence);
+            if prepared.is_none() {
+                prepared = Some(segment);
+            } else {
+                unused.push(segment);
+            }
+        }
+    }
+    let open = open.expect("the open segment is among the unsealed ones");
+    Parts { open, full, prepared, unused, sealed }
+}
+
+fn named_unsealed(named: &BTreeMap<u64, (Arc<Segment>, SegmentRole)>, sequence: u64) -> bool {
+    named.get(&sequence).is_some_and(|(_, role)| {
+        matches!(role, SegmentRole::Prepared | SegmentRole::Open)
+    })
+}
+
+fn recovery_of(directory: &Directory, scan: &Scan, unclean: bool) -> Recovery {
+    Recovery {
+        groups: directory.groups.iter().map(|(id, group)| group.recovered(*id)).collect(),
+        torn: scan.torn.clone(),
+        unclean,
+        damages: scan.damages.clone(),
+        suspect: scan.suspect,
+        rounds_replayed: scan.rounds_replayed,
+        bytes_read: scan.bytes_read,
+        removed: directory.removed.iter().map(|(group, replica)| (*group, *replica)).collect(),
+        formatted: false,
+    }
+}
+
+/// Whose directory it is; a cluster that was not known when it was formatted is taken over.
+fn check_identity(
+    given: Identity,
+    manifest: &Manifest,
+    config: &Config,
+) -> Result<Identity, Error> {
+    let found = manifest.identity;
+    let wrong = |what: &str, expected: String, found: String| Error::WrongIdentity {
+        expected: format!("{what} {expected}"),
+        found: format!("{what} {found}"),
+    };
+    if found.directory != given.directory {
+        let (expected, found) = (given.directory.to_string(), found.directory.to_string());
+        return Err(wrong("directory", expected, found));
+    }
+    if found.node != given.node {
+        return Err(wrong("node", given.node.to_string(), found.node.to_string()));
+    }
+    if found.cluster != 0 && given.cluster != 0 && found.cluster != given.cluster {
+        let (expected, found) = (given.cluster, found.cluster);
+        return Err(wrong("cluster", format!("{expected:032x}"), format!("{found:032x}")));
+    }
+    if manifest.segment_bytes != config.segment_bytes {
+        return Err(Error::Config("segment_bytes differs from what the directory was made with"));
+    }
+    Ok(Identity { cluster: found.cluster.max(given.cluster), ..given })
+}

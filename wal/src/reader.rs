@@ -1,0 +1,419 @@
+//! Reading entries, from any thread. Lookup and pin are one step: what was found cannot be recycled before it is read.
+
+use crate::directory::{Directory, Extent};
+use crate::error::ReadError;
+use crate::footer::{Run, RunIndex};
+use crate::frame::{self, FrameType};
+use crate::layout::{DATA_START, FRAME_HEADER_BYTES};
+use crate::log::Shared;
+use crate::segment::Segment;
+use bytes::Bytes;
+use raft::types::{Entry, EntryKind, GroupId, Index, ReplicaId};
+use std::sync::Arc;
+
+/// Reads what the log holds. Every call is short: no pin outlives it.
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+/// An extent with its segment pinned and the runs that it may need.
+struct Pinned {
+    segment: Arc<Segment>,
+    extent: Extent,
+    runs: Runs,
+}
+
+enum Runs {
+    /// Of an unsealed segment: from the wanted index on.
+    Here(Vec<Run>),
+    /// In the footer.
+    Footer(u64),
+}
+
+/// Runs of an unsealed segment that one lookup copies at most.
+const RUNS_AT_ONCE: usize = 256;
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Entries from `from` to `until` (inclusive) at most, at least one, about `max_bytes` of payload.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] when `from` is not in the log of this replica; the others when it is, but unreadable.
+    /// Damage behind the first entry ends the answer early.
+    pub fn entries(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        from: Index,
+        until: Index,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        let mut next = from;
+        while next <= until && (entries.is_empty() || bytes < max_bytes) {
+            let left = max_bytes.saturating_sub(bytes);
+            let more = self
+                .pin(group, replica, next)
+                .ok_or(ReadError::NotFound { group, index: next })
+                .and_then(|pinned| self.read(&pinned, (group, replica), next, until, left));
+            match more {
+                Ok(more) => {
+                    for entry in more {
+                        let size = entry.payload.len() as u64;
+                        if !entries.is_empty() && bytes + size > max_bytes {
+                            return Ok(entries);
+                        }
+                        bytes += size;
+                        next = entry.index.next();
+                        entries.push(entry);
+                    }
+                }
+                Err(_) if !entries.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if entries.is_empty() {
+            return Err(ReadError::NotFound { group, index: from });
+        }
+        Ok(entries)
+    }
+
+    /// The entry whose record batch holds a Kafka offset; None when no entry in this log does.
+    ///
+    /// # Errors
+    /// As [`Reader::entries`].
+    pub fn index_of_offset(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        offset: i64,
+    ) -> Result<Option<Index>, ReadError> {
+        let holds = |span: &crate::footer::Span| {
+            span.base_offset <= offset && offset < span.next_offset
+        };
+        // From the back: a truncated extent's offsets are a bound that a later one may overlap.
+        let candidates = self.extents(group, replica, |extent| holds(&extent.span));
+        self.search(group, replica, candidates.iter().rev(), holds)
+    }
+
+    /// The first entry whose record batch has a timestamp at or after this one.
+    ///
+    /// # Errors
+    /// As [`Reader::entries`].
+    pub fn index_for_timestamp(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        timestamp_ms: i64,
+    ) -> Result<Option<Index>, ReadError> {
+        let late = |span: &crate::footer::Span| {
+            span.base_offset != i64::MAX && span.max_timestamp >= timestamp_ms
+        };
+        let candidates = self.extents(group, replica, |extent| late(&extent.span));
+        self.search(group, replica, candidates.iter(), late)
+    }
+
+    /// Live bytes of a group, frame headers included; after a trim or truncation within a segment an estimate.
+    #[must_use]
+    pub fn group_bytes(&self, group: GroupId, replica: ReplicaId) -> u64 {
+        self.shared.read().group(group, replica).map_or(0, crate::directory::Group::bytes)
+    }
+
+    /// The first index of the longest suffix of at most `keep_bytes` live bytes, to the granularity of a segment:
+    /// where a trim by size would put the log's start. The index after the last when even that is too much.
+    #[must_use]
+    pub fn index_for_bytes(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        keep_bytes: u64,
+    ) -> Option<Index> {
+        let directory = self.shared.read();
+        let found = directory.group(group, replica)?;
+        let mut kept = 0;
+        let mut first = found.last + 1;
+        for extent in found.extents.iter().rev() {
+            kept += extent.bytes;
+            if kept > keep_bytes {
+                break;
+            }
+            first = extent.first;
+        }
+        Some(Index(first))
+    }
+
+    /// Base and last index of a group in the log.
+    #[must_use]
+    pub fn bounds(&self, group: GroupId, replica: ReplicaId) -> Option<(Index, Index)> {
+        let directory = self.shared.read();
+        directory.group(group, replica).map(|found| (found.base.index, Index(found.last)))
+    }
+
+    fn extents(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        wanted: impl Fn(&Extent) -> bool,
+    ) -> Vec<Extent> {
+        let directory = self.shared.read();
+        directory.group(group, replica).map_or_else(Vec::new, |found| {
+            found.extents.iter().filter(|extent| wanted(extent)).copied().collect()
+        })
+    }
+
+    /// The first live entry in these extents whose batch satisfies `wanted`.
+    fn search<'a>(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        extents: impl Iterator<Item = &'a Extent>,
+        wanted: impl Fn(&crate::footer::Span) -> bool,
+    ) -> Result<Option<Index>, ReadError> {
+        for candidate in extents {
+            let mut next = candidate.first;
+            while next <= candidate.last {
+                // The extent may have moved meanwhile; then its successor is searched from the same index on.
+                let Some(pinned) = self.pin(group, replica, Index(next)) else { break };
+                let runs = self.runs(&pinned, (group, replica), next)?;
+                let Some(last_run) = runs.last() else { break };
+                let upto = last_run.last().min(pinned.extent.last).min(candidate.last);
+                for run in runs.iter().filter(|run| run.last() >= next && wanted(&run.span)) {
+                    let found = self.read_run(&pinned, (group, replica), run)?;
+                    let hit = found.into_iter().find(|entry| {
+                        (next..=upto).contains(&entry.index.0)
+                            && entry.kind == EntryKind::Records
+                            && wanted(&crate::kafka::batch_span(&entry.payload).into())
+                    });
+                    if let Some(entry) = hit {
+                        return Ok(Some(entry.index));
+                    }
+                }
+                next = upto + 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds the extent of an index and pins its segment, in one step.
+    fn pin(&self, group: GroupId, replica: ReplicaId, index: Index) -> Option<Pinned> {
+        let directory: &Directory = &self.shared.read();
+        let found = directory.group(group, replica)?;
+        let extent = *found.extent_of(index.0)?;
+        let state = directory.segments.get(&extent.segment)?;
+        let segment = Arc::clone(&state.segment);
+        let runs = match &state.index {
+            Some(runs) => {
+                let runs = runs.within((group, replica), extent.position, extent.end);
+                let start = runs.partition_point(|run| run.last() < index.0);
+                Runs::Here(runs[start..].iter().take(RUNS_AT_ONCE).copied().collect())
+            }
+            None => Runs::Footer(state.footer_at),
+        };
+        Some(Pinned { segment, extent, runs })
+    }
+
+    /// The runs of a pinned extent from an index on.
+    fn runs(
+        &self,
+        pinned: &Pinned,
+        key: (GroupId, ReplicaId),
+        index: u64,
+    ) -> Result<Vec<Run>, ReadError> {
+        match &pinned.runs {
+            Runs::Here(runs) => Ok(runs.clone()),
+            Runs::Footer(footer_at) => {
+                let footer = self.footer(&pinned.segment, *footer_at)?;
+                let runs = footer.within(key, pinned.extent.position, pinned.extent.end);
+                let start = runs.partition_point(|run| run.last() < index);
+                Ok(runs[start..].iter().take(RUNS_AT_ONCE).copied().collect())
+            }
+        }
+    }
+
+    fn footer(&self, segment: &Arc<Segment>, footer_at: u64) -> Result<Arc<RunIndex>, ReadError> {
+        if let Some(footer) = segment.footer_in_memory() {
+            return Ok(footer);
+        }
+        let segment_bytes = self.shared.segment_bytes;
+        let footer = load_footer(segment, footer_at, segment_bytes, 64 << 10)?;
+        self.shared.keep_footer(segment, Arc::clone(&footer));
+        Ok(footer)
+    }
+
+    fn read(
+        &self,
+        pinned: &Pinned,
+        key: (GroupId, ReplicaId),
+        from: Index,
+        until: Index,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let last = until.0.min(pinned.extent.last);
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        for run in self.runs(pinned, key, from.0)? {
+            if run.first > last || (bytes >= max_bytes && !entries.is_empty()) {
+                break;
+            }
+            let found = match self.read_run(pinned, key, &run) {
+                Ok(found) => found,
+                Err(_) if !entries.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            let expected = entries.last().map_or(from, |entry| entry.index.next());
+            for entry in found.into_iter().filter(|entry| (expected.0..=last).contains(&entry.index.0)) {
+                bytes += entry.payload.len() as u64;
+                entries.push(entry);
+            }
+        }
+        let first = entries.first().map(|entry| entry.index);
+        if first != Some(from) {
+            let (segment, position) = (pinned.segment.sequence, pinned.extent.position);
+            return Err(ReadError::Corrupt { segment, position, why: "the runs lack an entry" });
+        }
+        Ok(entries)
+    }
+
+    /// All entries of a run, checked. Damage is looked at twice: the second time past every cache.
+    fn read_run(
+        &self,
+        pinned: &Pinned,
+        key: (GroupId, ReplicaId),
+        run: &Run,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let segment = &pinned.segment;
+        if let Some(bytes) = self.shared.tail().find(segment.sequence, run.position)
+            && bytes.len() >= run.bytes as usize
+        {
+            return parse_run(segment, key, run, &bytes);
+        }
+        let length = run.bytes as usize;
+        let first_try = if matches!(pinned.runs, Runs::Footer(_)) {
+            let mut buffer = vec![0; length];
+            match segment.file.read_mapped(run.position, &mut buffer) {
+                Ok(()) => parse_run(segment, key, run, &Bytes::from(buffer)),
+                Err(error) => Err(io_error(segment, run.position, error)),
+            }
+        } else {
+            read_direct(segment, run).and_then(|bytes| parse_run(segment, key, run, &bytes))
+        };
+        first_try.or_else(|_| {
+            read_direct(segment, run).and_then(|bytes| parse_run(segment, key, run, &bytes))
+        })
+    }
+}
+
+fn io_error(segment: &Segment, position: u64, error: std::io::Error) -> ReadError {
+    ReadError::Io { segment: segment.sequence, position, source: Arc::new(error) }
+}
+
+fn read_direct(segment: &Segment, run: &Run) -> Result<Bytes, ReadError> {
+    let (pages, skip) = segment
+        .read_pages(run.position, run.bytes as usize)
+        .map_err(|error| io_error(segment, run.position, error))?;
+    Ok(Bytes::from_owner(pages).slice(skip..skip + run.bytes as usize))
+}
+
+/// Parses a run's frames: place, group, replica and index must be what the run says.
+fn parse_run(
+    segment: &Segment,
+    key: (GroupId, ReplicaId),
+    run: &Run,
+    bytes: &Bytes,
+) -> Result<Vec<Entry>, ReadError> {
+    let mut entries = Vec::with_capacity(run.count as usize);
+    let mut offset = 0;
+    for index in run.first..=run.last() {
+        let position = run.position + offset as u64;
+        let broken = |why| ReadError::Corrupt { segment: segment.sequence, position, why };
+        let rest = bytes.get(offset..run.bytes as usize).ok_or(broken("shorter than its run"))?;
+        let Some((header, frame)) = frame::parse(segment.place(position), rest) else {
+            return Err(broken("checksum"));
+        };
+        if (header.group, header.replica) != key
+            || header.index.0 != index
+            || header.frame_type != FrameType::Entry
+        {
+            return Err(broken("another entry than the one that is expected here"));
+        }
+        let start = offset + FRAME_HEADER_BYTES;
+        let payload = bytes.slice(start..start + header.payload_bytes);
+        entries.push(frame.entry(payload).ok_or(broken("unknown kind of entry"))?);
+        offset += frame::frame_bytes(header.payload_bytes);
+    }
+    Ok(entries)
+}
+
+impl Shared {
+    /// Keeps a footer in memory; the one that was kept longest goes.
+    pub(crate) fn keep_footer(&self, segment: &Arc<Segment>, footer: Arc<RunIndex>) {
+        segment.set_footer(Some(footer));
+        let mut kept = self.footers();
+        let this = Arc::downgrade(segment);
+        kept.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&this));
+        kept.push_back(this);
+        while kept.len() > self.footers_kept
+            && let Some(oldest) = kept.pop_front()
+        {
+            if let Some(segment) = oldest.upgrade() {
+                segment.set_footer(None);
+            }
+        }
+    }
+}
+
+/// Reads a footer; one that is damaged is built again from the rounds, which hold the facts.
+pub(crate) fn load_footer(
+    segment: &Segment,
+    footer_at: u64,
+    segment_bytes: u64,
+    run_bytes_max: u64,
+) -> Result<Arc<RunIndex>, ReadError> {
+    if let Some(footer) = segment.footer_in_memory() {
+        return Ok(footer);
+    }
+    let length = usize::try_from(segment_bytes - footer_at).unwrap_or(0);
+    if let Ok((pages, skip)) = segment.read_pages(footer_at, length)
+        && let Some(index) =
+            RunIndex::decode(segment.seed, segment.sequence, footer_at, &pages[skip..])
+    {
+        return Ok(Arc::new(index));
+    }
+    tracing::error!(segment = segment.sequence, "a footer is damaged: built again from the rounds");
+    rebuild_footer(segment, footer_at, run_bytes_max).map(Arc::new)
+}
+
+/// Walks a sealed segment's rounds. Runs come out as they were: the same entries join, up to the bound.
+fn rebuild_footer(
+    segment: &Segment,
+    footer_at: u64,
+    run_bytes_max: u64,
+) -> Result<RunIndex, ReadError> {
+    let mut index = RunIndex::default();
+    let mut window = crate::recovery::Window::new(footer_at);
+    let mut position = DATA_START;
+    while position < footer_at {
+        let found = window
+            .round(segment, position)
+            .map_err(|error| io_error(segment, position, error))?;
+        let Some((round, bytes)) = found else { break };
+        let place = segment.place(position);
+        for (_, at, frame) in round.frames(place, bytes) {
+            if let Some((_, frame)) = frame
+                && frame.frame_type == FrameType::Entry
+            {
+                let size = u32::try_from(frame.size()).unwrap_or(u32::MAX);
+                let span = crate::directory::span_of(&frame);
+                let key = (frame.group, frame.replica);
+                index.add(key, frame.index.0, at, size, span, run_bytes_max);
+            }
+        }
+        position += u64::from(round.bytes);
+    }
+    Ok(index)
+}
+

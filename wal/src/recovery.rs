@@ -1,0 +1,421 @@
+//! Reading the rounds after the checkpoint, and deciding what the first bad one means.
+//!
+//! | the first bad round | a later valid round, or a mark at or beyond it | neither |
+//! |---|---|---|
+//! | header whole, a frame damaged | corruption of those groups | torn: discarded, reported |
+//! | header damaged | corruption, every group a suspect | the clean end |
+//! | cannot be read | corruption, every group a suspect | the same: in doubt means faulty |
+//!
+//! Marks: the meta file, the checkpoint, sealed segments, and the watermark of every valid round. One sync is in flight
+//! at most, so that a valid round proves that all before it were synced.
+
+use crate::checkpoint::Point;
+use crate::directory::Directory;
+use crate::error::{Damage, Error};
+use crate::frame::FrameType;
+use crate::layout::DATA_START;
+use crate::pages::{PAGE_BYTES, Pages};
+use crate::record::Torn;
+use crate::round::{self, FLAG_CLEANED, FLAG_IDLE, ParsedRound};
+use crate::segment::{Segment, damage};
+use raft::types::{GroupId, Index};
+use std::io;
+use std::sync::Arc;
+
+/// Bytes read at once.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// A moving view of a segment, so that many small rounds cost few reads.
+pub(crate) struct Window {
+    start: u64,
+    pages: Pages,
+    /// Nothing is read at or behind this position.
+    end: u64,
+    pub(crate) bytes_read: u64,
+}
+
+impl Window {
+    pub(crate) fn new(end: u64) -> Self {
+        Self { start: 0, pages: Pages::default(), end, bytes_read: 0 }
+    }
+
+    /// The bytes from a position on, at least `least` of them; None beyond the end.
+    fn bytes(&mut self, segment: &Segment, position: u64, least: u64) -> io::Result<Option<&[u8]>> {
+        if position.checked_add(least).is_none_or(|end| end > self.end) {
+            return Ok(None);
+        }
+        let have_until = self.start + self.pages.len() as u64;
+        if position < self.start || position + least > have_until {
+            let length = least.max(WINDOW_BYTES).min(self.end - position);
+            let length = usize::try_from(length).expect("a segment is below 2 GiB");
+            if self.pages.capacity() < length {
+                self.pages = Pages::zeroed(length);
+            } else {
+                self.pages.set_len(length);
+            }
+            segment.file.read_at(position, &mut self.pages)?;
+            self.start = position;
+            self.bytes_read += length as u64;
+        }
+        let skip = usize::try_from(position - self.start).expect("within the window");
+        Ok(Some(&self.pages[skip..]))
+    }
+
+    /// The round whose header is at a position, with its bytes; None when there is no valid header.
+    pub(crate) fn round(
+        &mut self,
+        segment: &Segment,
+        position: u64,
+    ) -> io::Result<Option<(ParsedRound, &[u8])>> {
+        let Some(first) = self.bytes(segment, position, PAGE_BYTES as u64)? else {
+            return Ok(None);
+        };
+        // The header says how long the round is; it is believed only once the checksum over it holds.
+        let said = first[56..60].try_into().map(u32::from_le_bytes).expect("four bytes");
+        if first[..4] != crate::layout::ROUND_MAGIC.to_le_bytes()
+            || said == 0
+            || !u64::from(said).is_multiple_of(PAGE_BYTES as u64)
+        {
+            return Ok(None);
+        }
+        let place = segment.place(position);
+        let Some(bytes) = self.bytes(segment, position, u64::from(said))? else { return Ok(None) };
+        Ok(round::parse(place, bytes).map(|round| (round, bytes)))
+    }
+}
+
+/// A segment to be read, in sequence order.
+pub(crate) struct LogSegment {
+    pub(crate) segment: Arc<Segment>,
+    /// Where to begin, and the round before that, if known.
+    pub(crate) from: u64,
+    pub(crate) previous: Option<(u64, u32)>,
+    /// Where it ends, if it was sealed.
+    pub(crate) sealed_end: Option<u64>,
+}
+
+/// What was found out.
+#[derive(Default)]
+pub(crate) struct Scan {
+    /// The last valid round and its checksum.
+    pub(crate) last: Option<(u64, u32)>,
+    /// Where each unsealed segment's rounds end, and its last round; no entry for one without any.
+    pub(crate) ends: Vec<(u64, u64, (u64, u32))>,
+    pub(crate) torn: Option<Torn>,
+    pub(crate) damages: Vec<Damage>,
+    pub(crate) suspect: bool,
+    pub(crate) rounds_replayed: u64,
+    pub(crate) bytes_read: u64,
+    /// Whether the last round is an idle mark.
+    pub(crate) idle: bool,
+}
+
+/// What is known about the first bad round at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// Whether its header is whole.
+    pub(crate) header: bool,
+    /// Whether it could be read at all.
+    pub(crate) readable: bool,
+    /// The number that it has, or would have.
+    pub(crate) round: u64,
+    /// Whether a later valid round was found.
+    pub(crate) later: bool,
+    /// The highest round known to have been synced.
+    pub(crate) mark: u64,
+}
+
+/// What a bad round means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The log ends before it.
+    CleanEnd,
+    /// It never became durable.
+    Torn,
+    /// It was durable once, or may have been.
+    Corrupt,
+}
+
+/// The decision table.
+pub(crate) fn decide(evidence: Evidence) -> Verdict {
+    if evidence.later || evidence.mark >= evidence.round || !evidence.readable {
+        return Verdict::Corrupt;
+    }
+    if evidence.header { Verdict::Torn } else { Verdict::CleanEnd }
+}
+
+/// Replays what the checkpoint does not hold.
+pub(crate) struct Replay<'a> {
+    pub(crate) directory: &'a mut Directory,
+    pub(crate) point: Point,
+    /// The newest manifest: rounds that know a newer one prove it stale.
+    pub(crate) manifest: u64,
+    /// The highest round known to have been synced so far.
+    pub(crate) mark: u64,
+    pub(crate) segment_bytes: u64,
+    pub(crate) scan: Scan,
+}
+
+/// Where reading goes on after a bad round.
+enum Next {
+    At(u64),
+    NextSegment,
+    End,
+}
+
+impl Replay<'_> {
+    /// Reads all segments in order.
+    pub(crate) fn run(mut self, segments: &[LogSegment]) -> Result<Scan, Error> {
+        for (at, log) in segments.iter().enumerate() {
+            if log.previous.is_some() && self.scan.last.is_none() {
+                self.scan.last = log.previous;
+            }
+            if !self.segment(log, &segments[at + 1..])? {
+                break;
+            }
+        }
+        let last = self.scan.last.map_or(0, |(round, _)| round);
+        if self.mark > last && !self.scan.suspect {
+            let why = format!("the log ends at round {last}, round {} was synced", self.mark);
+            self.suspect_all(Damage::new("log", 0, why));
+        }
+        Ok(self.scan)
+    }
+
+    /// Reads one segment. False when the log ends in it.
+    fn segment(&mut self, log: &LogSegment, later: &[LogSegment]) -> Result<bool, Error> {
+        let limit = log.sealed_end.unwrap_or(self.segment_bytes);
+        let mut window = Window::new(limit);
+        let mut position = log.from;
+        let mut last_here = None;
+        let mut goes_on = true;
+        while position < limit {
+            let read = self.round(log, &mut window, position)?;
+            if let Some(bytes) = read {
+                position += bytes;
+                last_here = Some((position, self.scan.last));
+                continue;
+            }
+            if log.sealed_end.is_none() && self.rolled_to(later)? {
+                break;
+            }
+            match self.bad(log, &mut window, position, later)? {
+                Next::At(next) => position = next,
+                Next::NextSegment => break,
+                Next::End => {
+                    goes_on = false;
+                    break;
+                }
+            }
+        }
+        self.scan.bytes_read += window.bytes_read;
+        if log.sealed_end.is_none()
+            && let Some((end, Some(last))) = last_here
+        {
+            self.scan.ends.push((log.segment.sequence, end, last));
+        }
+        Ok(goes_on)
+    }
+
+    /// Takes in the round at a position, if it is whole and continues the log. Returns its bytes.
+    fn round(
+        &mut self,
+        log: &LogSegment,
+        window: &mut Window,
+        position: u64,
+    ) -> Result<Option<u64>, Error> {
+        let segment = &log.segment;
+        // An unreadable place is told from a damaged one where it is judged.
+        let Ok(Some((round, bytes))) = window.round(segment, position) else { return Ok(None) };
+        self.check_manifest(segment, position, &round)?;
+        let place = segment.place(position);
+        if !self.continues(&round) || !round.intact(place, bytes) {
+            return Ok(None);
+        }
+        self.take_in(log, position, &round, bytes);
+        Ok(Some(u64::from(round.bytes)))
+    }
+
+    fn continues(&self, round: &ParsedRound) -> bool {
+        round.header.flags & FLAG_CLEANED == 0
+            && self.scan.last.is_none_or(|(last, crc)| {
+                round.header.round == last + 1 && round.header.chain == crc
+            })
+    }
+
+    fn check_manifest(
+        &self,
+        segment: &Segment,
+        position: u64,
+        round: &ParsedRound,
+    ) -> Result<(), Error> {
+        if round.header.manifest > self.manifest {
+            let why = format!(
+                "the manifest is stale: round {} knows version {}, the newest here is {}",
+                round.header.round, round.header.manifest, self.manifest
+            );
+            return Err(damage(segment, position, why).into());
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, log: &LogSegment, position: u64, round: &ParsedRound, bytes: &[u8]) {
+        let number = round.header.round;
+        let segment = &log.segment;
+        self.mark = self.mark.max(round.header.watermark);
+        self.scan.last = Some((number, round.crc));
+        self.scan.idle = round.header.flags & FLAG_IDLE != 0;
+        let after_checkpoint = number > self.point.round;
+        self.scan.rounds_replayed += u64::from(after_checkpoint);
+        for (item, at, frame) in round.frames(segment.place(position), bytes) {
+            let Some((_, frame)) = frame else {
+                if after_checkpoint {
+                    self.lost_frame(item.group, item.index);
+                }
+                continue;
+            };
+            self.directory.note(&frame, segment.sequence, at);
+            if !after_checkpoint {
+                continue;
+            }
+            if !self.directory.apply(&frame, segment.sequence, at) {
+                // Behind a damaged frame: the hole was marked when that was met. Otherwise a contradiction.
+                let known = self
+                    .directory
+                    .groups
+                    .get(&frame.group)
+                    .is_some_and(|group| group.faulty.is_some());
+                if !known && frame.frame_type == FrameType::Entry {
+                    let why = format!("{} {} does not follow", frame.group, frame.index);
+                    self.scan.damages.push(damage(segment, at, why));
+                    self.lost_frame(frame.group, frame.index);
+                }
+            }
+        }
+    }
+
+    /// A frame that was synced is gone: an entry (index above 0) or something that anything may rest on.
+    fn lost_frame(&mut self, group: GroupId, index: Index) {
+        if index.0 > 0 {
+            self.directory.mark_faulty(group, index, index, false);
+        } else {
+            let from = self.directory.groups.get(&group).map_or(0, |found| found.base.index.0);
+            self.directory.mark_faulty(group, Index(from + 1), Index(u64::MAX), true);
+        }
+    }
+
+    fn suspect_all(&mut self, damage: Damage) {
+        tracing::error!(%damage, "every group is a suspect");
+        self.scan.damages.push(damage);
+        self.scan.suspect = true;
+        let groups: Vec<GroupId> = self.directory.groups.keys().copied().collect();
+        for group in groups {
+            self.lost_frame(group, Index(0));
+        }
+    }
+
+    /// Whether a following segment goes on exactly here: then this one ended by rolling.
+    fn rolled_to(&self, later: &[LogSegment]) -> Result<bool, Error> {
+        let Some(next) = later.first() else { return Ok(false) };
+        let mut window = Window::new(self.segment_bytes);
+        let found = window.round(&next.segment, DATA_START);
+        let Ok(Some((round, _))) = found else { return Ok(false) };
+        self.check_manifest(&next.segment, DATA_START, &round)?;
+        Ok(self.scan.last.is_some() && self.continues(&round))
+    }
+
+    /// Judges the bad round at a position.
+    fn bad(
+        &mut self,
+        log: &LogSegment,
+        window: &mut Window,
+        position: u64,
+        later: &[LogSegment],
+    ) -> Result<Next, Error> {
+        let segment = &log.segment;
+        let expected = self.scan.last.map_or(1, |(last, _)| last + 1);
+        let (readable, header) = match window.round(segment, position) {
+            Ok(found) => (true, found.map(|(round, bytes)| (round, bytes.to_vec()))),
+            Err(error) => {
+                let why = format!("cannot be read: {error}");
+                self.scan.damages.push(damage(segment, position, why));
+                (false, None)
+            }
+        };
+        let chained = header.as_ref().is_some_and(|(round, _)| self.continues(round));
+        let first_later = self.later_round(log, position, later)?;
+        let evidence = Evidence {
+            header: chained,
+            readable,
+            round: expected,
+            // A valid header of this life that does not continue the log proves that what it continued is gone.
+            later: first_later.is_some() || (header.is_some() && !chained),
+            mark: self.mark,
+        };
+        match (decide(evidence), header) {
+            (Verdict::CleanEnd, _) => Ok(Next::End),
+            (Verdict::Torn, Some((round, _))) => {
+                let frames = round.items.iter().map(|item| (item.group, item.index)).collect();
+                let torn =
+                    Torn { round: expected, segment: segment.sequence, position, frames };
+                tracing::warn!(?torn, "the last round is torn and was discarded");
+                self.scan.torn = Some(torn);
+                Ok(Next::End)
+            }
+            (_, Some((round, bytes))) if chained => {
+                let why = format!("round {expected} was synced and is damaged");
+                tracing::error!(segment = segment.sequence, position, why);
+                self.scan.damages.push(damage(segment, position, why));
+                self.take_in(log, position, &round, &bytes);
+                Ok(Next::At(position + u64::from(round.bytes)))
+            }
+            (_, header) => {
+                let why = format!("round {expected} was synced and its header is damaged");
+                self.suspect_all(damage(segment, position, why));
+                // What comes later still counts; nothing links it to what came before.
+                self.scan.last = None;
+                Ok(match (header, first_later) {
+                    (Some(_), _) => Next::At(position),
+                    (None, Some((sequence, next))) if sequence == segment.sequence => {
+                        Next::At(next)
+                    }
+                    (None, Some(_)) => Next::NextSegment,
+                    (None, None) => {
+                        self.scan.last = Some((self.mark.max(expected - 1), 0));
+                        Next::End
+                    }
+                })
+            }
+        }
+    }
+
+    /// The first later page, here or in a following segment, with a valid round header of its place. Raises the mark.
+    fn later_round(
+        &mut self,
+        log: &LogSegment,
+        position: u64,
+        later: &[LogSegment],
+    ) -> Result<Option<(u64, u64)>, Error> {
+        let mut first = None;
+        let here = (&log.segment, position + PAGE_BYTES as u64, log.sealed_end);
+        let others = later.iter().map(|log| (&log.segment, log.from, log.sealed_end));
+        for (segment, from, end) in std::iter::once(here).chain(others) {
+            let end = end.unwrap_or(self.segment_bytes);
+            let mut window = Window::new(end);
+            let mut at = from;
+            while at < end {
+                if let Ok(Some((round, _))) = window.round(segment, at)
+                    && round.header.flags & FLAG_CLEANED == 0
+                {
+                    self.check_manifest(segment, at, &round)?;
+                    self.mark = self.mark.max(round.header.watermark);
+                    first = first.or(Some((segment.sequence, at)));
+                }
+                at += PAGE_BYTES as u64;
+            }
+            self.scan.bytes_read += window.bytes_read;
+        }
+        Ok(first)
+    }
+}
+

@@ -1,0 +1,10 @@
+//! The log against crashes, damage and errors. Case ids refer to the catalogue of known bugs; W1 to W6 are its WAL
+//! tests. `WALSER_SLOW_TESTS=1` runs the long enumerations in full.
+
+mod catalogue;
+mod damage;
+mod errors;
+mod explorer;
+mod model;
+mod real;
+mod reference;
