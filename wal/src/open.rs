@@ -354,16 +354,11 @@ impl Start {
             return Err(Damage::new("checkpoint", 0, why).into());
         }
         let mut segments = Vec::new();
-        let mut before: Option<(u64, u32)> = None;
         for (sequence, (segment, role)) in &self.named {
             let sealed_end = match role {
                 SegmentRole::Output => continue,
                 SegmentRole::Sealed(sealed) => {
-                    if sealed.cleaned {
-                        continue;
-                    }
-                    if *sequence < point.segment {
-                        before = Some((sealed.last_round, sealed.last_crc));
+                    if sealed.cleaned || *sequence < point.segment {
                         continue;
                     }
                     Some(sealed.end)
@@ -375,7 +370,7 @@ impl Start {
             let (from, previous) = if at_point {
                 (point.position, Some((point.round, point.crc)))
             } else {
-                (DATA_START, before.take())
+                (DATA_START, None)
             };
             let segment = Arc::clone(segment);
             segments.push(LogSegment { segment, from, previous, sealed_end });

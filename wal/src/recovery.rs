@@ -237,7 +237,10 @@ impl Replay<'_> {
     }
 
     fn continues(&self, round: &ParsedRound) -> bool {
+        let other_than_checkpointed =
+            round.header.round == self.point.round && round.crc != self.point.crc;
         round.header.flags & FLAG_CLEANED == 0
+            && !other_than_checkpointed
             && self.scan.last.is_none_or(|(last, crc)| {
                 round.header.round == last + 1 && round.header.chain == crc
             })
@@ -375,12 +378,14 @@ impl Replay<'_> {
                 // What comes later still counts; nothing links it to what came before.
                 self.scan.last = None;
                 Ok(match (header, first_later) {
-                    (Some(_), _) => Next::At(position),
-                    (None, Some((sequence, next))) if sequence == segment.sequence => {
+                    (Some((round, _)), _) if round.header.round != self.point.round => {
+                        Next::At(position)
+                    }
+                    (_, Some((sequence, next))) if sequence == segment.sequence => {
                         Next::At(next)
                     }
-                    (None, Some(_)) => Next::NextSegment,
-                    (None, None) => {
+                    (_, Some(_)) => Next::NextSegment,
+                    (_, None) => {
                         self.scan.last = Some((self.mark.max(expected - 1), 0));
                         Next::End
                     }
