@@ -17,6 +17,17 @@
 //!   takes itself for a learner.
 //! - The same inputs give the same effects, byte for byte.
 //!
+//! What the driver owes:
+//! - [`node::Node::step`] for each event, `Input::Tick` at [`node::Node::deadline`]; after proposals one
+//!   [`node::Node::flush`].
+//! - Effects in order. A `Send` that waits for a persist leaves when that and all before it are synced; what was
+//!   written and not synced may be lost in a crash, but only as a suffix.
+//! - An answer to every `Read` and `NeedsInstall`; failure is an answer.
+//! - `Committed` may come before the `Persist` of the same entries: they are in [`node::Node::tail`] by then.
+//! - `NodeDown` and `NodeUp` as it sees them. They may be wrong or late, which costs time, never safety; but silent
+//!   groups rest on them: a node that comes back, or breaks down, must be reported in the end.
+//! - A `Violation` halts the group and alarms. It is never answered by repairing one's own log.
+//!
 //! What it does not do: keep payloads on disk, encode messages, know Kafka's offsets, measure liveness of nodes
 //! (it is told). Leases are off.
 

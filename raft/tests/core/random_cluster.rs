@@ -67,13 +67,14 @@ fn act(world: &mut World) {
                 }
             }
         }
-        60..67 => {
+        60..64 => {
             let other = world.chance.below(world.hosts.len() as u64) as usize;
             world.cut.insert((node, world.hosts[other].me.node));
             if world.chance.percent(60) {
                 world.cut.insert((world.hosts[other].me.node, node));
             }
         }
+        64..67 => isolate_leader(world),
         67..73 => world.cut.clear(),
         73..77 => world.trim(at),
         77..80 => {
@@ -109,6 +110,23 @@ fn act(world: &mut World) {
         }
         _ => wipe(world, at),
     }
+}
+
+/// It goes on appending what nobody gets, until somebody else leads.
+fn isolate_leader(world: &mut World) {
+    let Some(leader) = world.leader() else { return };
+    let alone = world.hosts[leader].me.node;
+    for other in 0..world.hosts.len() {
+        let node = world.hosts[other].me.node;
+        world.cut.insert((alone, node));
+        world.cut.insert((node, alone));
+    }
+    for round in 0..world.chance.below(4) {
+        world.propose(leader, EntryKind::Records, &[round as u8; 30]);
+        world.flush(leader);
+    }
+    let pause = 100 + world.chance.below(300);
+    world.run(world.now + pause);
 }
 
 fn change(world: &mut World) {
@@ -170,6 +188,7 @@ fn wipe(world: &mut World, at: usize) {
     }
     world.crash(at);
     world.hosts[at].wiped = true;
+    world.stats.wiped += 1;
     let replica = world.hosts.len() as u64 + 1;
     let me = on_node(replica, world.hosts[at].me.node.0 as u64);
     world.add_host(me, Membership::default());

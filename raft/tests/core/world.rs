@@ -155,6 +155,8 @@ pub struct Stats {
     pub conflicts: u64,
     pub torn_writes: u64,
     pub quiesced: u64,
+    pub wiped: u64,
+    pub given_up: u64,
 }
 
 pub struct World {
@@ -778,6 +780,7 @@ impl World {
     pub fn heal(&mut self, missing: Option<usize>) {
         if let Some(missing) = missing {
             self.crash(missing);
+            self.stats.given_up += 1;
         }
         self.cut.clear();
         self.loss_percent = 0;
@@ -821,6 +824,8 @@ impl Stats {
         self.conflicts += other.conflicts;
         self.torn_writes += other.torn_writes;
         self.quiesced += other.quiesced;
+        self.wiped += other.wiped;
+        self.given_up += other.given_up;
     }
 
     /// Runs in which a fault was not felt prove nothing about it.
@@ -840,6 +845,8 @@ impl Stats {
             ("conflicts", self.conflicts, runs / 10),
             ("torn_writes", self.torn_writes, runs / 10),
             ("quiesced", self.quiesced, runs / 10),
+            ("wiped", self.wiped, runs / 20),
+            ("given_up", self.given_up, runs / 10),
         ];
         for (name, count, least) in felt {
             assert!(count >= least, "{name}: only {count} in {runs} runs");
