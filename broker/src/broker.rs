@@ -2,13 +2,15 @@
 //!
 //! Everything here is called on the broker's one thread. Nothing blocks.
 
-use std::cell::Ref;
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
-use raft::types::{GroupId, NodeId, Term};
+use raft::types::{EntryKind, GroupId, Index, NodeId, ReplicaId, Term, Tick};
+use tokio::sync::{Notify, oneshot};
 
 use crate::controller::{ControllerRequest, ControllerResponse};
 use crate::metadata::Image;
@@ -112,6 +114,8 @@ pub struct DiskRead {
     pub at: FetchAt,
     /// The offsets when it was planned.
     pub offsets: Offsets,
+    replica: ReplicaId,
+    until: Index,
 }
 
 /// Answer to a timestamp lookup.
@@ -134,12 +138,33 @@ pub struct EpochEnd {
     pub end_offset: i64,
 }
 
-/// The broker as handlers, HTTP and background tasks see it. Cheap to clone by `Rc`.
-pub struct Broker {}
+/// The broker as handlers, HTTP and background tasks see it. Shared by `Rc` on the broker's one thread.
+pub struct Broker {
+    pub(crate) node: NodeId,
+    pub(crate) shard: RefCell<Shard>,
+    pub(crate) log: LogThread,
+    pub(crate) reader: Arc<wal::Reader>,
+    pub(crate) network: Rc<crate::peer::Network>,
+    pub(crate) tickets: RefCell<Tickets>,
+    pub(crate) waiters: RefCell<Waiters>,
+    pub(crate) clock: Clock,
+    /// Wakes the driver: something wants to be flushed.
+    pub(crate) work: Rc<Notify>,
+    /// The producer ids of this broker's block that are not given out: next, and end.
+    pub(crate) producer_ids: Cell<(i64, i64)>,
+    /// A report to the controller is under way.
+    pub(crate) reporting: Cell<bool>,
+    /// The cluster knows this broker in this life.
+    pub(crate) registered: Cell<bool>,
+    /// The seeds' peer addresses.
+    pub(crate) seeds: Vec<(NodeId, String)>,
+    pub(crate) policy: crate::controller::Policy,
+    pub(crate) config: Rc<crate::config::Config>,
+}
 
 impl Broker {
     /// Appends one batch (already validated by its header) to a partition that this broker leads. `done` is called
-    /// exactly once, possibly before this returns; with [`Acks::None`] after the append was accepted or refused.
+    /// exactly once, never before this returns; with [`Acks::None`] after the append was accepted or refused.
     pub fn produce(
         self: &Rc<Self>,
         group: GroupId,
@@ -148,121 +173,217 @@ impl Broker {
         timeout: Duration,
         done: Box<dyn FnOnce(Result<Produced, Rejection>)>,
     ) {
-        let _ = (group, batch, acks, timeout);
-        done(Err(todo!()));
+        let ticket = self.tickets.borrow_mut().issue(Asked::Produce(done));
+        let deadline = self.clock.after(timeout);
+        let (now, wall) = (self.clock.now(), self.clock.wall_ms());
+        self.shard.borrow_mut().produce(now, wall, group, batch, acks, deadline, ticket);
+        self.work.notify_one();
     }
 
     /// Plans a read at the leader. Out of range, wrong epoch and not-leader are errors.
+    ///
+    /// # Errors
+    /// With Kafka's code.
     pub fn read(&self, at: FetchAt) -> Result<ReadPath, Rejection> {
-        let _ = at;
-        todo!()
+        Ok(match self.shard.borrow().plan_read(&at)? {
+            Plan::Ready(fetched) => ReadPath::Ready(fetched),
+            Plan::Disk { replica, offsets, until } => {
+                ReadPath::Disk(DiskRead { at, offsets, replica, until })
+            }
+        })
     }
 
     /// Carries out a planned read on a blocking thread.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR` (retriable) when the log cannot be read there; never an end of the log instead.
     pub async fn read_disk(&self, read: DiskRead) -> Result<Fetched, Rejection> {
-        let _ = read;
-        todo!()
+        let reader = self.reader.clone();
+        let DiskRead { at, offsets, replica, until } = read;
+        let batches = blocking(move || {
+            let index = reader.index_of_offset(at.group, replica, at.offset)?;
+            let Some(index) = index.filter(|index| *index <= until) else {
+                return Ok(Vec::new());
+            };
+            let entries = reader.entries(at.group, replica, index, until, at.max_bytes.max(1))?;
+            let records = entries.into_iter().filter(|e| e.kind == EntryKind::Records);
+            Ok(records.map(|e| e.payload).collect())
+        })
+        .await;
+        let batches = batches.map_err(|why| storage_error(at.group, &why))?;
+        Ok(Fetched { offsets, batches })
     }
 
     /// Resolves when the high watermark (or leadership) of one of these partitions moves after this call, at most
     /// once per commit round. Cancel-safe: dropping it forgets it.
+    #[must_use]
     pub fn progress(&self, groups: &[GroupId]) -> Progress {
-        let _ = groups;
-        todo!()
+        self.waiters.borrow_mut().wait_for(groups)
     }
 
     /// The cluster's metadata as this broker has applied it.
+    #[must_use]
     pub fn image(&self) -> Ref<'_, Image> {
-        todo!()
+        Ref::map(self.shard.borrow(), Shard::image_or_empty)
     }
 
     /// Who leads a partition, as far as this broker has heard; None while nobody does.
+    #[must_use]
     pub fn leader(&self, group: GroupId) -> Option<LeaderView> {
-        let _ = group;
-        todo!()
+        self.shard.borrow().leader(group)
     }
 
     /// This broker's id.
+    #[must_use]
     pub fn node_id(&self) -> NodeId {
-        todo!()
+        self.node
     }
 
     /// The node that leads the metadata group, where known.
+    #[must_use]
     pub fn controller(&self) -> Option<NodeId> {
-        todo!()
+        self.leader(GroupId::METADATA).map(|leader| leader.node)
     }
 
     /// Whether this broker hears that node (itself: always).
+    #[must_use]
     pub fn is_alive(&self, node: NodeId) -> bool {
-        let _ = node;
-        todo!()
+        self.shard.borrow().is_alive(node)
     }
 
     /// The offsets of a partition that this broker leads.
+    ///
+    /// # Errors
+    /// With Kafka's code.
     pub fn offsets(&self, group: GroupId) -> Result<Offsets, Rejection> {
-        let _ = group;
-        todo!()
+        self.shard.borrow().offsets(group)
     }
 
     /// First record at or after a time (`ListOffsets` with a timestamp).
+    ///
+    /// # Errors
+    /// With Kafka's code.
     pub async fn offset_for_timestamp(
         &self,
         group: GroupId,
         timestamp_ms: i64,
     ) -> Result<TimestampOffset, Rejection> {
-        let _ = (group, timestamp_ms);
-        todo!()
+        let (offsets, replica, until) = self.readable(group)?;
+        let reader = self.reader.clone();
+        let found = blocking(move || {
+            let mut from = reader.index_for_timestamp(group, replica, timestamp_ms)?;
+            while let Some(index) = from.filter(|index| *index <= until) {
+                let entries = reader.entries(group, replica, index, index, 1)?;
+                let Some(entry) = entries.first() else { return Ok(None) };
+                let at = |record: &RecordPlace| {
+                    record.timestamp_ms >= timestamp_ms && record.offset >= offsets.log_start
+                };
+                if let Some(record) = find_record(entry, at) {
+                    return Ok(Some(record));
+                }
+                from = Some(index.next());
+            }
+            Ok(None)
+        });
+        let found = found.await.map_err(|why| storage_error(group, &why))?;
+        Ok(TimestampOffset::of(found, offsets.term))
     }
 
     /// The record with the highest timestamp (`ListOffsets` -3).
+    ///
+    /// # Errors
+    /// With Kafka's code.
     pub async fn max_timestamp(&self, group: GroupId) -> Result<TimestampOffset, Rejection> {
-        let _ = group;
-        todo!()
+        let (offsets, replica, _) = self.readable(group)?;
+        let Some((highest, base)) = self.shard.borrow().max_timestamp(group)? else {
+            return Ok(TimestampOffset::of(None, offsets.term));
+        };
+        let reader = self.reader.clone();
+        let found = blocking(move || {
+            let Some(index) = reader.index_of_offset(group, replica, base)? else {
+                return Ok(None);
+            };
+            let entries = reader.entries(group, replica, index, index, 1)?;
+            Ok(entries.first().and_then(|e| find_record(e, |r| r.timestamp_ms == highest)))
+        });
+        let found = found.await.map_err(|why| storage_error(group, &why))?;
+        Ok(TimestampOffset::of(found, offsets.term))
+    }
+
+    fn readable(&self, group: GroupId) -> Result<(Offsets, ReplicaId, Index), Rejection> {
+        let shard = self.shard.borrow();
+        let offsets = shard.offsets(group)?;
+        let (replica, until) = shard.committed_of(group).ok_or_else(|| shard.unknown(group))?;
+        Ok((offsets, replica, until))
     }
 
     /// `OffsetForLeaderEpoch`.
+    ///
+    /// # Errors
+    /// With Kafka's code.
     pub fn epoch_end(
         &self,
         group: GroupId,
         current_leader_epoch: i32,
         epoch: i32,
     ) -> Result<EpochEnd, Rejection> {
-        let _ = (group, current_leader_epoch, epoch);
-        todo!()
+        self.shard.borrow().epoch_end(group, current_leader_epoch, epoch)
     }
 
     /// Moves the log start forward (`DeleteRecords`), committed through Raft; -1 means the high watermark. Answers
     /// the new log start.
+    ///
+    /// # Errors
+    /// With Kafka's code.
     pub async fn delete_records(
         self: &Rc<Self>,
         group: GroupId,
         before: i64,
         timeout: Duration,
     ) -> Result<i64, Rejection> {
-        let _ = (group, before, timeout);
-        todo!()
-    }
-
-    /// Sends a request to the controller (this broker or another one, forwarded), and waits until this broker has
-    /// applied what came of it.
-    pub async fn controller_call(
-        self: &Rc<Self>,
-        request: ControllerRequest,
-        timeout: Duration,
-    ) -> Result<ControllerResponse, Rejection> {
-        let _ = (request, timeout);
-        todo!()
+        let (answer, answered) = oneshot::channel();
+        let ticket = self.tickets.borrow_mut().issue(Asked::LogStart(answer));
+        let (now, deadline) = (self.clock.now(), self.clock.after(timeout));
+        let mut shard = self.shard.borrow_mut();
+        shard.advance_log_start(now, group, before, deadline, Some(ticket));
+        drop(shard);
+        self.work.notify_one();
+        answered.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// A producer id that nobody ever had (from this broker's block; asks the controller for the next block).
+    ///
+    /// # Errors
+    /// When no controller can be reached.
     pub async fn new_producer_id(self: &Rc<Self>) -> Result<i64, Rejection> {
-        todo!()
+        for _ in 0..PRODUCER_ID_TRIES {
+            let (next, end) = self.producer_ids.get();
+            if next < end {
+                self.producer_ids.set((next + 1, end));
+                return Ok(next);
+            }
+            let request = ControllerRequest::AllocateProducerIds { node: self.node };
+            let response = self.controller_call(request, PRODUCER_ID_TIMEOUT).await?;
+            if let Some(Err(failure)) = response.items.into_iter().next() {
+                let message = failure.to_string();
+                return Err(Rejection { code: failure.code, message, leader: None });
+            }
+        }
+        Err(stopping())
     }
 
     /// Bytes that a local replica holds, and how far it is behind its leader in offsets; None when not local.
+    #[must_use]
     pub fn replica_size(&self, group: GroupId) -> Option<(u64, i64)> {
-        let _ = group;
-        todo!()
+        let shard = self.shard.borrow();
+        let replica = shard.replica(group)?;
+        let lag = shard.local_lag(group)?;
+        Some((self.reader.group_bytes(group, replica), lag))
+    }
+
+    /// The time, for tasks that step the shard.
+    pub(crate) fn now(&self) -> Tick {
+        self.clock.now()
     }
 }
 

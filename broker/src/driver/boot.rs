@@ -1,0 +1,574 @@
+//! From a configuration to a running broker, and back to a clean stop.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use protocol::peer::{self, Endpoint, Frame, Hello};
+use raft::types::{DirectoryId, Entry, GroupId, Index, NodeId, Tick};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use super::clock::Clock;
+use super::inbox::{LogInbox, PeerInbox};
+use super::log_thread::LogThread;
+use super::run_loop::{Driver, Ended};
+use crate::broker::Broker;
+use crate::config::{Address, Config, ReplaceWiped};
+use crate::controller::{Answer, ControllerRequest, Policy};
+use crate::data_directory::{self, DataDirectory};
+use crate::formation::{self, BootstrapRecord, Formation, Setup};
+use crate::metadata::{Image, Registration};
+use crate::peer::{Network, PeerEvent};
+use crate::shard::{self, Halt, RestoreError, Restored, Shard};
+use crate::topic_config::TopicConfig;
+
+/// Why a broker did not start, or stopped other than by request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory is not usable.
+    #[error(transparent)]
+    Directory(#[from] data_directory::Error),
+    /// A listener could not be opened.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The cluster did not form.
+    #[error(transparent)]
+    Formation(#[from] formation::Failure),
+    /// The log could not be opened, or failed.
+    #[error(transparent)]
+    Log(#[from] wal::Error),
+    /// A group could not be brought back.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The shard halted.
+    #[error(transparent)]
+    Halted(#[from] Halt),
+    /// The system refused something else.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+impl Error {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Formation(_) => formation::Failure::EXIT_CODE,
+            Self::Log(wal::Error::Corrupt(_)) | Self::Restore(_) => 11,
+            _ => 1,
+        }
+    }
+}
+
+/// The sockets of a broker, bound.
+pub struct Listeners {
+    /// For Kafka clients.
+    pub kafka: TcpListener,
+    /// For HTTP.
+    pub admin: TcpListener,
+}
+
+/// What a broker serves besides its peers: made once the log is open. Returns what writes the answers of a tick.
+pub type Attach = Box<dyn FnOnce(&Rc<Broker>, Listeners) -> Box<dyn Fn()>>;
+
+/// Runs a broker until `stop` resolves. Must be called within a `LocalSet` of a current-thread runtime.
+///
+/// # Errors
+/// See [`Error`]. Nothing that was acknowledged is lost by any of them.
+pub async fn run(
+    config: Config,
+    attach: Attach,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let mut stop = std::pin::pin!(stop);
+    let mut config = config;
+    let peer = listen("listener.peer", &config.node.listener_peer).await?;
+    let kafka = listen("listener.kafka", &config.node.listener_kafka).await?;
+    let admin = listen("listener.admin", &config.node.listener_admin).await?;
+    settle_ports(&mut config, &peer, &kafka, &admin)?;
+    let fresh = DirectoryId(uuid::Uuid::new_v4().as_u128());
+    let node = NodeId(config.node.node_id);
+    let mut directory = DataDirectory::open(&config.node.data_dir, node, fresh)?;
+    let boot = u64::try_from(uuid::Uuid::new_v4().as_u128() >> 65).expect("63 bits");
+
+    let clock = Clock::default();
+    let peers = Rc::new(PeerInbox::default());
+    let work = Rc::new(Notify::new());
+    let network = start_network(&config, &directory, boot, peer, &peers, &work);
+    let formed = form(&config, &mut directory, &network, &peers, &work, clock);
+    let formation = tokio::select! {
+        formed = formed => formed?,
+        () = &mut stop => return Ok(()),
+    };
+    let record = formation.record().expect("a formed cluster has a record").clone();
+
+    let (log, log_events, shard) = open_log(&config, &mut directory, &record, clock)?;
+    let broker = Rc::new(Broker {
+        node,
+        reader: log.0,
+        log: log.1,
+        shard: RefCell::new(shard),
+        network: network.clone(),
+        tickets: RefCell::default(),
+        waiters: RefCell::default(),
+        clock,
+        work,
+        producer_ids: Cell::new((0, 0)),
+        reporting: Cell::new(false),
+        registered: Cell::new(false),
+        seeds: config.node.cluster_seeds.iter().map(|s| (s.node, s.address.to_string())).collect(),
+        policy: policy(&config),
+        config: Rc::new(config),
+    });
+    let write_answers = attach(&broker, Listeners { kafka, admin });
+    let driver = Driver {
+        broker: broker.clone(),
+        peers,
+        log_events,
+        formation: RefCell::new(formation),
+        write_answers,
+        halted: RefCell::default(),
+    };
+    // NB: connections that came up during the formation are brought to the shard's knowledge.
+    for (peer, stats) in network.stats().peers {
+        if stats.up {
+            broker.shard.borrow_mut().peer_up(clock.now(), peer);
+        }
+    }
+    let registration = registration(&broker.config, directory.identity().directory, boot);
+    let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));
+    let controlling = tokio::task::spawn_local(super::control::tick_controller(broker.clone()));
+    let ended = driver.run(stop).await;
+    registering.abort();
+    controlling.abort();
+    finish(driver, ended).await
+}
+
+async fn listen(key: &'static str, address: &Address) -> Result<TcpListener, Error> {
+    let text = address.to_string();
+    let bound = TcpListener::bind(&text).await;
+    bound.map_err(|source| Error::Listen { key, address: text, source })
+}
+
+/// Writes the ports that the system chose into the configuration.
+fn settle_ports(
+    config: &mut Config,
+    peer: &TcpListener,
+    kafka: &TcpListener,
+    admin: &TcpListener,
+) -> std::io::Result<()> {
+    let node = &mut config.node;
+    let settle = |address: &mut Address, bound: SocketAddr| address.port = bound.port();
+    settle(&mut node.listener_peer, peer.local_addr()?);
+    settle(&mut node.listener_kafka, kafka.local_addr()?);
+    settle(&mut node.listener_admin, admin.local_addr()?);
+    Ok(())
+}
+
+fn endpoint(address: &Address) -> Endpoint {
+    Endpoint { host: address.host.clone(), port: address.port }
+}
+
+fn start_network(
+    config: &Config,
+    directory: &DataDirectory,
+    boot: u64,
+    listener: TcpListener,
+    inbox: &Rc<PeerInbox>,
+    work: &Rc<Notify>,
+) -> Rc<Network> {
+    let identity = directory.identity();
+    let hello = Hello {
+        versions: peer::VERSIONS,
+        cluster: identity.cluster.map_or(0, |cluster| cluster.0),
+        node: identity.node,
+        directory: identity.directory,
+        fingerprint: config.cluster.fingerprint(),
+        boot,
+        kafka: endpoint(config.node.kafka_address()),
+        peer: endpoint(config.node.peer_address()),
+    };
+    let (inbox, work) = (inbox.clone(), work.clone());
+    let events = move |event: PeerEvent| {
+        inbox.push(event);
+        work.notify_one();
+    };
+    let network = Network::start(hello, Rc::new(config.node.clone()), listener, events);
+    let seeds = config.node.cluster_seeds.iter();
+    network.set_peers(seeds.map(|seed| (seed.node, seed.address.to_string())).collect());
+    network
+}
+
+/// Sends a formation message, if there is a connection; the machine sends again otherwise.
+pub(crate) fn send_formation(network: &Network, to: NodeId, message: &formation::Message) {
+    if let Err(why) = network.send_frame(to, &Frame::Formation(message.encode())) {
+        tracing::debug!(target: "peer", node = to.0, %why, "formation message not sent");
+    }
+}
+
+/// Waits until the cluster is formed and its record is on this disk.
+async fn form(
+    config: &Config,
+    directory: &mut DataDirectory,
+    network: &Network,
+    inbox: &PeerInbox,
+    work: &Notify,
+    clock: Clock,
+) -> Result<Formation, Error> {
+    let identity = directory.identity().directory;
+    let setup = Setup::new(&config.node, identity, directory.bootstrap().cloned());
+    let mut formation = Formation::new(setup);
+    let mut events = vec![formation::Event::Tick];
+    loop {
+        let mut effects = Vec::new();
+        for event in events.drain(..) {
+            formation.step(clock.now(), event, &mut effects);
+        }
+        let mut formed = false;
+        for effect in effects {
+            match effect {
+                formation::Effect::Send { to, message } => send_formation(network, to, &message),
+                formation::Effect::SyncRecord(record) => {
+                    directory.store_bootstrap(&record)?;
+                    events.push(formation::Event::RecordSynced);
+                }
+                formation::Effect::Formed(record) => {
+                    directory.set_cluster(record.cluster)?;
+                    network.set_cluster(record.cluster);
+                    formed = true;
+                }
+                formation::Effect::Refused { node, refusal } => {
+                    tracing::warn!(target: "peer", node = node.0, %refusal, "cannot take part");
+                }
+                formation::Effect::Failed(failure) => return Err(failure.into()),
+            }
+        }
+        if formed {
+            return Ok(formation);
+        }
+        if events.is_empty() {
+            wait_for_event(&formation, inbox, work, clock, &mut events).await;
+        }
+    }
+}
+
+async fn wait_for_event(
+    formation: &Formation,
+    inbox: &PeerInbox,
+    work: &Notify,
+    clock: Clock,
+    events: &mut Vec<formation::Event>,
+) {
+    let wakeup = formation.wakeup().unwrap_or(Tick(u64::MAX / 2));
+    tokio::select! {
+        () = work.notified() => {}
+        () = tokio::time::sleep_until(clock.instant(wakeup).into()) => {
+            events.push(formation::Event::Tick);
+        }
+    }
+    while let Some(event) = inbox.pop() {
+        match event {
+            PeerEvent::Up { node, .. } => events.push(formation::Event::PeerUp(node)),
+            PeerEvent::Frame { node, frame: Frame::Formation(body) } => {
+                match formation::Message::decode(&body) {
+                    Ok(message) => events.push(formation::Event::Presented { node, message }),
+                    Err(why) => tracing::warn!(target: "peer", node = node.0, %why, "bad message"),
+                }
+            }
+            // Raft messages before formation are repeated by their senders.
+            _ => {}
+        }
+    }
+}
+
+type OpenLog = (std::sync::Arc<wal::Reader>, LogThread);
+
+/// Opens the log and brings its groups back.
+fn open_log(
+    config: &Config,
+    directory: &mut DataDirectory,
+    record: &BootstrapRecord,
+    clock: Clock,
+) -> Result<(OpenLog, LogInbox, Shard), Error> {
+    let identity = directory.identity().clone();
+    let path = directory.log_path();
+    std::fs::create_dir_all(&path)?;
+    let disk = wal::RealDisk::open(&path)?;
+    let log_identity = wal::Identity {
+        cluster: record.cluster.0,
+        node: identity.node,
+        directory: identity.directory,
+    };
+    let (log, recovery) = wal::Log::open(disk, log_config(config), log_identity)?;
+    if recovery.formatted && identity.log_made {
+        let damage = wal::Damage {
+            file: path.display().to_string(),
+            position: 0,
+            why: "the log that was here is gone".to_owned(),
+        };
+        return Err(Error::Log(wal::Error::Corrupt(damage)));
+    }
+    directory.note_log_made()?;
+    report(&recovery);
+    let mut shard = Shard::new(shard_config(config, &identity), clock.now());
+    let reader = log.reader();
+    restore(&mut shard, recovery, &reader, record, clock.now())?;
+    let events = LogInbox::new();
+    let inbox = events.clone();
+    let thread = LogThread::start(log, move |event| inbox.push(event))?;
+    Ok(((reader, thread), events, shard))
+}
+
+fn report(recovery: &wal::Recovery) {
+    if let Some(torn) = &recovery.torn {
+        tracing::warn!(target: "wal", ?torn, "discarded a round that was never synced");
+    }
+    for damage in &recovery.damages {
+        tracing::error!(target: "wal", %damage, "damage found");
+    }
+    tracing::info!(
+        target: "wal",
+        groups = recovery.groups.len(),
+        unclean = recovery.unclean,
+        rounds = recovery.rounds_replayed,
+        bytes = recovery.bytes_read,
+        "the log is open"
+    );
+}
+
+fn restore(
+    shard: &mut Shard,
+    recovery: wal::Recovery,
+    reader: &wal::Reader,
+    record: &BootstrapRecord,
+    now: Tick,
+) -> Result<(), Error> {
+    let mut metadata = false;
+    for group in recovery.groups {
+        if let Some(faulty) = group.faulty {
+            tracing::error!(
+                target: "wal",
+                group = group.group.0,
+                ?faulty,
+                "a damaged replica is not opened: move the partition away and back to replace it"
+            );
+            continue;
+        }
+        metadata |= group.group == GroupId::METADATA;
+        let (id, replica) = (group.group, group.replica);
+        let decode = |e: &Entry| raft::types::Membership::decode(&e.payload).map(|m| (e.index, m));
+        let memberships: Option<Vec<_>> = group.membership_entries.iter().map(decode).collect();
+        let memberships = memberships
+            .ok_or_else(|| RestoreError::Log(id, "a membership cannot be read".to_owned()))?;
+        let restored = Restored {
+            group: id,
+            replica,
+            base: group.base,
+            hard_state: group.hard_state,
+            last_index: group.last_index,
+            terms: group.terms,
+            memberships,
+            derived: group.derived,
+        };
+        let read = |from: Index, until: Index| {
+            let entries = reader.entries(id, replica, from, until, RESTORE_READ_BYTES);
+            entries.map_err(|why| why.to_string())
+        };
+        shard.restore(now, restored, read)?;
+    }
+    if !metadata && let Some(replica) = record.replica(shard.node(), shard.directory()) {
+        let image = Image::bootstrap(record.cluster.0, record.membership().voters);
+        shard.bootstrap(now, replica, &image);
+    }
+    shard.start(now);
+    Ok(())
+}
+
+/// Bytes of entries read at once while groups are brought back.
+const RESTORE_READ_BYTES: u64 = 4 << 20;
+
+fn log_config(config: &Config) -> wal::Config {
+    let (node, cluster) = (&config.node, &config.cluster);
+    let spares = usize::try_from(node.spares_bytes / cluster.segment_bytes).unwrap_or(usize::MAX);
+    wal::Config {
+        segment_bytes: cluster.segment_bytes,
+        round_bytes_max: node.replication_round_max_bytes,
+        spares,
+        tail_bytes: node.tail_cache_bytes,
+        unsorted_bytes_max: node.unsorted_max_bytes,
+        ..wal::Config::default()
+    }
+}
+
+fn shard_config(config: &Config, identity: &data_directory::Identity) -> shard::Config {
+    let node = &config.node;
+    let times = node.election();
+    shard::Config {
+        node: identity.node,
+        directory: identity.directory,
+        raft: raft::Config {
+            election_timeout_min_ms: times.timeout_min_ms,
+            election_timeout_max_ms: times.timeout_max_ms,
+            heartbeat_ms: times.heartbeat_ms,
+            inflight_max_bytes: node.replication_inflight_max_bytes,
+            ..raft::Config::default()
+        },
+        seed: u64::try_from(uuid::Uuid::new_v4().as_u128() >> 64).expect("64 bits"),
+        heartbeat_ms: times.heartbeat_ms,
+        peer_timeout_ms: times.timeout_max_ms,
+        tail_bytes_max: node.tail_cache_bytes,
+        replica_lag_max_ms: node.replica_lag_max_ms,
+        retention_interval_ms: node.retention_check_interval_ms,
+        topic_defaults: topic_defaults(config),
+        ..shard::Config::default()
+    }
+}
+
+/// What holds where a topic says nothing.
+#[must_use]
+pub fn topic_defaults(config: &Config) -> TopicConfig {
+    let node = &config.node;
+    TopicConfig {
+        retention_ms: u64::try_from(node.retention_ms).ok(),
+        retention_bytes: u64::try_from(node.retention_bytes).ok(),
+        max_message_bytes: node.message_max_bytes as usize,
+        min_insync_replicas: usize::try_from(node.min_insync_replicas).unwrap_or(1),
+        ..TopicConfig::default()
+    }
+}
+
+/// What an entry of the log needs beside its batch, at most.
+const ENTRY_ROOM_BYTES: i64 = 64 << 10;
+
+fn policy(config: &Config) -> Policy {
+    let (node, cluster) = (&config.node, &config.cluster);
+    let entry_max = i64::try_from(cluster.entry_max_bytes).unwrap_or(i64::MAX);
+    Policy {
+        default_partitions: node.num_partitions,
+        default_replication_factor: node.default_replication_factor,
+        message_bytes_max: entry_max - ENTRY_ROOM_BYTES,
+        replace_wiped: node.replace_wiped == ReplaceWiped::Auto,
+        ..Policy::default()
+    }
+}
+
+fn registration(config: &Config, directory: DirectoryId, boot: u64) -> Registration {
+    let kafka = config.node.kafka_address();
+    Registration {
+        node: NodeId(config.node.node_id),
+        directory,
+        host: kafka.host.clone(),
+        port: kafka.port,
+        peer: config.node.peer_address().to_string(),
+        rack: None,
+        boot,
+    }
+}
+
+/// How long one attempt to register may take, and the wait before the next.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+const REGISTER_PAUSE: Duration = Duration::from_millis(100);
+
+/// Makes this broker known to the cluster, and opens its replica of the metadata group if it has none.
+async fn register(broker: Rc<Broker>, record: BootstrapRecord, registration: Registration) {
+    let request = ControllerRequest::RegisterBroker(registration);
+    loop {
+        match broker.controller_once(&request, REGISTER_TIMEOUT).await {
+            Ok(response) => match response.items.into_iter().next() {
+                Some(Ok(Answer::Registered { metadata, .. })) => {
+                    if broker.shard.borrow().replica(GroupId::METADATA).is_none() {
+                        let image = Image::bootstrap(record.cluster.0, record.membership().voters);
+                        broker.shard.borrow_mut().bootstrap(broker.now(), metadata, &image);
+                        broker.work.notify_one();
+                    }
+                    broker.registered.set(true);
+                    return;
+                }
+                other => tracing::error!(target: "controller", ?other, "registration refused"),
+            },
+            Err(why) => tracing::debug!(target: "controller", ?why, "not registered yet"),
+        }
+        let moved = broker.progress(&[GroupId::METADATA]);
+        let _ = tokio::time::timeout(REGISTER_PAUSE, moved).await;
+    }
+}
+
+/// A clean stop: leadership handed over, states saved, the log closed.
+async fn finish(driver: Driver, ended: Ended) -> Result<(), Error> {
+    let broker = driver.broker.clone();
+    if matches!(ended, Ended::Stopped) {
+        let limit = Duration::from_millis(broker.config.node.shutdown_max_ms);
+        hand_over(&driver, limit).await?;
+        broker.shard.borrow_mut().save_all_derived();
+        if let Some(Ended::LogFailed(why)) = driver.tick() {
+            return Err(why.into());
+        }
+    }
+    broker.network.stop();
+    match ended {
+        Ended::Stopped => {
+            broker.log.close();
+            match driver.log_events.take().into_iter().find_map(failure) {
+                Some(why) => Err(why.into()),
+                None => Ok(()),
+            }
+        }
+        Ended::LogFailed(why) => Err(why.into()),
+        Ended::Halted(halt) => Err(halt.into()),
+    }
+}
+
+fn failure(event: super::log_thread::LogEvent) -> Option<wal::Error> {
+    match event {
+        super::log_thread::LogEvent::Failed(why) => Some(why),
+        super::log_thread::LogEvent::Done(_) => None,
+    }
+}
+
+/// Hands leadership over until nothing that somebody else could lead is led here, or time is up.
+async fn hand_over(driver: &Driver, limit: Duration) -> Result<(), Error> {
+    let broker = &driver.broker;
+    let left = broker.shard.borrow_mut().resign_all(broker.now());
+    if left == 0 {
+        return Ok(());
+    }
+    broker.work.notify_one();
+    let handed_over = async {
+        loop {
+            let moved = broker.progress(&broker.shard.borrow().led_elsewhere_possible());
+            if broker.shard.borrow().led_elsewhere_possible().is_empty() {
+                return;
+            }
+            moved.await;
+        }
+    };
+    let stop = async {
+        let _ = tokio::time::timeout(limit, handed_over).await;
+    };
+    match driver.run(stop).await {
+        Ended::Stopped => Ok(()),
+        Ended::LogFailed(why) => Err(why.into()),
+        Ended::Halted(halt) => Err(halt.into()),
+    }
+}
+
+/// The nodes that a list of peers names, with the seeds that it does not name (yet).
+pub(crate) fn with_seeds(
+    peers: Vec<(NodeId, String)>,
+    seeds: &[(NodeId, String)],
+) -> Vec<(NodeId, String)> {
+    let mut all: BTreeMap<NodeId, String> = seeds.iter().cloned().collect();
+    all.extend(peers);
+    all.into_iter().collect()
+}

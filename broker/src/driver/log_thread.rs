@@ -1,0 +1,273 @@
+//! The log thread: takes all that queued during the last sync, writes it, syncs once, says so. Beside it a thread
+//! for the log's background jobs.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use raft::types::GroupId;
+use wal::{Job, JobDone, Log, Record, Stats};
+
+use crate::shard::{AppendId, LogDone};
+
+/// A log that is idle for so long writes one page more, so that the end of the log is known.
+const IDLE_AFTER: Duration = Duration::from_millis(50);
+/// How often a full disk is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(100);
+/// Bytes of payload after which a round takes no more appends.
+const ROUND_BYTES_MAX: usize = 4 << 20;
+
+/// What the log thread tells.
+#[derive(Debug)]
+pub enum LogEvent {
+    /// Appends are synced.
+    Done(LogDone),
+    /// The log has failed: nothing more will ever be acknowledged.
+    Failed(wal::Error),
+}
+
+#[derive(Default)]
+struct Queue {
+    appends: VecDeque<(AppendId, Vec<Record>)>,
+    jobs_done: Vec<JobDone>,
+    closing: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    stats: Mutex<Stats>,
+    rounds: Mutex<Rounds>,
+}
+
+/// Figures of the rounds, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds {
+    /// Rounds written.
+    pub rounds: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How long write and sync took, by bucket of [`SYNC_BUCKETS_SECONDS`]; the last one is above all of them.
+    pub sync_buckets: [u64; SYNC_BUCKETS_SECONDS.len() + 1],
+    /// The sum.
+    pub sync_seconds: f64,
+}
+
+/// Upper bounds of the sync histogram.
+pub const SYNC_BUCKETS_SECONDS: [f64; 12] =
+    [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
+
+/// A handle to the log thread.
+pub struct LogThread {
+    shared: Arc<Shared>,
+    thread: RefCell<Option<JoinHandle<()>>>,
+}
+
+impl LogThread {
+    /// Starts the thread. `tell` is called on it.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        log: Log,
+        tell: impl Fn(LogEvent) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        *locked(&shared.stats) = log.stats();
+        let urgent = start_jobs("log-urgent", shared.clone())?;
+        let leisurely = start_jobs("log-jobs", shared.clone())?;
+        let worker = Worker { log, urgent, leisurely, shared: shared.clone() };
+        let body = move || worker.run(&tell);
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(body)?;
+        Ok(Self { shared, thread: RefCell::new(Some(thread)) })
+    }
+
+    /// Queues records.
+    pub fn append(&self, id: AppendId, records: Vec<Record>) {
+        locked(&self.shared.queue).appends.push_back((id, records));
+        self.shared.filled.notify_one();
+    }
+
+    /// The log's figures as of the last round.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        locked(&self.shared.stats).clone()
+    }
+
+    /// The rounds' figures.
+    #[must_use]
+    pub fn rounds(&self) -> Rounds {
+        locked(&self.shared.rounds).clone()
+    }
+
+    /// Writes what is queued, closes the log cleanly, and ends the thread. Blocks.
+    pub fn close(&self) {
+        locked(&self.shared.queue).closing = true;
+        self.shared.filled.notify_one();
+        if let Some(thread) = self.thread.borrow_mut().take()
+            && thread.join().is_err()
+        {
+            tracing::error!(target: "wal", "the log thread panicked");
+        }
+    }
+}
+
+struct Worker {
+    log: Log,
+    urgent: mpsc::Sender<Job>,
+    leisurely: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+enum Work {
+    Append(AppendId, Vec<Record>),
+    JobsDone(Vec<JobDone>),
+    Idle,
+    Close,
+}
+
+impl Worker {
+    fn run(mut self, tell: &dyn Fn(LogEvent)) {
+        let mut idle = false;
+        loop {
+            let result = match self.next(idle) {
+                Work::Append(id, records) => {
+                    idle = false;
+                    self.write(id, records).map(|done| tell(LogEvent::Done(done)))
+                }
+                Work::JobsDone(done) => self.finish(done),
+                Work::Idle => {
+                    idle = true;
+                    self.log.idle().map(|_| ())
+                }
+                Work::Close => break,
+            };
+            if let Err(error) = result {
+                tell(LogEvent::Failed(error));
+                return;
+            }
+            self.start_jobs();
+            *locked(&self.shared.stats) = self.log.stats();
+        }
+        if let Err(error) = self.log.close() {
+            tell(LogEvent::Failed(error));
+        }
+    }
+
+    fn next(&self, idle: bool) -> Work {
+        let mut queue = locked(&self.shared.queue);
+        loop {
+            if let Some((mut id, mut records)) = queue.appends.pop_front() {
+                let mut bytes = size_of_records(&records);
+                while bytes < ROUND_BYTES_MAX
+                    && let Some((next, more)) = queue.appends.pop_front()
+                {
+                    bytes += size_of_records(&more);
+                    records.extend(more);
+                    id = next;
+                }
+                return Work::Append(id, records);
+            }
+            if !queue.jobs_done.is_empty() {
+                return Work::JobsDone(std::mem::take(&mut queue.jobs_done));
+            }
+            if queue.closing {
+                return Work::Close;
+            }
+            if idle {
+                queue = self.shared.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.shared.filled.wait_timeout(queue, IDLE_AFTER);
+            let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = back;
+            if timeout.timed_out() && queue.appends.is_empty() && queue.jobs_done.is_empty() {
+                return Work::Idle;
+            }
+        }
+    }
+
+    fn write(&mut self, id: AppendId, records: Vec<Record>) -> Result<LogDone, wal::Error> {
+        let round = if self.log.room().entries {
+            self.log.write(records)?
+        } else {
+            self.write_when_there_is_room(&records)?
+        };
+        let mut rounds = locked(&self.shared.rounds);
+        rounds.rounds += round.rounds;
+        rounds.entries += round.entries;
+        rounds.bytes += round.bytes;
+        rounds.sync_seconds += round.sync_seconds;
+        let bucket = SYNC_BUCKETS_SECONDS.partition_point(|&bound| bound < round.sync_seconds);
+        rounds.sync_buckets[bucket] += 1;
+        drop(rounds);
+        let sealed: Vec<GroupId> = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
+        Ok(LogDone { through: id, disk_full: !round.room.entries, sealed })
+    }
+
+    /// Near the end of the disk: what was accepted before the shard knew waits here until space is freed.
+    fn write_when_there_is_room(&mut self, records: &[Record]) -> Result<wal::Round, wal::Error> {
+        loop {
+            match self.log.write(records.to_vec()) {
+                Err(wal::Error::Full) => {}
+                other => return other,
+            }
+            tracing::warn!(target: "wal", "the disk is full: waiting for space");
+            self.start_jobs();
+            let queue = locked(&self.shared.queue);
+            let waited = self.shared.filled.wait_timeout(queue, FULL_RETRY);
+            let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let done = std::mem::take(&mut queue.jobs_done);
+            drop(queue);
+            self.finish(done)?;
+        }
+    }
+
+    fn finish(&mut self, done: Vec<JobDone>) -> Result<(), wal::Error> {
+        done.into_iter().try_for_each(|job| self.log.finish(job))
+    }
+
+    fn start_jobs(&mut self) {
+        while let Some(job) = self.log.next_job() {
+            let thread = if job.urgent() { &self.urgent } else { &self.leisurely };
+            if thread.send(job).is_err() {
+                tracing::error!(target: "wal", "a job thread has ended");
+                return;
+            }
+        }
+    }
+}
+
+/// A thread that runs jobs; it ends when the log thread drops its sender.
+fn start_jobs(name: &str, shared: Arc<Shared>) -> std::io::Result<mpsc::Sender<Job>> {
+    let (jobs, queue) = mpsc::channel::<Job>();
+    let body = move || {
+        for job in queue {
+            let done = job.run();
+            locked(&shared.queue).jobs_done.push(done);
+            shared.filled.notify_one();
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+    Ok(jobs)
+}
+
+fn size_of_records(records: &[Record]) -> usize {
+    let size = |record: &Record| match record {
+        Record::Entries { entries, .. } => entries.iter().map(|e| e.payload.len() + 64).sum(),
+        Record::Base { base, .. } => base.state.len() + 256,
+        Record::Derived { state, .. } => state.len() + 64,
+        Record::HardState { .. } | Record::Truncate { .. } | Record::Remove { .. } => 64,
+    };
+    records.iter().map(size).sum()
+}
+
+/// NB: a panic while holding one of these locks leaves nothing half done: they guard plain queues and figures.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,208 @@
+//! The loop.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+
+use protocol::peer::{self, Frame};
+use raft::message::{Body, Message};
+use raft::types::{GroupId, NodeId};
+
+use super::inbox::{LogInbox, PeerInbox};
+use super::log_thread::LogEvent;
+use crate::broker::Broker;
+use crate::formation::{self, Formation};
+use crate::peer::PeerEvent;
+use crate::shard::{Output, PeerBatch};
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Somebody asked for it.
+    Stopped,
+    /// The log failed: nothing may be acknowledged any longer.
+    LogFailed(wal::Error),
+    /// Going on could lose or invent data.
+    Halted(crate::shard::Halt),
+}
+
+/// What the loop executes.
+pub struct Driver {
+    pub(crate) broker: Rc<Broker>,
+    pub(crate) peers: Rc<PeerInbox>,
+    pub(crate) log_events: LogInbox,
+    /// Goes on answering wiped seeds.
+    pub(crate) formation: RefCell<Formation>,
+    /// Writes the answers of all connections that have some.
+    pub(crate) write_answers: Box<dyn Fn()>,
+    pub(crate) halted: RefCell<Option<crate::shard::Halt>>,
+}
+
+impl Driver {
+    /// Runs until `stop` resolves, the log fails, or the shard halts.
+    pub async fn run(&self, stop: impl Future<Output = ()>) -> Ended {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let deadline = self.broker.shard.borrow().deadline();
+            let deadline = self.broker.clock.instant(deadline).into();
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ended::Stopped,
+                () = self.broker.work.notified() => {}
+                () = self.log_events.filled() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+            // Whatever else is ready to be read goes into the same tick.
+            tokio::task::yield_now().await;
+            if let Some(ended) = self.tick() {
+                return ended;
+            }
+        }
+    }
+
+    /// Takes in everything that happened, and carries out what follows.
+    pub fn tick(&self) -> Option<Ended> {
+        let now = self.broker.now();
+        while let Some(event) = self.peers.pop() {
+            self.peer_event(event);
+        }
+        for event in self.log_events.take() {
+            match event {
+                LogEvent::Done(done) => self.broker.shard.borrow_mut().log_done(now, &done),
+                LogEvent::Failed(why) => return Some(Ended::LogFailed(why)),
+            }
+        }
+        let output = {
+            let mut shard = self.broker.shard.borrow_mut();
+            if now >= shard.deadline() {
+                shard.tick(now);
+            }
+            shard.flush(now)
+        };
+        self.execute(output);
+        self.halted.borrow_mut().take().map(Ended::Halted)
+    }
+
+    fn peer_event(&self, event: PeerEvent) {
+        let (now, broker) = (self.broker.now(), &self.broker);
+        match event {
+            PeerEvent::Up { node, .. } => {
+                broker.shard.borrow_mut().peer_up(now, node);
+                self.formation_event(formation::Event::PeerUp(node));
+            }
+            PeerEvent::Down { node, reason } => {
+                tracing::info!(target: "peer", node = node.0, %reason, "down");
+                broker.shard.borrow_mut().peer_down(now, node);
+            }
+            PeerEvent::Frame { node, frame } => self.frame(node, frame),
+            PeerEvent::BatchEnd | PeerEvent::Refused { .. } => {}
+        }
+    }
+
+    fn frame(&self, node: NodeId, frame: Frame) {
+        match frame {
+            Frame::Batch(batch) => {
+                let batch = PeerBatch { messages: batch.messages, soft: batch.soft };
+                self.broker.shard.borrow_mut().peer_frame(self.broker.now(), node, batch);
+            }
+            Frame::Request(request) => self.broker.serve_peer(node, request),
+            Frame::Formation(body) => match formation::Message::decode(&body) {
+                Ok(message) => {
+                    self.formation_event(formation::Event::Presented { node, message });
+                }
+                Err(why) => tracing::warn!(target: "peer", node = node.0, %why, "bad formation"),
+            },
+            Frame::Hello(_) | Frame::HelloReply(_) | Frame::Refused(_) | Frame::Response(_) => {}
+        }
+    }
+
+    fn formation_event(&self, event: formation::Event) {
+        let mut effects = Vec::new();
+        self.formation.borrow_mut().step(self.broker.now(), event, &mut effects);
+        for effect in effects {
+            match effect {
+                formation::Effect::Send { to, message } => {
+                    super::boot::send_formation(&self.broker.network, to, &message);
+                }
+                formation::Effect::Refused { node, refusal } => {
+                    tracing::warn!(target: "peer", node = node.0, %refusal, "cannot take part");
+                }
+                formation::Effect::SyncRecord(_)
+                | formation::Effect::Formed(_)
+                | formation::Effect::Failed(_) => {
+                    unreachable!("the cluster was formed before the loop began")
+                }
+            }
+        }
+    }
+
+    /// Sends a batch in as many frames as its size needs.
+    fn send(&self, node: NodeId, batch: &PeerBatch) {
+        let network = &self.broker.network;
+        let mut messages = batch.messages.as_slice();
+        let mut soft = batch.soft.as_slice();
+        loop {
+            let (now, later) = messages.split_at(fitting(messages));
+            let pairs = now.iter().map(|(group, message)| (*group, message));
+            match peer::encode_batch(peer::VERSIONS.max, pairs, soft, 0, 0) {
+                // A peer that is not connected or too slow loses it: Raft sends again.
+                Ok(chain) => drop(network.send(node, chain)),
+                Err(why) => {
+                    // NB: a peer must not miss a message in the middle without noticing: Raft repairs a lost one.
+                    tracing::error!(target: "peer", node = node.0, %why, "cannot encode a frame");
+                    network.disconnect(node);
+                    return;
+                }
+            }
+            (messages, soft) = (later, &[]);
+            if messages.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Frames leave before the append is handed to the log: followers write while the leader does.
+    fn execute(&self, output: Output) {
+        let broker = &self.broker;
+        for (node, batch) in output.frames {
+            self.send(node, &batch);
+        }
+        if let Some((id, records)) = output.append {
+            broker.log.append(id, records);
+        }
+        for answer in output.answers {
+            let asked = broker.tickets.borrow_mut().redeem(&answer);
+            if let Some(asked) = asked {
+                asked.answer(answer);
+            }
+        }
+        if !output.progress.is_empty() {
+            broker.waiters.borrow_mut().wake(&output.progress);
+        }
+        for order in output.orders {
+            if let Some(halt) = broker.carry_out(order) {
+                *self.halted.borrow_mut() = Some(halt);
+            }
+        }
+        (self.write_answers)();
+    }
+}
+
+/// Entry bytes after which a frame takes no more messages.
+const FRAME_BYTES: usize = 8 << 20;
+
+/// How many of these messages go into one frame, at least one.
+fn fitting(messages: &[(GroupId, Message)]) -> usize {
+    let mut bytes = 0;
+    for (at, (_, message)) in messages.iter().enumerate() {
+        bytes += match &message.body {
+            Body::Append(append) => append.entries.iter().map(|e| e.payload.len() + 64).sum(),
+            Body::Install { base, .. } => base.state.len(),
+            _ => 64,
+        };
+        if bytes > FRAME_BYTES {
+            return at.max(1);
+        }
+    }
+    messages.len()
+}

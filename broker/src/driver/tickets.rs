@@ -1,0 +1,75 @@
+//! Who waits for which answer of the shard.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use crate::broker::{Produced, Rejection};
+use crate::metadata::{Change, Rejected};
+use crate::shard::{Answer, Ticket};
+
+/// What was asked, with where the answer goes.
+pub enum Asked {
+    /// A produce.
+    Produce(Box<dyn FnOnce(Result<Produced, Rejection>)>),
+    /// A log start advance.
+    LogStart(oneshot::Sender<Result<i64, Rejection>>),
+    /// A metadata command.
+    Command(oneshot::Sender<Result<Result<Vec<Change>, Rejected>, Rejection>>),
+}
+
+/// The open questions.
+#[derive(Default)]
+pub struct Tickets {
+    last: u64,
+    open: HashMap<Ticket, Asked>,
+}
+
+impl Tickets {
+    /// A new ticket.
+    pub fn issue(&mut self, asked: Asked) -> Ticket {
+        self.last += 1;
+        let ticket = Ticket(self.last);
+        self.open.insert(ticket, asked);
+        ticket
+    }
+
+    /// Takes who waits for this answer.
+    pub fn redeem(&mut self, answer: &Answer) -> Option<Asked> {
+        let (Answer::Produced(ticket, _)
+        | Answer::LogStart(ticket, _)
+        | Answer::Applied(ticket, _)) = answer;
+        self.open.remove(ticket)
+    }
+
+    /// How many questions are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+impl Asked {
+    /// Hands the answer over. A receiver that went away does not mind.
+    ///
+    /// # Panics
+    /// When the answer is to another kind of question: tickets are never reused.
+    pub fn answer(self, answer: Answer) {
+        match (self, answer) {
+            (Self::Produce(done), Answer::Produced(_, result)) => done(result),
+            (Self::LogStart(sender), Answer::LogStart(_, result)) => {
+                let _ = sender.send(result);
+            }
+            (Self::Command(sender), Answer::Applied(_, result)) => {
+                let _ = sender.send(result);
+            }
+            _ => unreachable!("an answer of another kind than the question"),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Which leader epoch began at which offset.
+
+use bytes::{Buf, BufMut, BytesMut};
+
+/// Epochs in rising order with the offset of their first record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    starts: Vec<(i32, i64)>,
+}
+
+impl Epochs {
+    /// A batch of `epoch` begins at `offset`; notes the epoch when it is new.
+    pub fn append(&mut self, epoch: i32, offset: i64) {
+        match self.starts.last() {
+            Some(&(last, _)) if last >= epoch => {}
+            _ => self.starts.push((epoch, offset)),
+        }
+    }
+
+    /// Records at and above `offset` are gone.
+    pub fn truncate(&mut self, offset: i64) {
+        while self.starts.last().is_some_and(|&(_, start)| start >= offset) {
+            self.starts.pop();
+        }
+    }
+
+    /// Records below `offset` are gone: the epoch in force there begins there now.
+    pub fn trim(&mut self, offset: i64) {
+        let keep = self.starts.partition_point(|&(_, start)| start <= offset).saturating_sub(1);
+        self.starts.drain(..keep);
+        if let Some(first) = self.starts.first_mut() {
+            first.1 = first.1.max(offset);
+        }
+    }
+
+    /// Kafka's end offset of an epoch: the highest epoch at or below it, and where the next one begins (`log_end` for
+    /// the newest). (-1, -1) when unknown.
+    #[must_use]
+    pub fn end_offset(&self, epoch: i32, log_end: i64) -> (i32, i64) {
+        if self.starts.last().is_some_and(|&(last, _)| last == epoch) {
+            return (epoch, log_end);
+        }
+        let above = self.starts.partition_point(|&(known, _)| known <= epoch);
+        match (above.checked_sub(1), self.starts.get(above)) {
+            (_, None) => (-1, -1),
+            (None, Some(&(_, start))) => (epoch, start),
+            (Some(floor), Some(&(_, start))) => (self.starts[floor].0, start),
+        }
+    }
+
+    /// Epochs that have a record below `offset`, as bytes.
+    pub fn encode_below(&self, offset: i64, out: &mut BytesMut) {
+        let count = self.starts.partition_point(|&(_, start)| start < offset);
+        out.put_u32(u32::try_from(count).expect("fewer epochs than 2^32"));
+        for &(epoch, start) in &self.starts[..count] {
+            out.put_i32(epoch);
+            out.put_i64(start);
+        }
+    }
+
+    /// None when the bytes are not what `encode_below` wrote.
+    pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let count = bytes.try_get_u32().ok()? as usize;
+        if count > bytes.len() / 12 {
+            return None;
+        }
+        let starts = (0..count).map(|_| (bytes.get_i32(), bytes.get_i64())).collect();
+        Some(Self { starts })
+    }
+}

@@ -1,0 +1,323 @@
+//! The state of one replica's log in Kafka's terms.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use raft::types::{Entry, EntryKind, Index, Term};
+
+use super::command::PartitionCommand;
+use super::epochs::Epochs;
+use super::max_timestamp::MaxTimestamp;
+use super::producers::{Mark, Producers, Verdict};
+
+const STATE_VERSION: u8 = 1;
+
+/// The fields of a record batch header that the state machine needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchFacts {
+    /// Offset of the first record (as given by the leader).
+    pub base_offset: i64,
+    /// Records in offset space: last offset delta + 1, at least 1.
+    pub span: i64,
+    /// The highest record timestamp, -1 for none.
+    pub max_timestamp_ms: i64,
+    /// The idempotent producer's mark.
+    pub mark: Option<Mark>,
+}
+
+impl BatchFacts {
+    /// The facts of a stored batch. None when the bytes are no batch header.
+    #[must_use]
+    pub fn of(batch: &Bytes) -> Option<Self> {
+        let header = protocol::record_batch::BatchHeader::parse(batch).ok()?;
+        Some(Self {
+            base_offset: header.base_offset,
+            span: i64::from(header.last_offset_delta) + 1,
+            max_timestamp_ms: header.max_timestamp,
+            mark: Mark::new(
+                header.producer_id,
+                header.producer_epoch,
+                header.base_sequence,
+                header.count,
+            ),
+        })
+    }
+
+    fn next_offset(&self) -> i64 {
+        self.base_offset + self.span
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Batch(BatchFacts),
+    Command(PartitionCommand),
+}
+
+/// An entry that is not applied yet, or still in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Recent {
+    index: Index,
+    term: Term,
+    kind: Kind,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Entries above `applied`, and before them those whose payload is still in memory. Rising indexes.
+    recent: VecDeque<Recent>,
+    /// Everything up to here is applied.
+    applied: Index,
+    /// Payloads from this index on are in memory.
+    in_memory_from: Index,
+    log_end: i64,
+    high_watermark: i64,
+    log_start: i64,
+    epochs: Epochs,
+    /// As of `applied`.
+    committed_producers: Producers,
+    /// The same with everything appended.
+    producers: Producers,
+    max_timestamp: MaxTimestamp,
+}
+
+/// What applying committed entries changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The high watermark moved.
+    pub high_watermark: bool,
+    /// The log start moved.
+    pub log_start: bool,
+}
+
+impl PartitionState {
+    /// The state as of a base or a derived-state record. Empty bytes are a new partition. None when the bytes are
+    /// not a state.
+    #[must_use]
+    pub fn restore(index: Index, bytes: &[u8]) -> Option<Self> {
+        let fresh = Self { applied: index, in_memory_from: index.next(), ..Self::default() };
+        if bytes.is_empty() {
+            return Some(fresh);
+        }
+        let mut bytes = bytes;
+        if bytes.try_get_u8().ok()? != STATE_VERSION || bytes.len() < 16 {
+            return None;
+        }
+        let (log_end, log_start) = (bytes.get_i64(), bytes.get_i64());
+        let epochs = Epochs::decode(&mut bytes)?;
+        let committed_producers = Producers::decode(&mut bytes)?;
+        let max_timestamp = MaxTimestamp::decode(&mut bytes)?;
+        let producers = committed_producers.clone();
+        let high_watermark = log_end;
+        let state = Self { log_end, high_watermark, log_start, epochs, producers, ..fresh };
+        bytes.is_empty().then_some(Self { committed_producers, max_timestamp, ..state })
+    }
+
+    /// The committed state as bytes, for a record that speaks of a log that ends at `log_end` (the high watermark
+    /// for a derived state, the first offset of the log for a base). Producers may be ahead of it: applying a batch
+    /// twice changes nothing.
+    #[must_use]
+    pub fn encode(&self, log_end: i64) -> Bytes {
+        let mut out = BytesMut::with_capacity(64);
+        out.put_u8(STATE_VERSION);
+        out.put_i64(log_end);
+        out.put_i64(self.log_start);
+        self.epochs.encode_below(log_end, &mut out);
+        self.committed_producers.encode(&mut out);
+        self.max_timestamp.encode(&mut out);
+        out.freeze()
+    }
+
+    /// First offset not appended.
+    #[must_use]
+    pub fn log_end(&self) -> i64 {
+        self.log_end
+    }
+
+    /// First offset not committed.
+    #[must_use]
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark
+    }
+
+    /// First offset still there.
+    #[must_use]
+    pub fn log_start(&self) -> i64 {
+        self.log_start
+    }
+
+    /// The last applied index.
+    #[must_use]
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The epochs of the log.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// (timestamp, base offset) of the committed batch with the highest timestamp.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Option<(i64, i64)> {
+        self.max_timestamp.get()
+    }
+
+    /// Judges an idempotent producer's batch against everything appended.
+    #[must_use]
+    pub fn judge(&self, mark: &Mark) -> Verdict {
+        self.producers.judge(mark)
+    }
+
+    /// Entries were appended to the log.
+    ///
+    /// # Panics
+    /// When a batch does not continue the log: offsets are contiguous, whoever appended it was wrong.
+    pub fn appended(&mut self, entry: &Entry) -> Result<(), BadEntry> {
+        let kind = match entry.kind {
+            EntryKind::Noop | EntryKind::Membership => return Ok(()),
+            EntryKind::Records => {
+                let facts = BatchFacts::of(&entry.payload).ok_or(BadEntry { index: entry.index })?;
+                if facts.base_offset != self.log_end || facts.span < 1 {
+                    return Err(BadEntry { index: entry.index });
+                }
+                self.log_end = facts.next_offset();
+                let epoch = i32::try_from(entry.term.0).map_err(|_| BadEntry { index: entry.index });
+                self.epochs.append(epoch?, facts.base_offset);
+                if let Some(mark) = &facts.mark {
+                    self.producers.append(mark, facts.base_offset);
+                }
+                Kind::Batch(facts)
+            }
+            EntryKind::Command => {
+                let command = PartitionCommand::decode(&entry.payload);
+                Kind::Command(command.ok_or(BadEntry { index: entry.index })?)
+            }
+        };
+        assert!(
+            entry.index > self.recent.back().map_or(self.applied, |r| r.index),
+            "entries are appended in order"
+        );
+        self.recent.push_back(Recent { index: entry.index, term: entry.term, kind });
+        Ok(())
+    }
+
+    /// Entries at and above `from` were never committed and are gone.
+    pub fn truncated(&mut self, from: Index) {
+        assert!(from > self.applied, "nothing applied is ever truncated");
+        let mut batches = false;
+        while self.recent.back().is_some_and(|r| r.index >= from) {
+            if let Some(Recent { kind: Kind::Batch(facts), .. }) = self.recent.pop_back() {
+                self.log_end = facts.base_offset;
+                batches = true;
+            }
+        }
+        if !batches {
+            return;
+        }
+        self.epochs.truncate(self.log_end);
+        self.producers = self.committed_producers.clone();
+        for recent in self.recent.iter().filter(|r| r.index > self.applied) {
+            if let Kind::Batch(BatchFacts { mark: Some(mark), base_offset, .. }) = &recent.kind {
+                self.producers.append(mark, *base_offset);
+            }
+        }
+    }
+
+    /// Everything up to `index` is committed.
+    pub fn committed(&mut self, index: Index) -> Applied {
+        let mut changed = Applied::default();
+        let start = self.recent.partition_point(|r| r.index <= self.applied);
+        let end = self.recent.partition_point(|r| r.index <= index);
+        for at in start..end {
+            match &self.recent[at].kind {
+                Kind::Batch(facts) => {
+                    assert_eq!(facts.base_offset, self.high_watermark, "committed in order");
+                    self.high_watermark = facts.next_offset();
+                    changed.high_watermark = true;
+                    if let Some(mark) = &facts.mark {
+                        self.committed_producers.append(mark, facts.base_offset);
+                    }
+                    self.max_timestamp.append(facts.max_timestamp_ms, facts.base_offset);
+                }
+                Kind::Command(PartitionCommand::AdvanceLogStart(offset)) => {
+                    let offset = (*offset).min(self.high_watermark);
+                    if offset > self.log_start {
+                        self.log_start = offset;
+                        self.epochs.trim(offset);
+                        changed.log_start = true;
+                    }
+                }
+            }
+        }
+        self.applied = self.applied.max(index);
+        self.forget_evicted();
+        changed
+    }
+
+    /// Payloads below `from` are no longer in memory.
+    pub fn evicted(&mut self, from: Index) {
+        self.in_memory_from = self.in_memory_from.max(from);
+        self.forget_evicted();
+    }
+
+    fn forget_evicted(&mut self) {
+        let (applied, memory) = (self.applied, self.in_memory_from);
+        while self.recent.front().is_some_and(|r| r.index <= applied && r.index < memory) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// The log was trimmed below a batch: forget what only the trimmed part knew.
+    pub fn trimmed(&mut self, first_base_offset: i64) {
+        self.max_timestamp.trim(first_base_offset);
+    }
+
+    /// The index of the batch in memory that contains `offset`; None when it is only on disk, or beyond the end.
+    #[must_use]
+    pub fn index_in_memory(&self, offset: i64) -> Option<Index> {
+        let recent = &self.recent;
+        let in_memory = recent.partition_point(|r| r.index < self.in_memory_from);
+        // Commands carry no offsets: search over the batches' ends, skipping commands by their neighbours.
+        let mut low = in_memory;
+        let mut high = recent.len();
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.batch_at_or_after(middle, high) {
+                Some((at, facts)) if facts.next_offset() <= offset => low = at + 1,
+                _ => high = middle,
+            }
+        }
+        let (at, facts) = self.batch_at_or_after(low, recent.len())?;
+        (facts.base_offset <= offset && offset < facts.next_offset()).then(|| recent[at].index)
+    }
+
+    fn batch_at_or_after(&self, from: usize, until: usize) -> Option<(usize, &BatchFacts)> {
+        (from..until).find_map(|at| match &self.recent[at].kind {
+            Kind::Batch(facts) => Some((at, facts)),
+            Kind::Command(_) => None,
+        })
+    }
+
+    /// The index of the appended batch that begins at `base_offset`, if it is not applied yet.
+    #[must_use]
+    pub fn pending_index(&self, base_offset: i64) -> Option<Index> {
+        let pending = self.recent.iter().rev().take_while(|r| r.index > self.applied);
+        pending
+            .filter_map(|r| match &r.kind {
+                Kind::Batch(facts) if facts.base_offset == base_offset => Some(r.index),
+                _ => None,
+            })
+            .next()
+    }
+}
+
+/// An entry that no correct leader appends: the replica must stop rather than guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the entry at {index} is no continuation of the partition's log")]
+pub struct BadEntry {
+    /// Where.
+    pub index: Index,
+}

@@ -1,0 +1,246 @@
+//! Carrying out a group's effects: records to the pipeline, messages to the outbox, news to the state machine.
+
+use std::collections::VecDeque;
+
+use raft::effect::{After, Effect, Persist, Role};
+use raft::input::Input;
+use raft::types::{Base, GroupId, Index, Tick};
+use wal::Record;
+
+use super::group::{Group, Machine, Waiting, Wanted};
+use super::output::{Answer, Halt, Order};
+use super::{Io, Shard};
+use crate::metadata::Change;
+use crate::partition::state::PartitionState;
+
+impl Shard {
+    /// Carries out effects in order, and those that follow from them.
+    pub(super) fn execute(&mut self, now: Tick, id: GroupId, effects: &mut Vec<Effect>) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let mut again = Vec::new();
+        loop {
+            let mut committed = None;
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Committed { index } => committed = Some(index),
+                    other => self.io.execute(group, other, &mut again),
+                }
+            }
+            if let Some(index) = committed {
+                self.io.committed(group, index, &mut self.changes);
+            }
+            self.io.answer_synced(group);
+            let Some(input) = again.pop() else { break };
+            group.node.step(now, input, effects);
+        }
+        if let Some(at) = group.node.deadline() {
+            self.io.timers.schedule(id, at);
+        }
+    }
+}
+
+impl Io {
+    fn execute(&mut self, group: &mut Group, effect: Effect, again: &mut Vec<Input>) {
+        match effect {
+            Effect::Persist(persist) => self.persist(group, persist),
+            Effect::Send { to, message, after } => {
+                let send = (to.node, group.id, message);
+                let append = match after {
+                    After::Now => None,
+                    After::Persisted(seq) => group.append_of(seq),
+                };
+                let unsent = match append {
+                    Some(append) => self.pipeline.send_after(append, send).err(),
+                    None => Some(send),
+                };
+                if let Some((node, id, message)) = unsent {
+                    self.outbox.entry(node).or_default().push((id, message));
+                }
+            }
+            Effect::Read { to, session, from, until, max_bytes } => {
+                self.orders.push(Order::ReadEntries {
+                    group: group.id,
+                    replica: group.me.replica,
+                    to,
+                    session,
+                    from,
+                    until,
+                    max_bytes,
+                });
+            }
+            Effect::NeedsInstall { to, session } => {
+                let state = group.base_state.clone();
+                let base = Base { state, ..group.node.base().clone() };
+                again.push(Input::InstallState { to, session, base });
+            }
+            Effect::Installed { base, .. } => self.installed(group, &base),
+            Effect::Truncated { from } => {
+                group.truncated(from);
+                let lost = group.for_commit.partition_point(|w| w.index < from);
+                let lost: Vec<Waiting> = group.for_commit.drain(lost..).collect();
+                self.not_leader(group, lost);
+            }
+            Effect::Appended { entries } => {
+                for entry in &entries {
+                    if let Err(bad) = group.appended(entry) {
+                        self.halt(group.id, bad.to_string());
+                        return;
+                    }
+                    self.memory.add(group.id, entry.index, entry.payload.len());
+                }
+            }
+            Effect::Role { role, term, leader } => self.role(group, role, term, leader),
+            Effect::Membership { .. } => {}
+            Effect::ReadReady { .. } | Effect::ReadRefused { .. } => {}
+            Effect::Refused { why } => {
+                tracing::debug!(target: "raft", group = group.id.0, %why, "refused");
+            }
+            Effect::Violation { what } => self.halt(group.id, what.to_owned()),
+            Effect::Committed { .. } => unreachable!("taken out by the caller"),
+        }
+    }
+
+    fn halt(&mut self, group: GroupId, what: String) {
+        tracing::error!(target: "raft", group = group.0, what, "halting");
+        self.orders.push(Order::Halt(Halt::Group { group, what }));
+    }
+
+    fn persist(&mut self, group: &mut Group, persist: Persist) {
+        let (id, replica) = (group.id, group.me.replica);
+        let mut records = Vec::with_capacity(2);
+        if let Some(base) = persist.base {
+            records.push(Record::Base { group: id, replica, base });
+        }
+        if let Some(from) = persist.truncate {
+            records.push(Record::Truncate { group: id, replica, from });
+        }
+        if !persist.entries.is_empty() {
+            records.push(Record::Entries { group: id, replica, entries: persist.entries });
+        }
+        if let Some(state) = persist.hard_state {
+            records.push(Record::HardState { group: id, replica, state });
+        }
+        let append = self.pipeline.persist(id, persist.seq, records);
+        group.persists.push_back((persist.seq, append));
+    }
+
+    /// The log was replaced by a leader's base.
+    fn installed(&mut self, group: &mut Group, base: &Base) {
+        let waiting = group.for_commit.drain(..).collect();
+        self.not_leader(group, waiting);
+        match &mut group.machine {
+            Machine::Partition(state) => match PartitionState::restore(base.index, &base.state) {
+                Some(restored) => **state = restored,
+                None => self.halt(group.id, "an installed state cannot be read".to_owned()),
+            },
+            Machine::Metadata(state) => {
+                if let Err(why) = state.install(base.index, &base.state) {
+                    self.halt(group.id, format!("an installed state cannot be read: {why}"));
+                }
+            }
+        }
+        group.derived = base.index;
+        group.base_state = base.state.clone();
+        self.progress.insert(group.id);
+    }
+
+    /// Everything up to `index` is committed: apply it, answer those who waited.
+    pub(super) fn committed(
+        &mut self,
+        group: &mut Group,
+        index: Index,
+        changes: &mut VecDeque<Change>,
+    ) {
+        match &mut group.machine {
+            Machine::Partition(state) => {
+                let applied = state.committed(index);
+                let log_start = state.log_start();
+                if applied.high_watermark || applied.log_start {
+                    self.progress.insert(group.id);
+                }
+                if applied.log_start {
+                    self.trims.insert(group.id);
+                }
+                while group.for_commit.front().is_some_and(|w| w.index <= index) {
+                    let waiting = group.for_commit.pop_front().expect("just seen");
+                    self.answers.push(answer(&waiting, log_start));
+                }
+            }
+            Machine::Metadata(state) => {
+                let (waiting, answers) = (&mut group.for_commit, &mut self.answers);
+                state.committed(index, |at, outcome| {
+                    while let Some(first) = waiting.pop_front_if(|w| w.index <= at) {
+                        assert!(first.index == at, "each command is waited for at its own index");
+                        answers.push(Answer::Applied(first.ticket, Ok(outcome.clone())));
+                    }
+                    changes.extend(outcome.unwrap_or_default());
+                });
+                self.progress.insert(group.id);
+            }
+        }
+    }
+
+    /// Answers those who wait for the own sync only.
+    fn answer_synced(&mut self, group: &mut Group) {
+        if group.for_sync.is_empty() {
+            return;
+        }
+        let durable = group.node.durable_index();
+        let log_start = group.partition().map_or(0, PartitionState::log_start);
+        while group.for_sync.front().is_some_and(|w| w.index <= durable) {
+            let waiting = group.for_sync.pop_front().expect("just seen");
+            self.answers.push(answer(&waiting, log_start));
+        }
+    }
+
+    fn role(
+        &mut self,
+        group: &mut Group,
+        role: Role,
+        term: raft::types::Term,
+        leader: Option<raft::types::ReplicaId>,
+    ) {
+        tracing::debug!(target: "raft", group = group.id.0, term = term.0, ?role, ?leader, "role");
+        self.progress.insert(group.id);
+        if role == Role::Leader {
+            group.in_sync.clear();
+            self.refresh_in_sync(group, Tick(0), 0);
+            return;
+        }
+        self.leaders.resign(group.id);
+        if let Some(member) = leader.and_then(|leader| group.node.membership().member(leader)) {
+            self.leaders.follow(group.id, term, member.node);
+        }
+        let mut waiting: Vec<Waiting> = group.for_commit.drain(..).collect();
+        waiting.extend(group.for_sync.drain(..));
+        self.not_leader(group, waiting);
+    }
+
+    /// Leadership is lost: what these wait for may or may not be committed by the next leader.
+    fn not_leader(&mut self, group: &Group, waiting: Vec<Waiting>) {
+        for waiting in waiting {
+            let why = self.rejection(group, protocol::error_code::ErrorCode::NotLeaderOrFollower);
+            self.answers.push(refusal(&waiting, why));
+        }
+    }
+}
+
+fn answer(waiting: &Waiting, log_start: i64) -> Answer {
+    match &waiting.wanted {
+        Wanted::Produce(produced) => {
+            let produced = crate::broker::Produced { log_start_offset: log_start, ..*produced };
+            Answer::Produced(waiting.ticket, Ok(produced))
+        }
+        Wanted::LogStart => Answer::LogStart(waiting.ticket, Ok(log_start)),
+        Wanted::Command => unreachable!("partitions take no metadata commands"),
+    }
+}
+
+/// The negative answer to whatever somebody waits for.
+pub(super) fn refusal(waiting: &Waiting, why: crate::broker::Rejection) -> Answer {
+    match &waiting.wanted {
+        Wanted::Produce(_) => Answer::Produced(waiting.ticket, Err(why)),
+        Wanted::LogStart => Answer::LogStart(waiting.ticket, Err(why)),
+        Wanted::Command => Answer::Applied(waiting.ticket, Err(why)),
+    }
+}

@@ -1,0 +1,139 @@
+//! One replica of one group: its Raft member, its state machine, and who waits for it.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use raft::effect::Role;
+use raft::types::{Entry, GroupId, Index, Member, NodeId, PersistSeq, Tick};
+
+use super::metadata::MetadataState;
+use super::output::Ticket;
+use super::pipeline::AppendId;
+use crate::broker::Produced;
+use crate::partition::state::{BadEntry, PartitionState};
+use crate::topic_config::TopicConfig;
+
+/// The state machine that a group replicates.
+pub(super) enum Machine {
+    Metadata(Box<MetadataState>),
+    Partition(Box<PartitionState>),
+}
+
+/// What somebody waits for at an index.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    Produce(Produced),
+    LogStart,
+    Command,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) index: Index,
+    pub(super) ticket: Ticket,
+    pub(super) deadline: Tick,
+    pub(super) wanted: Wanted,
+}
+
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    pub(super) me: Member,
+    pub(super) node: raft::Node,
+    pub(super) machine: Machine,
+    pub(super) config: Rc<TopicConfig>,
+    /// Waiting for the commit; by index.
+    pub(super) for_commit: VecDeque<Waiting>,
+    /// Waiting for the own sync; by index.
+    pub(super) for_sync: VecDeque<Waiting>,
+    /// Persists that are not synced, and the append that each is part of.
+    pub(super) persists: VecDeque<(PersistSeq, AppendId)>,
+    /// As leader: nodes of the voters in sync.
+    pub(super) in_sync: Vec<NodeId>,
+    /// The last index as of a time at least `replica_lag_max_ms` ago, and the next such pair.
+    pub(super) lag_marks: [(Tick, Index); 2],
+    /// The applied index of the last derived state that went into the log.
+    pub(super) derived: Index,
+    /// The machine's state as of the log's base.
+    pub(super) base_state: bytes::Bytes,
+    /// A trim to this offset is being located.
+    pub(super) trimming: Option<i64>,
+    pub(super) retention_due: Tick,
+}
+
+impl Group {
+    pub(super) fn is_leader(&self) -> bool {
+        self.node.role() == Role::Leader
+    }
+
+    pub(super) fn partition(&self) -> Option<&PartitionState> {
+        match &self.machine {
+            Machine::Partition(state) => Some(state),
+            Machine::Metadata(_) => None,
+        }
+    }
+
+    pub(super) fn partition_mut(&mut self) -> Option<&mut PartitionState> {
+        match &mut self.machine {
+            Machine::Partition(state) => Some(state),
+            Machine::Metadata(_) => None,
+        }
+    }
+
+    pub(super) fn appended(&mut self, entry: &Entry) -> Result<(), BadEntry> {
+        match &mut self.machine {
+            Machine::Metadata(state) => {
+                state.appended(entry);
+                Ok(())
+            }
+            Machine::Partition(state) => state.appended(entry),
+        }
+    }
+
+    pub(super) fn truncated(&mut self, from: Index) {
+        match &mut self.machine {
+            Machine::Metadata(state) => state.truncated(from),
+            Machine::Partition(state) => state.truncated(from),
+        }
+    }
+
+    pub(super) fn applied(&self) -> Index {
+        match &self.machine {
+            Machine::Metadata(state) => state.applied(),
+            Machine::Partition(state) => state.applied(),
+        }
+    }
+
+    /// The committed state as bytes, as of the applied index.
+    pub(super) fn derived_state(&self) -> bytes::Bytes {
+        match &self.machine {
+            Machine::Metadata(state) => state.encode(),
+            Machine::Partition(state) => state.encode(state.high_watermark()),
+        }
+    }
+
+    /// Drops an entry's payload from memory. False while it is still needed there.
+    pub(super) fn evict(&mut self, index: Index) -> bool {
+        let settled = self.applied().min(self.node.durable_index());
+        if index <= self.node.last_index() && index > settled {
+            return false;
+        }
+        self.node.evict(index.min(settled));
+        let from = self.node.first_in_memory();
+        if let Some(state) = self.partition_mut() {
+            state.evicted(from);
+        }
+        true
+    }
+
+    /// The append that a persist is part of; None when it is synced.
+    pub(super) fn append_of(&self, seq: PersistSeq) -> Option<AppendId> {
+        self.persists.iter().find(|(of, _)| *of >= seq).map(|&(_, append)| append)
+    }
+
+    /// A persist is synced.
+    pub(super) fn persisted(&mut self, seq: PersistSeq) {
+        while self.persists.front().is_some_and(|(of, _)| *of <= seq) {
+            self.persists.pop_front();
+        }
+    }
+}

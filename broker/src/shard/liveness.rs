@@ -1,0 +1,101 @@
+//! Which peers are heard, and the frames to them: one per flush, and one per heartbeat interval when there is nothing
+//! to say. Idle cost is per peer, not per group.
+
+use std::collections::BTreeMap;
+
+use protocol::peer::LeaderInfo;
+use raft::message::Message;
+use raft::types::{GroupId, NodeId, Tick};
+
+use super::output::PeerBatch;
+
+struct Peer {
+    heard: Tick,
+    sent: Tick,
+    announcements: Vec<LeaderInfo>,
+}
+
+/// Leader announcements that one frame carries at most.
+const ANNOUNCEMENTS_MAX: usize = 4096;
+
+pub(super) struct Liveness {
+    heartbeat_ms: u64,
+    timeout_ms: u64,
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+impl Liveness {
+    pub(super) fn new(heartbeat_ms: u64, timeout_ms: u64) -> Self {
+        Self { heartbeat_ms, timeout_ms, peers: BTreeMap::new() }
+    }
+
+    pub(super) fn up(&mut self, now: Tick, node: NodeId) {
+        let peer = Peer { heard: now, sent: Tick(0), announcements: Vec::new() };
+        self.peers.insert(node, peer);
+    }
+
+    /// Whether it was up.
+    pub(super) fn down(&mut self, node: NodeId) -> bool {
+        self.peers.remove(&node).is_some()
+    }
+
+    /// NB: a frame of a peer that had expired revives it only through a new connection, so that both sides agree.
+    pub(super) fn heard(&mut self, now: Tick, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.heard = now;
+        }
+    }
+
+    pub(super) fn is_up(&self, node: NodeId) -> bool {
+        self.peers.contains_key(&node)
+    }
+
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.peers.keys().copied().collect()
+    }
+
+    /// Takes the peers that were not heard for too long.
+    pub(super) fn expired(&mut self, now: Tick) -> Vec<NodeId> {
+        let timeout = self.timeout_ms;
+        let silent = |p: &Peer| now.0.saturating_sub(p.heard.0) > timeout;
+        let nodes: Vec<NodeId> =
+            self.peers.iter().filter(|(_, p)| silent(p)).map(|(&node, _)| node).collect();
+        for node in &nodes {
+            self.peers.remove(node);
+        }
+        nodes
+    }
+
+    pub(super) fn announce<'a>(
+        &mut self,
+        node: NodeId,
+        infos: impl IntoIterator<Item = &'a LeaderInfo>,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.announcements.extend(infos.into_iter().cloned());
+        }
+    }
+
+    /// The frames to send now.
+    pub(super) fn frames(
+        &mut self,
+        now: Tick,
+        outbox: &mut BTreeMap<NodeId, Vec<(GroupId, Message)>>,
+    ) -> Vec<(NodeId, PeerBatch)> {
+        let mut frames = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            let messages = outbox.remove(&node).unwrap_or_default();
+            let due = now.0 >= peer.sent.0 + self.heartbeat_ms;
+            if messages.is_empty() && peer.announcements.is_empty() && !due {
+                continue;
+            }
+            peer.sent = now;
+            let some = peer.announcements.len().min(ANNOUNCEMENTS_MAX);
+            let soft = peer.announcements.drain(..some).collect();
+            frames.push((node, PeerBatch { messages, soft }));
+        }
+        // What is for nobody who is up is lost: Raft sends again.
+        outbox.clear();
+        frames
+    }
+}

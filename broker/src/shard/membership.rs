@@ -1,0 +1,137 @@
+//! The leader's care for its group: who is in sync, who should be a member, who should lead.
+
+use protocol::peer::LeaderInfo;
+use raft::input::{Change, Input};
+use raft::types::{GroupId, Member, Membership, NodeId, ReplicaId, Tick};
+
+use super::group::Group;
+use super::output::Order;
+use super::{Io, Shard};
+use crate::metadata::Command;
+
+impl Io {
+    /// Recomputes which voters are in sync, and announces it when it changed.
+    pub(super) fn refresh_in_sync(&mut self, group: &mut Group, now: Tick, lag_max_ms: u64) {
+        if !group.is_leader() {
+            return;
+        }
+        let [old, new] = group.lag_marks;
+        if now.0 >= new.0.0 + lag_max_ms {
+            group.lag_marks = [new, (now, group.node.last_index())];
+        }
+        let floor = old.1.min(group.node.last_index());
+        let in_sync: Vec<NodeId> = group
+            .node
+            .membership()
+            .voters
+            .iter()
+            .filter(|m| {
+                m.replica == group.me.replica
+                    || (self.liveness.is_up(m.node)
+                        && group.node.matched(m.replica).is_none_or(|matched| matched >= floor))
+            })
+            .map(|m| m.node)
+            .collect();
+        group.in_sync = in_sync;
+        self.leaders.lead(LeaderInfo {
+            group: group.id,
+            term: group.node.term(),
+            leader: self.node,
+            in_sync: group.in_sync.clone(),
+        });
+    }
+}
+
+impl Shard {
+    pub(super) fn refresh_in_sync(&mut self, now: Tick, id: GroupId) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            self.io.refresh_in_sync(group, now, self.config.replica_lag_max_ms);
+        }
+    }
+
+    /// Takes one step from the membership that is to the one that the metadata wants, and reports when it is reached.
+    pub(super) fn reconcile_membership(&mut self, now: Tick, id: GroupId) {
+        let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else { return };
+        let Some(image) = self.image() else { return };
+        let Some(desired) = image.desired_membership(id) else { return };
+        let moving = image.partition(id).is_some_and(|p| p.is_moving() || !p.leaving.is_empty());
+        match next_change(group.node.membership(), &desired) {
+            Some(change) => self.step(now, id, Input::ChangeMembership(change)),
+            None if moving && group.node.is_membership_committed() => {
+                self.io.orders.push(Order::ReportReassignment(id));
+            }
+            None => {}
+        }
+    }
+
+    /// Hands a group's leadership to the voter on this node. False when this broker does not lead or knows no such
+    /// voter.
+    pub fn transfer(&mut self, now: Tick, id: GroupId, to: NodeId) -> bool {
+        let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else { return false };
+        let voter = group.node.membership().voters.iter().find(|m| m.node == to).copied();
+        let Some(voter) = voter else { return false };
+        self.step(now, id, Input::Transfer(voter.replica));
+        true
+    }
+
+    /// Makes the local replica campaign, over a living leader's head when `forced`.
+    pub fn campaign(&mut self, now: Tick, id: GroupId, forced: bool) {
+        self.step(now, id, Input::Campaign { forced });
+    }
+
+    /// Hands every group over to a voter that is in sync. The number of groups that are still led here.
+    pub fn resign_all(&mut self, now: Tick) -> usize {
+        let led: Vec<GroupId> = self.groups.values().filter(|g| g.is_leader()).map(|g| g.id).collect();
+        let me = self.config.node;
+        let mut left = 0;
+        for id in led {
+            let group = &self.groups[&id];
+            let heir = group.in_sync.iter().copied().find(|n| *n != me && self.io.liveness.is_up(*n));
+            let Some(heir) = heir else { continue };
+            left += 1;
+            self.transfer(now, id, heir);
+        }
+        left
+    }
+
+    /// Groups led here that a voter in sync elsewhere could lead.
+    #[must_use]
+    pub fn led_elsewhere_possible(&self) -> Vec<GroupId> {
+        let me = self.config.node;
+        let heir = |g: &&Group| g.in_sync.iter().any(|n| *n != me && self.io.liveness.is_up(*n));
+        self.groups.values().filter(|g| g.is_leader()).filter(heir).map(|g| g.id).collect()
+    }
+
+    /// The command that ends a reassignment, when its target is the committed membership here.
+    #[must_use]
+    pub fn finished_reassignment(&self, id: GroupId) -> Option<Command> {
+        let group = self.groups.get(&id).filter(|g| g.is_leader())?;
+        let partition = self.image()?.partition(id)?;
+        let membership = group.node.membership();
+        let settled = membership.outgoing.is_empty() && group.node.is_membership_committed();
+        let voters = membership.voters.iter().map(|m| m.replica).collect();
+        let as_of = partition.version;
+        settled.then_some(Command::FinishReassignment { group: id, voters, as_of })
+    }
+}
+
+/// The next single change on the way from one membership to another. Additions come first, then the switch of the
+/// voter set, then what is left over.
+fn next_change(now: &Membership, desired: &Membership) -> Option<Change> {
+    if !now.outgoing.is_empty() {
+        return None;
+    }
+    let has = |set: &[Member], replica: ReplicaId| set.iter().any(|m| m.replica == replica);
+    let member = |m: &Member| has(&now.voters, m.replica) || has(&now.learners, m.replica);
+    let newcomer = desired.voters.iter().chain(&desired.learners).find(|m| !member(m));
+    if let Some(newcomer) = newcomer {
+        return Some(Change::AddLearner(*newcomer));
+    }
+    let same = now.voters.len() == desired.voters.len()
+        && desired.voters.iter().all(|m| has(&now.voters, m.replica));
+    if !same {
+        return Some(Change::SetVoters(desired.voters.clone()));
+    }
+    let extra = now.learners.iter().find(|m| !has(&desired.learners, m.replica));
+    extra.map(|m| Change::RemoveLearner(m.replica))
+}

@@ -1,0 +1,165 @@
+//! Reading at the leader, from memory where possible.
+
+use bytes::Bytes;
+use protocol::error_code::ErrorCode;
+use raft::types::{EntryKind, GroupId, Index, ReplicaId};
+
+use super::group::Group;
+use super::Shard;
+use crate::broker::{EpochEnd, FetchAt, Fetched, LeaderView, Offsets, Rejection};
+
+/// How a fetch can be served.
+#[derive(Debug)]
+pub enum Plan {
+    /// From memory, or nothing is there yet.
+    Ready(Fetched),
+    /// From the log of this replica.
+    Disk {
+        /// Which.
+        replica: ReplicaId,
+        /// The offsets now.
+        offsets: Offsets,
+        /// The last committed index: read no further.
+        until: Index,
+    },
+}
+
+impl Shard {
+    /// Plans a consumer's read.
+    pub fn plan_read(&self, at: &FetchAt) -> Result<Plan, Rejection> {
+        let group = self.leading(at.group, at.current_leader_epoch)?;
+        let state = group.partition().ok_or_else(|| self.io.not_here(at.group))?;
+        let offsets = offsets_of(group).ok_or_else(|| self.io.not_here(at.group))?;
+        if at.offset < offsets.log_start || at.offset > offsets.log_end {
+            let mut why = self.io.rejection(group, ErrorCode::OffsetOutOfRange);
+            why.message =
+                format!("offset {} is outside {}..{}", at.offset, offsets.log_start, offsets.log_end);
+            return Err(why);
+        }
+        if at.offset >= offsets.high_watermark {
+            return Ok(Plan::Ready(Fetched { offsets, batches: Vec::new() }));
+        }
+        let Some(from) = state.index_in_memory(at.offset) else {
+            let (replica, until) = (group.me.replica, state.applied());
+            return Ok(Plan::Disk { replica, offsets, until });
+        };
+        let batches = tail_batches(group, from, state.applied(), at.max_bytes);
+        Ok(Plan::Ready(Fetched { offsets, batches }))
+    }
+
+    /// The offsets of a partition led here.
+    pub fn offsets(&self, id: GroupId) -> Result<Offsets, Rejection> {
+        let group = self.leading(id, -1)?;
+        offsets_of(group).ok_or_else(|| self.io.not_here(id))
+    }
+
+    /// (timestamp, base offset) of the batch with the highest timestamp, at the leader.
+    pub fn max_timestamp(&self, id: GroupId) -> Result<Option<(i64, i64)>, Rejection> {
+        let group = self.leading(id, -1)?;
+        Ok(group.partition().and_then(|state| state.max_timestamp()))
+    }
+
+    /// Where an epoch ended.
+    pub fn epoch_end(&self, id: GroupId, current: i32, epoch: i32) -> Result<EpochEnd, Rejection> {
+        let group = self.leading(id, current)?;
+        let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
+        let (epoch, end_offset) = state.epochs().end_offset(epoch, state.high_watermark());
+        Ok(EpochEnd { epoch, end_offset })
+    }
+
+    /// Who leads a group.
+    #[must_use]
+    pub fn leader(&self, id: GroupId) -> Option<LeaderView> {
+        self.io.leaders.get(id)
+    }
+
+    /// Whether a node is heard; this one always is.
+    #[must_use]
+    pub fn is_alive(&self, node: raft::types::NodeId) -> bool {
+        node == self.config.node || self.io.liveness.is_up(node)
+    }
+
+    /// The replica of a group here.
+    #[must_use]
+    pub fn replica(&self, id: GroupId) -> Option<ReplicaId> {
+        self.groups.get(&id).map(|g| g.me.replica)
+    }
+
+    /// The entries of a group from an index on that are in memory, for the simulator's checks.
+    #[must_use]
+    pub fn entries_in_memory(&self, id: GroupId, from: Index, until: Index) -> Vec<raft::types::Entry> {
+        let Some(group) = self.groups.get(&id) else { return Vec::new() };
+        group.node.tail(from).take_while(|e| e.index <= until).cloned().collect()
+    }
+
+    /// The replica of a partition here, and its last committed index.
+    #[must_use]
+    pub fn committed_of(&self, id: GroupId) -> Option<(ReplicaId, Index)> {
+        let group = self.groups.get(&id)?;
+        Some((group.me.replica, group.applied()))
+    }
+
+    /// Offsets that a local replica holds and does not know to be committed.
+    #[must_use]
+    pub fn local_lag(&self, id: GroupId) -> Option<i64> {
+        let state = self.groups.get(&id)?.partition()?;
+        Some(state.log_end() - state.high_watermark())
+    }
+
+    /// The refusal of what this broker has no replica of.
+    #[must_use]
+    pub fn unknown(&self, id: GroupId) -> Rejection {
+        self.io.not_here(id)
+    }
+
+    fn leading(&self, id: GroupId, current_epoch: i32) -> Result<&Group, Rejection> {
+        let Some(group) = self.groups.get(&id) else { return Err(self.io.not_here(id)) };
+        let epoch = i64::try_from(group.node.term().0).unwrap_or(i64::MAX);
+        let current = i64::from(current_epoch);
+        if current >= 0 && current < epoch {
+            return Err(self.io.rejection(group, ErrorCode::FencedLeaderEpoch));
+        }
+        if current > epoch {
+            return Err(self.io.rejection(group, ErrorCode::UnknownLeaderEpoch));
+        }
+        if !group.is_leader() {
+            return Err(self.io.rejection(group, ErrorCode::NotLeaderOrFollower));
+        }
+        // NB: until an entry of its own term is committed a leader does not know what its predecessors committed:
+        // its high watermark may be behind what a consumer has seen.
+        if !group.node.is_leader_established() {
+            return Err(self.io.rejection(group, ErrorCode::OffsetNotAvailable));
+        }
+        Ok(group)
+    }
+}
+
+fn offsets_of(group: &Group) -> Option<Offsets> {
+    let state = group.partition()?;
+    Some(Offsets {
+        log_start: state.log_start(),
+        high_watermark: state.high_watermark(),
+        last_stable: state.high_watermark(),
+        log_end: state.log_end(),
+        term: group.node.term(),
+    })
+}
+
+fn tail_batches(group: &Group, from: Index, until: Index, max_bytes: u64) -> Vec<Bytes> {
+    let mut batches = Vec::new();
+    let mut bytes = 0;
+    for entry in group.node.tail(from) {
+        if entry.index > until {
+            break;
+        }
+        if entry.kind != EntryKind::Records {
+            continue;
+        }
+        bytes += entry.payload.len() as u64;
+        if bytes > max_bytes && !batches.is_empty() {
+            break;
+        }
+        batches.push(entry.payload.clone());
+    }
+    batches
+}

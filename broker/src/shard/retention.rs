@@ -1,0 +1,81 @@
+//! Deleting the old: a committed advance of the log start, then a trim of the log below it on each replica.
+
+use bytes::Bytes;
+use raft::types::{Base, GroupId, Index, Tick};
+
+use super::output::Order;
+use super::Shard;
+
+impl Shard {
+    /// Asks for a look at the partitions led here whose turn it is.
+    pub(super) fn check_retention(&mut self, now: Tick) {
+        for group in self.groups.values_mut() {
+            if now < group.retention_due || !group.is_leader() {
+                continue;
+            }
+            group.retention_due = Tick(now.0 + self.config.retention_interval_ms);
+            let config = group.config.clone();
+            let Some(state) = group.partition() else { continue };
+            let nothing = state.high_watermark() == state.log_start();
+            if nothing || (config.retention_ms.is_none() && config.retention_bytes.is_none()) {
+                continue;
+            }
+            self.io.orders.push(Order::CheckRetention {
+                group: group.id,
+                replica: group.me.replica,
+                retention_ms: config.retention_ms,
+                retention_bytes: config.retention_bytes,
+                high_watermark: state.high_watermark(),
+            });
+        }
+    }
+
+    /// Asks where the log starts that moved since the last flush are in the log.
+    pub(super) fn order_trims(&mut self) {
+        for id in std::mem::take(&mut self.io.trims) {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let replica = group.me.replica;
+            let Some(state) = group.partition() else { continue };
+            let offset = state.log_start();
+            if group.trimming.is_none() {
+                group.trimming = Some(offset);
+                self.io.orders.push(Order::LocateTrim { group: id, replica, offset });
+            }
+        }
+    }
+
+    /// The answer to [`Order::LocateTrim`]: the entry that contains the offset and the base offset of its batch; None
+    /// when the log ends there, or when it could not be found (the trim is tried again with the next advance).
+    pub fn trim_at(&mut self, now: Tick, id: GroupId, found: Option<(Index, i64)>) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(wanted) = group.trimming.take() else { return };
+        let applied = group.applied();
+        let Some(state) = group.partition_mut() else { return };
+        let (index, first_offset) = match found {
+            Some((index, base_offset)) => (index.prev(), base_offset),
+            None if wanted >= state.high_watermark() => (applied, state.high_watermark()),
+            None => return,
+        };
+        if state.log_start() > wanted {
+            self.io.trims.insert(id);
+        }
+        state.trimmed(first_offset);
+        let state = state.encode(first_offset);
+        self.trim(now, id, index, state);
+    }
+
+    /// Drops the log up to an applied index; `state` sums up what was there.
+    pub(super) fn trim(&mut self, now: Tick, id: GroupId, index: Index, state: Bytes) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if index <= group.node.base().index || index > group.applied() {
+            return;
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        let base = Base { index, state: state.clone(), ..Base::default() };
+        if group.node.trim(base, &mut effects).is_ok() {
+            group.base_state = state;
+        }
+        self.execute(now, id, &mut effects);
+        self.effects = effects;
+    }
+}

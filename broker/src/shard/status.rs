@@ -1,0 +1,103 @@
+//! What a shard says about itself to operators and metrics.
+
+use raft::effect::Role;
+use raft::types::{GroupId, Index, NodeId, ReplicaId, Term};
+
+use super::Shard;
+
+/// One group here.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// Which.
+    pub group: GroupId,
+    /// Its replica here.
+    pub replica: ReplicaId,
+    /// What it is.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// Who leads, where known.
+    pub leader: Option<NodeId>,
+    /// Committed up to here.
+    pub commit: Index,
+    /// Applied up to here.
+    pub applied: Index,
+    /// Last entry.
+    pub last_index: Index,
+    /// Last index below the log.
+    pub base_index: Index,
+    /// Partition offsets: log start, high watermark, log end; zero for the metadata group.
+    pub offsets: (i64, i64, i64),
+    /// As leader: nodes of the voters in sync.
+    pub in_sync: Vec<NodeId>,
+    /// The members, and as leader how far each is.
+    pub members: Vec<MemberStatus>,
+    /// Whether nothing is sent for it.
+    pub quiesced: bool,
+    /// Whether two voter sets count.
+    pub joint: bool,
+}
+
+/// A member as the local replica sees it.
+#[derive(Clone, Debug)]
+pub struct MemberStatus {
+    /// Who.
+    pub replica: ReplicaId,
+    /// Where.
+    pub node: NodeId,
+    /// Whether it votes.
+    pub voter: bool,
+    /// As leader: the index up to which its log is known to be the leader's.
+    pub matched: Option<Index>,
+}
+
+impl Shard {
+    /// Every group here.
+    pub fn status(&self) -> impl Iterator<Item = GroupStatus> + '_ {
+        self.groups.values().map(|g| {
+            let membership = g.node.membership();
+            let votes = |r: ReplicaId| membership.voters.iter().any(|v| v.replica == r);
+            let members = membership.all_members().into_iter().map(|m| MemberStatus {
+                replica: m.replica,
+                node: m.node,
+                voter: votes(m.replica),
+                matched: g.is_leader().then(|| g.node.matched(m.replica)).flatten(),
+            });
+            let offsets = g.partition().map(|s| (s.log_start(), s.high_watermark(), s.log_end()));
+            GroupStatus {
+                group: g.id,
+                replica: g.me.replica,
+                role: g.node.role(),
+                term: g.node.term(),
+                leader: self.io.leaders.get(g.id).map(|l| l.node),
+                commit: g.node.commit(),
+                applied: g.applied(),
+                last_index: g.node.last_index(),
+                base_index: g.node.base().index,
+                offsets: offsets.unwrap_or_default(),
+                in_sync: g.in_sync.clone(),
+                members: members.collect(),
+                quiesced: g.node.quiesced(),
+                joint: membership.is_joint(),
+            }
+        })
+    }
+
+    /// Groups led here.
+    #[must_use]
+    pub fn led_here(&self) -> usize {
+        self.io.leaders.own_count()
+    }
+
+    /// Payload bytes of entries in memory.
+    #[must_use]
+    pub fn tail_bytes(&self) -> u64 {
+        self.io.memory.bytes()
+    }
+
+    /// Nodes that are heard.
+    #[must_use]
+    pub fn peers_up(&self) -> Vec<NodeId> {
+        self.io.liveness.nodes()
+    }
+}
