@@ -12,8 +12,13 @@ use protocol::error_code::ErrorCode;
 use raft::types::{EntryKind, GroupId, Index, NodeId, ReplicaId, Term, Tick};
 use tokio::sync::{Notify, oneshot};
 
-use crate::controller::{ControllerRequest, ControllerResponse};
+use crate::controller::ControllerRequest;
+use crate::driver::clock::Clock;
+use crate::driver::log_thread::LogThread;
+use crate::driver::progress::{Progress, Waiters};
+use crate::driver::tickets::{Asked, Tickets};
 use crate::metadata::Image;
+use crate::shard::{Plan, Shard};
 
 /// When a produce is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +181,9 @@ impl Broker {
         let ticket = self.tickets.borrow_mut().issue(Asked::Produce(done));
         let deadline = self.clock.after(timeout);
         let (now, wall) = (self.clock.now(), self.clock.wall_ms());
-        self.shard.borrow_mut().produce(now, wall, group, batch, acks, deadline, ticket);
+        self.shard
+            .borrow_mut()
+            .produce(now, wall, group, batch, acks, deadline, ticket);
         self.work.notify_one();
     }
 
@@ -187,9 +194,16 @@ impl Broker {
     pub fn read(&self, at: FetchAt) -> Result<ReadPath, Rejection> {
         Ok(match self.shard.borrow().plan_read(&at)? {
             Plan::Ready(fetched) => ReadPath::Ready(fetched),
-            Plan::Disk { replica, offsets, until } => {
-                ReadPath::Disk(DiskRead { at, offsets, replica, until })
-            }
+            Plan::Disk {
+                replica,
+                offsets,
+                until,
+            } => ReadPath::Disk(DiskRead {
+                at,
+                offsets,
+                replica,
+                until,
+            }),
         })
     }
 
@@ -199,7 +213,12 @@ impl Broker {
     /// `KAFKA_STORAGE_ERROR` (retriable) when the log cannot be read there; never an end of the log instead.
     pub async fn read_disk(&self, read: DiskRead) -> Result<Fetched, Rejection> {
         let reader = self.reader.clone();
-        let DiskRead { at, offsets, replica, until } = read;
+        let DiskRead {
+            at,
+            offsets,
+            replica,
+            until,
+        } = read;
         let batches = blocking(move || {
             let index = reader.index_of_offset(at.group, replica, at.offset)?;
             let Some(index) = index.filter(|index| *index <= until) else {
@@ -274,7 +293,9 @@ impl Broker {
             let mut from = reader.index_for_timestamp(group, replica, timestamp_ms)?;
             while let Some(index) = from.filter(|index| *index <= until) {
                 let entries = reader.entries(group, replica, index, index, 1)?;
-                let Some(entry) = entries.first() else { return Ok(None) };
+                let Some(entry) = entries.first() else {
+                    return Ok(None);
+                };
                 let at = |record: &RecordPlace| {
                     record.timestamp_ms >= timestamp_ms && record.offset >= offsets.log_start
                 };
@@ -304,7 +325,9 @@ impl Broker {
                 return Ok(None);
             };
             let entries = reader.entries(group, replica, index, index, 1)?;
-            Ok(entries.first().and_then(|e| find_record(e, |r| r.timestamp_ms == highest)))
+            Ok(entries
+                .first()
+                .and_then(|e| find_record(e, |r| r.timestamp_ms == highest)))
         });
         let found = found.await.map_err(|why| storage_error(group, &why))?;
         Ok(TimestampOffset::of(found, offsets.term))
@@ -313,7 +336,9 @@ impl Broker {
     fn readable(&self, group: GroupId) -> Result<(Offsets, ReplicaId, Index), Rejection> {
         let shard = self.shard.borrow();
         let offsets = shard.offsets(group)?;
-        let (replica, until) = shard.committed_of(group).ok_or_else(|| shard.unknown(group))?;
+        let (replica, until) = shard
+            .committed_of(group)
+            .ok_or_else(|| shard.unknown(group))?;
         Ok((offsets, replica, until))
     }
 
@@ -327,7 +352,9 @@ impl Broker {
         current_leader_epoch: i32,
         epoch: i32,
     ) -> Result<EpochEnd, Rejection> {
-        self.shard.borrow().epoch_end(group, current_leader_epoch, epoch)
+        self.shard
+            .borrow()
+            .epoch_end(group, current_leader_epoch, epoch)
     }
 
     /// Moves the log start forward (`DeleteRecords`), committed through Raft; -1 means the high watermark. Answers
@@ -366,7 +393,11 @@ impl Broker {
             let response = self.controller_call(request, PRODUCER_ID_TIMEOUT).await?;
             if let Some(Err(failure)) = response.items.into_iter().next() {
                 let message = failure.to_string();
-                return Err(Rejection { code: failure.code, message, leader: None });
+                return Err(Rejection {
+                    code: failure.code,
+                    message,
+                    leader: None,
+                });
             }
         }
         Err(stopping())
@@ -387,5 +418,68 @@ impl Broker {
     }
 }
 
-/// stub
-pub type Progress = std::future::Pending<()>;
+const PRODUCER_ID_TRIES: usize = 100;
+const PRODUCER_ID_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl TimestampOffset {
+    fn of(found: Option<RecordPlace>, term: Term) -> Self {
+        let (offset, timestamp_ms) = found.map_or((-1, -1), |r| (r.offset, r.timestamp_ms));
+        Self {
+            offset,
+            timestamp_ms,
+            term,
+        }
+    }
+}
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+struct RecordPlace {
+    offset: i64,
+    timestamp_ms: i64,
+}
+
+/// The first record of a batch that fits; the batch's own maximum where its records cannot be opened.
+fn find_record(
+    entry: &raft::types::Entry,
+    fits: impl Fn(&RecordPlace) -> bool,
+) -> Option<RecordPlace> {
+    let records = protocol::record_batch::records(&entry.payload).ok()?;
+    records
+        .map_while(Result::ok)
+        .map(|r| RecordPlace {
+            offset: r.offset,
+            timestamp_ms: r.timestamp,
+        })
+        .find(fits)
+}
+
+/// Runs on a blocking thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, wal::ReadError> + Send + 'static,
+) -> Result<T, wal::ReadError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn storage_error(group: GroupId, why: &wal::ReadError) -> Rejection {
+    tracing::error!(target: "wal", group = group.0, %why, "cannot read the log");
+    let message = format!("the log cannot be read there: {why}");
+    Rejection {
+        code: ErrorCode::KafkaStorageError,
+        message,
+        leader: None,
+    }
+}
+
+/// The answer to what was under way when the broker stopped.
+pub(crate) fn stopping() -> Rejection {
+    let message = "the broker is stopping".to_owned();
+    Rejection {
+        code: ErrorCode::NotLeaderOrFollower,
+        message,
+        leader: None,
+    }
+}

@@ -107,6 +107,19 @@ impl Node {
         matches!(&self.state, State::Leader(leader) if leader.first_index <= self.commit)
     }
 
+    /// As leader: up to where another member's log is known to be its own, synced.
+    #[must_use]
+    pub fn matched(&self, replica: ReplicaId) -> Option<Index> {
+        let State::Leader(leader) = &self.state else {
+            return None;
+        };
+        leader
+            .followers
+            .iter()
+            .find(|p| p.member.replica == replica)
+            .map(|p| p.matched)
+    }
+
     /// What the leader knows of each other member, by replica id; empty elsewhere.
     #[must_use]
     pub fn progress(&self) -> Vec<MemberProgress> {

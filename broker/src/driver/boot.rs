@@ -106,12 +106,22 @@ pub async fn run(
     let peers = Rc::new(PeerInbox::default());
     let work = Rc::new(Notify::new());
     let network = start_network(&config, &directory, boot, peer, &peers, &work);
-    let formed = form(&config, &mut directory, &network, &peers, &work, clock);
+    // Connections that come up during the formation: the shard is told when it exists.
+    let connected = RefCell::new(BTreeMap::new());
+    let events = Events {
+        inbox: &peers,
+        work: &work,
+        connected: &connected,
+    };
+    let formed = form(&config, &mut directory, &network, events, clock);
     let formation = tokio::select! {
         formed = formed => formed?,
         () = &mut stop => return Ok(()),
     };
-    let record = formation.record().expect("a formed cluster has a record").clone();
+    let record = formation
+        .record()
+        .expect("a formed cluster has a record")
+        .clone();
 
     let (log, log_events, shard) = open_log(&config, &mut directory, &record, clock)?;
     let broker = Rc::new(Broker {
@@ -127,7 +137,12 @@ pub async fn run(
         producer_ids: Cell::new((0, 0)),
         reporting: Cell::new(false),
         registered: Cell::new(false),
-        seeds: config.node.cluster_seeds.iter().map(|s| (s.node, s.address.to_string())).collect(),
+        seeds: config
+            .node
+            .cluster_seeds
+            .iter()
+            .map(|s| (s.node, s.address.to_string()))
+            .collect(),
         policy: policy(&config),
         config: Rc::new(config),
     });
@@ -140,11 +155,11 @@ pub async fn run(
         write_answers,
         halted: RefCell::default(),
     };
-    // NB: connections that came up during the formation are brought to the shard's knowledge.
-    for (peer, stats) in network.stats().peers {
-        if stats.up {
-            broker.shard.borrow_mut().peer_up(clock.now(), peer);
-        }
+    for (peer, directory) in connected.into_inner() {
+        broker
+            .shard
+            .borrow_mut()
+            .peer_up(clock.now(), peer, directory);
     }
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));
@@ -158,7 +173,11 @@ pub async fn run(
 async fn listen(key: &'static str, address: &Address) -> Result<TcpListener, Error> {
     let text = address.to_string();
     let bound = TcpListener::bind(&text).await;
-    bound.map_err(|source| Error::Listen { key, address: text, source })
+    bound.map_err(|source| Error::Listen {
+        key,
+        address: text,
+        source,
+    })
 }
 
 /// Writes the ports that the system chose into the configuration.
@@ -177,7 +196,10 @@ fn settle_ports(
 }
 
 fn endpoint(address: &Address) -> Endpoint {
-    Endpoint { host: address.host.clone(), port: address.port }
+    Endpoint {
+        host: address.host.clone(),
+        port: address.port,
+    }
 }
 
 fn start_network(
@@ -206,7 +228,11 @@ fn start_network(
     };
     let network = Network::start(hello, Rc::new(config.node.clone()), listener, events);
     let seeds = config.node.cluster_seeds.iter();
-    network.set_peers(seeds.map(|seed| (seed.node, seed.address.to_string())).collect());
+    network.set_peers(
+        seeds
+            .map(|seed| (seed.node, seed.address.to_string()))
+            .collect(),
+    );
     network
 }
 
@@ -217,13 +243,20 @@ pub(crate) fn send_formation(network: &Network, to: NodeId, message: &formation:
     }
 }
 
+/// What the formation waits for.
+#[derive(Clone, Copy)]
+struct Events<'a> {
+    inbox: &'a PeerInbox,
+    work: &'a Notify,
+    connected: &'a RefCell<BTreeMap<NodeId, DirectoryId>>,
+}
+
 /// Waits until the cluster is formed and its record is on this disk.
 async fn form(
     config: &Config,
     directory: &mut DataDirectory,
     network: &Network,
-    inbox: &PeerInbox,
-    work: &Notify,
+    waits: Events<'_>,
     clock: Clock,
 ) -> Result<Formation, Error> {
     let identity = directory.identity().directory;
@@ -258,34 +291,40 @@ async fn form(
             return Ok(formation);
         }
         if events.is_empty() {
-            wait_for_event(&formation, inbox, work, clock, &mut events).await;
+            wait_for_event(&formation, waits, clock, &mut events).await;
         }
     }
 }
 
 async fn wait_for_event(
     formation: &Formation,
-    inbox: &PeerInbox,
-    work: &Notify,
+    waits: Events<'_>,
     clock: Clock,
     events: &mut Vec<formation::Event>,
 ) {
     let wakeup = formation.wakeup().unwrap_or(Tick(u64::MAX / 2));
     tokio::select! {
-        () = work.notified() => {}
+        () = waits.work.notified() => {}
         () = tokio::time::sleep_until(clock.instant(wakeup).into()) => {
             events.push(formation::Event::Tick);
         }
     }
-    while let Some(event) = inbox.pop() {
+    while let Some(event) = waits.inbox.pop() {
         match event {
-            PeerEvent::Up { node, .. } => events.push(formation::Event::PeerUp(node)),
-            PeerEvent::Frame { node, frame: Frame::Formation(body) } => {
-                match formation::Message::decode(&body) {
-                    Ok(message) => events.push(formation::Event::Presented { node, message }),
-                    Err(why) => tracing::warn!(target: "peer", node = node.0, %why, "bad message"),
-                }
+            PeerEvent::Up { node, hello, .. } => {
+                waits.connected.borrow_mut().insert(node, hello.directory);
+                events.push(formation::Event::PeerUp(node));
             }
+            PeerEvent::Down { node, .. } => {
+                waits.connected.borrow_mut().remove(&node);
+            }
+            PeerEvent::Frame {
+                node,
+                frame: Frame::Formation(body),
+            } => match formation::Message::decode(&body) {
+                Ok(message) => events.push(formation::Event::Presented { node, message }),
+                Err(why) => tracing::warn!(target: "peer", node = node.0, %why, "bad message"),
+            },
             // Raft messages before formation are repeated by their senders.
             _ => {}
         }
@@ -489,7 +528,10 @@ async fn register(broker: Rc<Broker>, record: BootstrapRecord, registration: Reg
                 Some(Ok(Answer::Registered { metadata, .. })) => {
                     if broker.shard.borrow().replica(GroupId::METADATA).is_none() {
                         let image = Image::bootstrap(record.cluster.0, record.membership().voters);
-                        broker.shard.borrow_mut().bootstrap(broker.now(), metadata, &image);
+                        broker
+                            .shard
+                            .borrow_mut()
+                            .bootstrap(broker.now(), metadata, &image);
                         broker.work.notify_one();
                     }
                     broker.registered.set(true);

@@ -6,14 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::peer::PeerRequest;
-use raft::types::{GroupId, Index, NodeId, ReplicaId};
+use raft::types::{DirectoryId, GroupId, Index, NodeId, ReplicaId};
 use tokio::sync::oneshot;
 
 use super::tickets::Asked;
 use crate::broker::{Broker, Rejection, stopping};
-use crate::controller::{
-    Action, ControllerRequest, ControllerResponse, Failure, Soft, Step, plan,
-};
+use crate::controller::{Action, ControllerRequest, ControllerResponse, Failure, Soft, Step, plan};
 use crate::metadata::{Change, Command, Rejected, TopicId};
 use crate::shard::Shard;
 
@@ -36,12 +34,17 @@ impl Soft for Shard {
         self.is_alive(node)
     }
 
+    fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
+        Shard::heard_lately(self, node, directory)
+    }
+
     fn leader_of(&self, group: GroupId) -> Option<NodeId> {
         self.leader(group).map(|leader| leader.node)
     }
 
     fn in_sync(&self, group: GroupId, node: NodeId) -> bool {
-        self.leader(group).is_some_and(|leader| leader.in_sync.contains(&node))
+        self.leader(group)
+            .is_some_and(|leader| leader.in_sync.contains(&node))
     }
 }
 
@@ -110,7 +113,10 @@ impl Broker {
         timeout: Duration,
     ) -> Result<ControllerResponse, Rejection> {
         let body = Bytes::from(request.encode());
-        let answer = self.network.request(node, kind::CONTROL, body, timeout).await;
+        let answer = self
+            .network
+            .request(node, kind::CONTROL, body, timeout)
+            .await;
         let body = answer.map_err(|why| {
             let mut rejection = no_controller();
             rejection.message = format!("the controller, broker {node}, did not answer: {why}");
@@ -131,11 +137,21 @@ impl Broker {
                 return Err(no_controller());
             }
             let mut new_id = || TopicId(uuid::Uuid::new_v4().as_u128());
-            plan(request, shard.image_or_empty(), &*shard, &self.policy, &mut new_id)
+            plan(
+                request,
+                shard.image_or_empty(),
+                &*shard,
+                &self.policy,
+                &mut new_id,
+            )
         };
         let mut waits = Vec::with_capacity(steps.len());
         for step in &steps {
-            waits.push(step.action.as_ref().and_then(|action| self.begin(action, timeout)));
+            waits.push(
+                step.action
+                    .as_ref()
+                    .and_then(|action| self.begin(action, timeout)),
+            );
         }
         let mut items = Vec::with_capacity(steps.len());
         for (step, wait) in steps.into_iter().zip(waits) {
@@ -150,7 +166,9 @@ impl Broker {
         step: Step,
         wait: Option<oneshot::Receiver<Applied>>,
     ) -> Result<Result<crate::controller::Answer, Failure>, Rejection> {
-        let Some(wait) = wait else { return Ok(step.answer) };
+        let Some(wait) = wait else {
+            return Ok(step.answer);
+        };
         let outcome = wait.await.unwrap_or_else(|_| Err(stopping()))?;
         Ok(step.resolve(&outcome, &self.image()))
     }
@@ -170,18 +188,28 @@ impl Broker {
         }
     }
 
-    fn propose(self: &Rc<Self>, command: &Command, timeout: Duration) -> oneshot::Receiver<Applied> {
+    fn propose(
+        self: &Rc<Self>,
+        command: &Command,
+        timeout: Duration,
+    ) -> oneshot::Receiver<Applied> {
         let (answer, answered) = oneshot::channel();
         let ticket = self.tickets.borrow_mut().issue(Asked::Command(answer));
         let (now, deadline) = (self.now(), self.clock.after(timeout));
-        self.shard.borrow_mut().propose_metadata(now, command, deadline, ticket);
+        self.shard
+            .borrow_mut()
+            .propose_metadata(now, command, deadline, ticket);
         self.work.notify_one();
         answered
     }
 
     /// Asks a leader to hand over; nobody waits for it.
     fn ask_transfer(self: &Rc<Self>, group: GroupId, leader: NodeId, to: ReplicaId) {
-        let to = self.image().partition(group).and_then(|p| p.holder(to)).map(|m| m.node);
+        let to = self
+            .image()
+            .partition(group)
+            .and_then(|p| p.holder(to))
+            .map(|m| m.node);
         let Some(to) = to else { return };
         if leader == self.node {
             self.shard.borrow_mut().transfer(self.now(), group, to);
@@ -192,7 +220,9 @@ impl Broker {
         let broker = self.clone();
         tokio::task::spawn_local(async move {
             let body = Bytes::from(body);
-            let asked = broker.network.request(leader, kind::TRANSFER, body, CONTROLLER_WAIT * 20);
+            let asked = broker
+                .network
+                .request(leader, kind::TRANSFER, body, CONTROLLER_WAIT * 20);
             if let Err(why) = asked.await {
                 tracing::debug!(target: "controller", group = group.0, %why, "transfer not asked");
             }
@@ -244,7 +274,11 @@ pub(crate) type Applied = Result<Result<Vec<Change>, Rejected>, Rejection>;
 
 fn no_controller() -> Rejection {
     let message = "no controller is known: a majority of the metadata voters must be up".to_owned();
-    Rejection { code: ErrorCode::NotController, message, leader: None }
+    Rejection {
+        code: ErrorCode::NotController,
+        message,
+        leader: None,
+    }
 }
 
 /// Whether another controller may take it. NB: after a lost answer the request may be carried out twice; the second

@@ -39,12 +39,18 @@ impl LogInbox {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        Self { events: Arc::default(), wake: Arc::new(Notify::new()) }
+        Self {
+            events: Arc::default(),
+            wake: Arc::new(Notify::new()),
+        }
     }
 
     /// Leaves an event; called on the log thread.
     pub fn push(&self, event: LogEvent) {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event);
         self.wake.notify_one();
     }
 

@@ -59,8 +59,9 @@ pub struct Rounds {
 }
 
 /// Upper bounds of the sync histogram.
-pub const SYNC_BUCKETS_SECONDS: [f64; 12] =
-    [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
+pub const SYNC_BUCKETS_SECONDS: [f64; 12] = [
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0,
+];
 
 /// A handle to the log thread.
 pub struct LogThread {
@@ -73,18 +74,25 @@ impl LogThread {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
-        log: Log,
-        tell: impl Fn(LogEvent) + Send + 'static,
-    ) -> std::io::Result<Self> {
+    pub fn start(log: Log, tell: impl Fn(LogEvent) + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         *locked(&shared.stats) = log.stats();
         let urgent = start_jobs("log-urgent", shared.clone())?;
         let leisurely = start_jobs("log-jobs", shared.clone())?;
-        let worker = Worker { log, urgent, leisurely, shared: shared.clone() };
+        let worker = Worker {
+            log,
+            urgent,
+            leisurely,
+            shared: shared.clone(),
+        };
         let body = move || worker.run(&tell);
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(body)?;
-        Ok(Self { shared, thread: RefCell::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(body)?;
+        Ok(Self {
+            shared,
+            thread: RefCell::new(Some(thread)),
+        })
     }
 
     /// Queues records.
@@ -138,7 +146,8 @@ impl Worker {
             let result = match self.next(idle) {
                 Work::Append(id, records) => {
                     idle = false;
-                    self.write(id, records).map(|done| tell(LogEvent::Done(done)))
+                    self.write(id, records)
+                        .map(|done| tell(LogEvent::Done(done)))
                 }
                 Work::JobsDone(done) => self.finish(done),
                 Work::Idle => {
@@ -180,7 +189,11 @@ impl Worker {
                 return Work::Close;
             }
             if idle {
-                queue = self.shared.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .shared
+                    .filled
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let waited = self.shared.filled.wait_timeout(queue, IDLE_AFTER);
@@ -207,7 +220,11 @@ impl Worker {
         rounds.sync_buckets[bucket] += 1;
         drop(rounds);
         let sealed: Vec<GroupId> = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
-        Ok(LogDone { through: id, disk_full: !round.room.entries, sealed })
+        Ok(LogDone {
+            through: id,
+            disk_full: !round.room.entries,
+            sealed,
+        })
     }
 
     /// Near the end of the disk: what was accepted before the shard knew waits here until space is freed.
@@ -234,7 +251,11 @@ impl Worker {
 
     fn start_jobs(&mut self) {
         while let Some(job) = self.log.next_job() {
-            let thread = if job.urgent() { &self.urgent } else { &self.leisurely };
+            let thread = if job.urgent() {
+                &self.urgent
+            } else {
+                &self.leisurely
+            };
             if thread.send(job).is_err() {
                 tracing::error!(target: "wal", "a job thread has ended");
                 return;
@@ -253,7 +274,9 @@ fn start_jobs(name: &str, shared: Arc<Shared>) -> std::io::Result<mpsc::Sender<J
             shared.filled.notify_one();
         }
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)?;
     Ok(jobs)
 }
 

@@ -18,19 +18,35 @@ impl Broker {
     /// Begins to carry out an order. Returns the halt that it was.
     pub(crate) fn carry_out(self: &Rc<Self>, order: Order) -> Option<Halt> {
         match order {
-            Order::ReadEntries { group, replica, to, session, from, until, max_bytes } => {
+            Order::ReadEntries {
+                group,
+                replica,
+                to,
+                session,
+                from,
+                until,
+                max_bytes,
+            } => {
                 self.read_entries(group, replica, (to, session), from, until, max_bytes);
             }
-            Order::LocateTrim { group, replica, offset } => {
+            Order::LocateTrim {
+                group,
+                replica,
+                offset,
+            } => {
                 self.locate_trim(group, replica, offset);
             }
             Order::CheckRetention { .. } => self.check_retention(order),
             Order::Peers(peers) => {
-                self.network.set_peers(super::boot::with_seeds(peers, &self.seeds));
+                self.network
+                    .set_peers(super::boot::with_seeds(peers, &self.seeds));
             }
             Order::ConfirmRemovals(replicas) => {
                 let directory = self.shard.borrow().directory();
-                self.report(Command::ConfirmRemovals { directory, replicas });
+                self.report(Command::ConfirmRemovals {
+                    directory,
+                    replicas,
+                });
             }
             Order::ReportReassignment(group) => {
                 let command = self.shard.borrow().finished_reassignment(group);
@@ -84,7 +100,10 @@ impl Broker {
                 }
             };
             let now = broker.now();
-            broker.shard.borrow_mut().entries_read(now, group, to, session, entries);
+            broker
+                .shard
+                .borrow_mut()
+                .entries_read(now, group, to, session, entries);
             broker.work.notify_one();
         });
     }
@@ -104,14 +123,22 @@ impl Broker {
                 tracing::error!(target: "wal", group = group.0, %why, "cannot locate the log start");
                 None
             });
-            broker.shard.borrow_mut().trim_at(broker.now(), group, found);
+            broker
+                .shard
+                .borrow_mut()
+                .trim_at(broker.now(), group, found);
             broker.work.notify_one();
         });
     }
 
     fn check_retention(self: &Rc<Self>, order: Order) {
-        let Order::CheckRetention { group, replica, retention_ms, retention_bytes, high_watermark } =
-            order
+        let Order::CheckRetention {
+            group,
+            replica,
+            retention_ms,
+            retention_bytes,
+            high_watermark,
+        } = order
         else {
             return;
         };
@@ -164,5 +191,7 @@ fn first_offset(
         other => other?,
     };
     let batch = entries.iter().find(|e| e.kind == EntryKind::Records);
-    Ok(batch.and_then(|e| BatchFacts::of(&e.payload)).map(|facts| facts.base_offset))
+    Ok(batch
+        .and_then(|e| BatchFacts::of(&e.payload))
+        .map(|facts| facts.base_offset))
 }

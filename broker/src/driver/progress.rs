@@ -45,13 +45,18 @@ impl Waiters {
         }
         let waiting = notify.clone();
         let moved = Box::pin(async move { waiting.notified().await });
-        Progress { _registered: notify, moved }
+        Progress {
+            _registered: notify,
+            moved,
+        }
     }
 
     /// These moved.
     pub fn wake(&mut self, groups: &BTreeSet<GroupId>) {
         for group in groups {
-            let Some(waiters) = self.by_group.get_mut(group) else { continue };
+            let Some(waiters) = self.by_group.get_mut(group) else {
+                continue;
+            };
             for waiter in waiters.drain(..).filter_map(|w| w.upgrade()) {
                 waiter.notify_one();
             }

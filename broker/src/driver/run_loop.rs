@@ -86,8 +86,11 @@ impl Driver {
     fn peer_event(&self, event: PeerEvent) {
         let (now, broker) = (self.broker.now(), &self.broker);
         match event {
-            PeerEvent::Up { node, .. } => {
-                broker.shard.borrow_mut().peer_up(now, node);
+            PeerEvent::Up { node, hello, .. } => {
+                broker
+                    .shard
+                    .borrow_mut()
+                    .peer_up(now, node, hello.directory);
                 self.formation_event(formation::Event::PeerUp(node));
             }
             PeerEvent::Down { node, reason } => {
@@ -102,8 +105,14 @@ impl Driver {
     fn frame(&self, node: NodeId, frame: Frame) {
         match frame {
             Frame::Batch(batch) => {
-                let batch = PeerBatch { messages: batch.messages, soft: batch.soft };
-                self.broker.shard.borrow_mut().peer_frame(self.broker.now(), node, batch);
+                let batch = PeerBatch {
+                    messages: batch.messages,
+                    soft: batch.soft,
+                };
+                self.broker
+                    .shard
+                    .borrow_mut()
+                    .peer_frame(self.broker.now(), node, batch);
             }
             Frame::Request(request) => self.broker.serve_peer(node, request),
             Frame::Formation(body) => match formation::Message::decode(&body) {
@@ -118,7 +127,9 @@ impl Driver {
 
     fn formation_event(&self, event: formation::Event) {
         let mut effects = Vec::new();
-        self.formation.borrow_mut().step(self.broker.now(), event, &mut effects);
+        self.formation
+            .borrow_mut()
+            .step(self.broker.now(), event, &mut effects);
         for effect in effects {
             match effect {
                 formation::Effect::Send { to, message } => {

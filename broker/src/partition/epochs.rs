@@ -19,14 +19,21 @@ impl Epochs {
 
     /// Records at and above `offset` are gone.
     pub fn truncate(&mut self, offset: i64) {
-        while self.starts.last().is_some_and(|&(_, start)| start >= offset) {
+        while self
+            .starts
+            .last()
+            .is_some_and(|&(_, start)| start >= offset)
+        {
             self.starts.pop();
         }
     }
 
     /// Records below `offset` are gone: the epoch in force there begins there now.
     pub fn trim(&mut self, offset: i64) {
-        let keep = self.starts.partition_point(|&(_, start)| start <= offset).saturating_sub(1);
+        let keep = self
+            .starts
+            .partition_point(|&(_, start)| start <= offset)
+            .saturating_sub(1);
         self.starts.drain(..keep);
         if let Some(first) = self.starts.first_mut() {
             first.1 = first.1.max(offset);
@@ -64,7 +71,9 @@ impl Epochs {
         if count > bytes.len() / 12 {
             return None;
         }
-        let starts = (0..count).map(|_| (bytes.get_i32(), bytes.get_i64())).collect();
+        let starts = (0..count)
+            .map(|_| (bytes.get_i32(), bytes.get_i64()))
+            .collect();
         Some(Self { starts })
     }
 }

@@ -22,7 +22,11 @@ impl MaxTimestamp {
             return;
         }
         self.seen_below = base_offset + 1;
-        while self.candidates.back().is_some_and(|&(older, _)| older < timestamp_ms) {
+        while self
+            .candidates
+            .back()
+            .is_some_and(|&(older, _)| older < timestamp_ms)
+        {
             self.candidates.pop_back();
         }
         if self.candidates.len() < CANDIDATES_MAX {
@@ -32,7 +36,11 @@ impl MaxTimestamp {
 
     /// Batches that end at or below `offset` are gone; `base_offset` of the first that stays may be below it.
     pub fn trim(&mut self, first_base_offset: i64) {
-        while self.candidates.front().is_some_and(|&(_, base)| base < first_base_offset) {
+        while self
+            .candidates
+            .front()
+            .is_some_and(|&(_, base)| base < first_base_offset)
+        {
             self.candidates.pop_front();
         }
     }
@@ -60,7 +68,12 @@ impl MaxTimestamp {
         if count > CANDIDATES_MAX || count > bytes.len() / 16 {
             return None;
         }
-        let candidates = (0..count).map(|_| (bytes.get_i64(), bytes.get_i64())).collect();
-        Some(Self { candidates, seen_below })
+        let candidates = (0..count)
+            .map(|_| (bytes.get_i64(), bytes.get_i64()))
+            .collect();
+        Some(Self {
+            candidates,
+            seen_below,
+        })
     }
 }

@@ -34,7 +34,12 @@ impl Mark {
         }
         let last = (i64::from(first_sequence) + i64::from(count) - 1) & i64::from(i32::MAX);
         let last_sequence = i32::try_from(last).expect("masked to 31 bits");
-        Some(Self { producer_id, epoch, first_sequence, last_sequence })
+        Some(Self {
+            producer_id,
+            epoch,
+            first_sequence,
+            last_sequence,
+        })
     }
 }
 
@@ -84,13 +89,19 @@ impl Producers {
             return Verdict::Fenced;
         }
         if mark.epoch > producer.epoch {
-            return if mark.first_sequence == 0 { Verdict::Next } else { Verdict::OutOfOrder };
+            return if mark.first_sequence == 0 {
+                Verdict::Next
+            } else {
+                Verdict::OutOfOrder
+            };
         }
         let same = |b: &&Remembered| {
             b.first_sequence == mark.first_sequence && b.last_sequence == mark.last_sequence
         };
         if let Some(batch) = producer.batches.iter().rev().find(same) {
-            return Verdict::Duplicate { base_offset: batch.base_offset };
+            return Verdict::Duplicate {
+                base_offset: batch.base_offset,
+            };
         }
         match producer.batches.back() {
             Some(last) if mark.first_sequence != next_sequence(last.last_sequence) => {
@@ -102,9 +113,16 @@ impl Producers {
 
     /// Notes an appended batch. Batches that are already known (replayed over a newer state) change nothing.
     pub fn append(&mut self, mark: &Mark, base_offset: i64) {
-        let fresh = || Producer { epoch: mark.epoch, batches: VecDeque::new() };
+        let fresh = || Producer {
+            epoch: mark.epoch,
+            batches: VecDeque::new(),
+        };
         let producer = self.by_id.entry(mark.producer_id).or_insert_with(fresh);
-        if producer.batches.back().is_some_and(|last| last.base_offset >= base_offset) {
+        if producer
+            .batches
+            .back()
+            .is_some_and(|last| last.base_offset >= base_offset)
+        {
             return;
         }
         if producer.epoch != mark.epoch {
@@ -125,7 +143,11 @@ impl Producers {
 
     fn forget_oldest(&mut self) {
         let newest = |p: &Producer| p.batches.back().map_or(i64::MIN, |b| b.base_offset);
-        let oldest = self.by_id.iter().min_by_key(|(_, p)| newest(p)).map(|(&id, _)| id);
+        let oldest = self
+            .by_id
+            .iter()
+            .min_by_key(|(_, p)| newest(p))
+            .map(|(&id, _)| id);
         if let Some(id) = oldest {
             self.by_id.remove(&id);
         }

@@ -96,7 +96,11 @@ impl PartitionState {
     /// not a state.
     #[must_use]
     pub fn restore(index: Index, bytes: &[u8]) -> Option<Self> {
-        let fresh = Self { applied: index, in_memory_from: index.next(), ..Self::default() };
+        let fresh = Self {
+            applied: index,
+            in_memory_from: index.next(),
+            ..Self::default()
+        };
         if bytes.is_empty() {
             return Some(fresh);
         }
@@ -110,8 +114,19 @@ impl PartitionState {
         let max_timestamp = MaxTimestamp::decode(&mut bytes)?;
         let producers = committed_producers.clone();
         let high_watermark = log_end;
-        let state = Self { log_end, high_watermark, log_start, epochs, producers, ..fresh };
-        bytes.is_empty().then_some(Self { committed_producers, max_timestamp, ..state })
+        let state = Self {
+            log_end,
+            high_watermark,
+            log_start,
+            epochs,
+            producers,
+            ..fresh
+        };
+        bytes.is_empty().then_some(Self {
+            committed_producers,
+            max_timestamp,
+            ..state
+        })
     }
 
     /// The committed state as bytes, for a record that speaks of a log that ends at `log_end` (the high watermark
@@ -179,12 +194,14 @@ impl PartitionState {
         let kind = match entry.kind {
             EntryKind::Noop | EntryKind::Membership => return Ok(()),
             EntryKind::Records => {
-                let facts = BatchFacts::of(&entry.payload).ok_or(BadEntry { index: entry.index })?;
+                let facts =
+                    BatchFacts::of(&entry.payload).ok_or(BadEntry { index: entry.index })?;
                 if facts.base_offset != self.log_end || facts.span < 1 {
                     return Err(BadEntry { index: entry.index });
                 }
                 self.log_end = facts.next_offset();
-                let epoch = i32::try_from(entry.term.0).map_err(|_| BadEntry { index: entry.index });
+                let epoch =
+                    i32::try_from(entry.term.0).map_err(|_| BadEntry { index: entry.index });
                 self.epochs.append(epoch?, facts.base_offset);
                 if let Some(mark) = &facts.mark {
                     self.producers.append(mark, facts.base_offset);
@@ -200,7 +217,11 @@ impl PartitionState {
             entry.index > self.recent.back().map_or(self.applied, |r| r.index),
             "entries are appended in order"
         );
-        self.recent.push_back(Recent { index: entry.index, term: entry.term, kind });
+        self.recent.push_back(Recent {
+            index: entry.index,
+            term: entry.term,
+            kind,
+        });
         Ok(())
     }
 
@@ -209,7 +230,11 @@ impl PartitionState {
         assert!(from > self.applied, "nothing applied is ever truncated");
         let mut batches = false;
         while self.recent.back().is_some_and(|r| r.index >= from) {
-            if let Some(Recent { kind: Kind::Batch(facts), .. }) = self.recent.pop_back() {
+            if let Some(Recent {
+                kind: Kind::Batch(facts),
+                ..
+            }) = self.recent.pop_back()
+            {
                 self.log_end = facts.base_offset;
                 batches = true;
             }
@@ -220,7 +245,12 @@ impl PartitionState {
         self.epochs.truncate(self.log_end);
         self.producers = self.committed_producers.clone();
         for recent in self.recent.iter().filter(|r| r.index > self.applied) {
-            if let Kind::Batch(BatchFacts { mark: Some(mark), base_offset, .. }) = &recent.kind {
+            if let Kind::Batch(BatchFacts {
+                mark: Some(mark),
+                base_offset,
+                ..
+            }) = &recent.kind
+            {
                 self.producers.append(mark, *base_offset);
             }
         }
@@ -240,7 +270,8 @@ impl PartitionState {
                     if let Some(mark) = &facts.mark {
                         self.committed_producers.append(mark, facts.base_offset);
                     }
-                    self.max_timestamp.append(facts.max_timestamp_ms, facts.base_offset);
+                    self.max_timestamp
+                        .append(facts.max_timestamp_ms, facts.base_offset);
                 }
                 Kind::Command(PartitionCommand::AdvanceLogStart(offset)) => {
                     let offset = (*offset).min(self.high_watermark);
@@ -265,7 +296,11 @@ impl PartitionState {
 
     fn forget_evicted(&mut self) {
         let (applied, memory) = (self.applied, self.in_memory_from);
-        while self.recent.front().is_some_and(|r| r.index <= applied && r.index < memory) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|r| r.index <= applied && r.index < memory)
+        {
             self.recent.pop_front();
         }
     }
@@ -304,7 +339,11 @@ impl PartitionState {
     /// The index of the appended batch that begins at `base_offset`, if it is not applied yet.
     #[must_use]
     pub fn pending_index(&self, base_offset: i64) -> Option<Index> {
-        let pending = self.recent.iter().rev().take_while(|r| r.index > self.applied);
+        let pending = self
+            .recent
+            .iter()
+            .rev()
+            .take_while(|r| r.index > self.applied);
         pending
             .filter_map(|r| match &r.kind {
                 Kind::Batch(facts) if facts.base_offset == base_offset => Some(r.index),

@@ -102,6 +102,9 @@ pub enum DownReason {
     /// This node has learned its cluster id and introduces itself again.
     #[error("to introduce this node with its cluster id")]
     Introduce,
+    /// Nothing was heard of it for too long.
+    #[error("not heard for too long")]
+    Silent,
     /// The node was taken off the list, or this process stops.
     #[error("closed by this node")]
     Removed,
@@ -119,6 +122,7 @@ impl DownReason {
             Self::Garbage(_) => "garbage",
             Self::Replaced => "replaced",
             Self::Introduce => "introduce",
+            Self::Silent => "silent",
             Self::Removed => "removed",
         }
     }

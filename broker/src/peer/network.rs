@@ -147,6 +147,13 @@ impl Network {
         }
     }
 
+    /// Gives up the connection with this node, if there is one; dialling goes on.
+    pub fn disconnect(&self, node: NodeId) {
+        if let Some(link) = self.link(node) {
+            link.close(DownReason::Silent);
+        }
+    }
+
     /// There is a connection that takes frames.
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {

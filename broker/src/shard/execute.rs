@@ -16,7 +16,9 @@ use crate::partition::state::PartitionState;
 impl Shard {
     /// Carries out effects in order, and those that follow from them.
     pub(super) fn execute(&mut self, now: Tick, id: GroupId, effects: &mut Vec<Effect>) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
         let mut again = Vec::new();
         loop {
             let mut committed = None;
@@ -57,7 +59,13 @@ impl Io {
                     self.outbox.entry(node).or_default().push((id, message));
                 }
             }
-            Effect::Read { to, session, from, until, max_bytes } => {
+            Effect::Read {
+                to,
+                session,
+                from,
+                until,
+                max_bytes,
+            } => {
                 self.orders.push(Order::ReadEntries {
                     group: group.id,
                     replica: group.me.replica,
@@ -70,7 +78,10 @@ impl Io {
             }
             Effect::NeedsInstall { to, session } => {
                 let state = group.base_state.clone();
-                let base = Base { state, ..group.node.base().clone() };
+                let base = Base {
+                    state,
+                    ..group.node.base().clone()
+                };
                 again.push(Input::InstallState { to, session, base });
             }
             Effect::Installed { base, .. } => self.installed(group, &base),
@@ -109,16 +120,32 @@ impl Io {
         let (id, replica) = (group.id, group.me.replica);
         let mut records = Vec::with_capacity(2);
         if let Some(base) = persist.base {
-            records.push(Record::Base { group: id, replica, base });
+            records.push(Record::Base {
+                group: id,
+                replica,
+                base,
+            });
         }
         if let Some(from) = persist.truncate {
-            records.push(Record::Truncate { group: id, replica, from });
+            records.push(Record::Truncate {
+                group: id,
+                replica,
+                from,
+            });
         }
         if !persist.entries.is_empty() {
-            records.push(Record::Entries { group: id, replica, entries: persist.entries });
+            records.push(Record::Entries {
+                group: id,
+                replica,
+                entries: persist.entries,
+            });
         }
         if let Some(state) = persist.hard_state {
-            records.push(Record::HardState { group: id, replica, state });
+            records.push(Record::HardState {
+                group: id,
+                replica,
+                state,
+            });
         }
         let append = self.pipeline.persist(id, persist.seq, records);
         group.persists.push_back((persist.seq, append));
@@ -135,7 +162,10 @@ impl Io {
             },
             Machine::Metadata(state) => {
                 if let Err(why) = state.install(base.index, &base.state) {
-                    self.halt(group.id, format!("an installed state cannot be read: {why}"));
+                    self.halt(
+                        group.id,
+                        format!("an installed state cannot be read: {why}"),
+                    );
                 }
             }
         }
@@ -170,7 +200,10 @@ impl Io {
                 let (waiting, answers) = (&mut group.for_commit, &mut self.answers);
                 state.committed(index, |at, outcome| {
                     while let Some(first) = waiting.pop_front_if(|w| w.index <= at) {
-                        assert!(first.index == at, "each command is waited for at its own index");
+                        assert!(
+                            first.index == at,
+                            "each command is waited for at its own index"
+                        );
                         answers.push(Answer::Applied(first.ticket, Ok(outcome.clone())));
                     }
                     changes.extend(outcome.unwrap_or_default());
@@ -228,7 +261,10 @@ impl Io {
 fn answer(waiting: &Waiting, log_start: i64) -> Answer {
     match &waiting.wanted {
         Wanted::Produce(produced) => {
-            let produced = crate::broker::Produced { log_start_offset: log_start, ..*produced };
+            let produced = crate::broker::Produced {
+                log_start_offset: log_start,
+                ..*produced
+            };
             Answer::Produced(waiting.ticket, Ok(produced))
         }
         Wanted::LogStart => Answer::LogStart(waiting.ticket, Ok(log_start)),

@@ -127,7 +127,10 @@ impl Group {
 
     /// The append that a persist is part of; None when it is synced.
     pub(super) fn append_of(&self, seq: PersistSeq) -> Option<AppendId> {
-        self.persists.iter().find(|(of, _)| *of >= seq).map(|&(_, append)| append)
+        self.persists
+            .iter()
+            .find(|(of, _)| *of >= seq)
+            .map(|&(_, append)| append)
     }
 
     /// A persist is synced.

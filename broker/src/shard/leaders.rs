@@ -32,7 +32,10 @@ impl Leaders {
     /// This broker does not lead the group any longer.
     pub(super) fn resign(&mut self, group: GroupId) {
         if let Some(own) = self.own.remove(&group)
-            && self.known.get(&group).is_some_and(|known| known.term == own.term)
+            && self
+                .known
+                .get(&group)
+                .is_some_and(|known| known.term == own.term)
         {
             self.known.remove(&group);
         }
@@ -42,7 +45,11 @@ impl Leaders {
     /// A peer's word. Tells the group when something changed.
     pub(super) fn learn(&mut self, info: LeaderInfo) -> Option<GroupId> {
         let group = info.group;
-        if self.known.get(&group).is_some_and(|known| known.term > info.term || *known == info) {
+        if self
+            .known
+            .get(&group)
+            .is_some_and(|known| known.term > info.term || *known == info)
+        {
             return None;
         }
         self.known.insert(group, info);
@@ -55,7 +62,15 @@ impl Leaders {
             Some(known) if known.term >= term => {}
             _ => {
                 let in_sync = vec![leader];
-                self.known.insert(group, LeaderInfo { group, term, leader, in_sync });
+                self.known.insert(
+                    group,
+                    LeaderInfo {
+                        group,
+                        term,
+                        leader,
+                        in_sync,
+                    },
+                );
             }
         }
     }
@@ -98,7 +113,11 @@ impl Leaders {
 
     pub(super) fn get(&self, group: GroupId) -> Option<LeaderView> {
         let info = self.known.get(&group)?;
-        Some(LeaderView { node: info.leader, term: info.term, in_sync: info.in_sync.clone() })
+        Some(LeaderView {
+            node: info.leader,
+            term: info.term,
+            in_sync: info.in_sync.clone(),
+        })
     }
 
     /// Groups that this broker leads.

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 
 use protocol::peer::LeaderInfo;
 use raft::message::Message;
-use raft::types::{GroupId, NodeId, Tick};
+use raft::types::{DirectoryId, GroupId, NodeId, Tick};
 
 use super::output::PeerBatch;
 
 struct Peer {
+    directory: DirectoryId,
     heard: Tick,
     sent: Tick,
     announcements: Vec<LeaderInfo>,
 }
 
+/// For how long a disk that fell silent counts as heard lately.
+const LATELY_MS: u64 = 3000;
 /// Leader announcements that one frame carries at most.
 const ANNOUNCEMENTS_MAX: usize = 4096;
 
@@ -22,15 +25,34 @@ pub(super) struct Liveness {
     heartbeat_ms: u64,
     timeout_ms: u64,
     peers: BTreeMap<NodeId, Peer>,
+    /// When each disk was heard last, under which node id.
+    disks: BTreeMap<(NodeId, DirectoryId), Tick>,
+    now: Tick,
 }
 
 impl Liveness {
     pub(super) fn new(heartbeat_ms: u64, timeout_ms: u64) -> Self {
-        Self { heartbeat_ms, timeout_ms, peers: BTreeMap::new() }
+        let (peers, disks) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            heartbeat_ms,
+            timeout_ms,
+            peers,
+            disks,
+            now: Tick(0),
+        }
     }
 
-    pub(super) fn up(&mut self, now: Tick, node: NodeId) {
-        let peer = Peer { heard: now, sent: Tick(0), announcements: Vec::new() };
+    pub(super) fn up(&mut self, now: Tick, node: NodeId, directory: DirectoryId) {
+        self.disks
+            .retain(|_, heard| now.0.saturating_sub(heard.0) < LATELY_MS);
+        self.disks.insert((node, directory), now);
+        let announcements = Vec::new();
+        let peer = Peer {
+            directory,
+            heard: now,
+            sent: Tick(0),
+            announcements,
+        };
         self.peers.insert(node, peer);
     }
 
@@ -43,7 +65,14 @@ impl Liveness {
     pub(super) fn heard(&mut self, now: Tick, node: NodeId) {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.heard = now;
+            self.disks.insert((node, peer.directory), now);
         }
+    }
+
+    /// Whether this very disk was heard within the last seconds.
+    pub(super) fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
+        let heard = self.disks.get(&(node, directory));
+        heard.is_some_and(|heard| self.now.0.saturating_sub(heard.0) < LATELY_MS)
     }
 
     pub(super) fn is_up(&self, node: NodeId) -> bool {
@@ -58,8 +87,12 @@ impl Liveness {
     pub(super) fn expired(&mut self, now: Tick) -> Vec<NodeId> {
         let timeout = self.timeout_ms;
         let silent = |p: &Peer| now.0.saturating_sub(p.heard.0) > timeout;
-        let nodes: Vec<NodeId> =
-            self.peers.iter().filter(|(_, p)| silent(p)).map(|(&node, _)| node).collect();
+        let nodes: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| silent(p))
+            .map(|(&node, _)| node)
+            .collect();
         for node in &nodes {
             self.peers.remove(node);
         }
@@ -82,6 +115,7 @@ impl Liveness {
         now: Tick,
         outbox: &mut BTreeMap<NodeId, Vec<(GroupId, Message)>>,
     ) -> Vec<(NodeId, PeerBatch)> {
+        self.now = now;
         let mut frames = Vec::new();
         for (&node, peer) in &mut self.peers {
             let messages = outbox.remove(&node).unwrap_or_default();

@@ -28,7 +28,10 @@ impl Io {
             .filter(|m| {
                 m.replica == group.me.replica
                     || (self.liveness.is_up(m.node)
-                        && group.node.matched(m.replica).is_none_or(|matched| matched >= floor))
+                        && group
+                            .node
+                            .matched(m.replica)
+                            .is_none_or(|matched| matched >= floor))
             })
             .map(|m| m.node)
             .collect();
@@ -45,16 +48,23 @@ impl Io {
 impl Shard {
     pub(super) fn refresh_in_sync(&mut self, now: Tick, id: GroupId) {
         if let Some(group) = self.groups.get_mut(&id) {
-            self.io.refresh_in_sync(group, now, self.config.replica_lag_max_ms);
+            self.io
+                .refresh_in_sync(group, now, self.config.replica_lag_max_ms);
         }
     }
 
     /// Takes one step from the membership that is to the one that the metadata wants, and reports when it is reached.
     pub(super) fn reconcile_membership(&mut self, now: Tick, id: GroupId) {
-        let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else { return };
+        let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else {
+            return;
+        };
         let Some(image) = self.image() else { return };
-        let Some(desired) = image.desired_membership(id) else { return };
-        let moving = image.partition(id).is_some_and(|p| p.is_moving() || !p.leaving.is_empty());
+        let Some(desired) = image.desired_membership(id) else {
+            return;
+        };
+        let moving = image
+            .partition(id)
+            .is_some_and(|p| p.is_moving() || !p.leaving.is_empty());
         match next_change(group.node.membership(), &desired) {
             Some(change) => self.step(now, id, Input::ChangeMembership(change)),
             None if moving && group.node.is_membership_committed() => {
@@ -67,8 +77,16 @@ impl Shard {
     /// Hands a group's leadership to the voter on this node. False when this broker does not lead or knows no such
     /// voter.
     pub fn transfer(&mut self, now: Tick, id: GroupId, to: NodeId) -> bool {
-        let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else { return false };
-        let voter = group.node.membership().voters.iter().find(|m| m.node == to).copied();
+        let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else {
+            return false;
+        };
+        let voter = group
+            .node
+            .membership()
+            .voters
+            .iter()
+            .find(|m| m.node == to)
+            .copied();
         let Some(voter) = voter else { return false };
         self.step(now, id, Input::Transfer(voter.replica));
         true
@@ -81,12 +99,21 @@ impl Shard {
 
     /// Hands every group over to a voter that is in sync. The number of groups that are still led here.
     pub fn resign_all(&mut self, now: Tick) -> usize {
-        let led: Vec<GroupId> = self.groups.values().filter(|g| g.is_leader()).map(|g| g.id).collect();
+        let led: Vec<GroupId> = self
+            .groups
+            .values()
+            .filter(|g| g.is_leader())
+            .map(|g| g.id)
+            .collect();
         let me = self.config.node;
         let mut left = 0;
         for id in led {
             let group = &self.groups[&id];
-            let heir = group.in_sync.iter().copied().find(|n| *n != me && self.io.liveness.is_up(*n));
+            let heir = group
+                .in_sync
+                .iter()
+                .copied()
+                .find(|n| *n != me && self.io.liveness.is_up(*n));
             let Some(heir) = heir else { continue };
             left += 1;
             self.transfer(now, id, heir);
@@ -98,8 +125,17 @@ impl Shard {
     #[must_use]
     pub fn led_elsewhere_possible(&self) -> Vec<GroupId> {
         let me = self.config.node;
-        let heir = |g: &&Group| g.in_sync.iter().any(|n| *n != me && self.io.liveness.is_up(*n));
-        self.groups.values().filter(|g| g.is_leader()).filter(heir).map(|g| g.id).collect()
+        let heir = |g: &&Group| {
+            g.in_sync
+                .iter()
+                .any(|n| *n != me && self.io.liveness.is_up(*n))
+        };
+        self.groups
+            .values()
+            .filter(|g| g.is_leader())
+            .filter(heir)
+            .map(|g| g.id)
+            .collect()
     }
 
     /// The command that ends a reassignment, when its target is the committed membership here.
@@ -111,7 +147,11 @@ impl Shard {
         let settled = membership.outgoing.is_empty() && group.node.is_membership_committed();
         let voters = membership.voters.iter().map(|m| m.replica).collect();
         let as_of = partition.version;
-        settled.then_some(Command::FinishReassignment { group: id, voters, as_of })
+        settled.then_some(Command::FinishReassignment {
+            group: id,
+            voters,
+            as_of,
+        })
     }
 }
 
@@ -123,7 +163,11 @@ fn next_change(now: &Membership, desired: &Membership) -> Option<Change> {
     }
     let has = |set: &[Member], replica: ReplicaId| set.iter().any(|m| m.replica == replica);
     let member = |m: &Member| has(&now.voters, m.replica) || has(&now.learners, m.replica);
-    let newcomer = desired.voters.iter().chain(&desired.learners).find(|m| !member(m));
+    let newcomer = desired
+        .voters
+        .iter()
+        .chain(&desired.learners)
+        .find(|m| !member(m));
     if let Some(newcomer) = newcomer {
         return Some(Change::AddLearner(*newcomer));
     }
@@ -132,6 +176,9 @@ fn next_change(now: &Membership, desired: &Membership) -> Option<Change> {
     if !same {
         return Some(Change::SetVoters(desired.voters.clone()));
     }
-    let extra = now.learners.iter().find(|m| !has(&desired.learners, m.replica));
+    let extra = now
+        .learners
+        .iter()
+        .find(|m| !has(&desired.learners, m.replica));
     extra.map(|m| Change::RemoveLearner(m.replica))
 }

@@ -15,12 +15,18 @@ const OVERHEAD_BYTES: u32 = 128;
 
 impl Memory {
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes: 0, bytes_max, entries: VecDeque::new() }
+        Self {
+            bytes: 0,
+            bytes_max,
+            entries: VecDeque::new(),
+        }
     }
 
     /// An entry with a payload of this size is in memory now.
     pub(super) fn add(&mut self, group: GroupId, index: Index, payload_bytes: usize) {
-        let bytes = u32::try_from(payload_bytes).unwrap_or(u32::MAX).saturating_add(OVERHEAD_BYTES);
+        let bytes = u32::try_from(payload_bytes)
+            .unwrap_or(u32::MAX)
+            .saturating_add(OVERHEAD_BYTES);
         self.bytes += u64::from(bytes);
         self.entries.push_back((group, index, bytes));
     }
@@ -28,7 +34,10 @@ impl Memory {
     /// The oldest entry, while the budget is exceeded.
     pub(super) fn surplus(&self) -> Option<(GroupId, Index)> {
         let over = self.bytes > self.bytes_max;
-        self.entries.front().filter(|_| over).map(|&(group, index, _)| (group, index))
+        self.entries
+            .front()
+            .filter(|_| over)
+            .map(|&(group, index, _)| (group, index))
     }
 
     /// The oldest entry is gone.

@@ -11,9 +11,9 @@ use raft::types::{
 };
 use wal::Record;
 
+use super::Shard;
 use super::group::{Group, Machine, Waiting, Wanted};
 use super::output::{Answer, Order, Ticket};
-use super::Shard;
 use crate::metadata::{Change, Command, Image, Rejected, StateError};
 use crate::partition::state::PartitionState;
 use crate::topic_config::TopicConfig;
@@ -30,7 +30,11 @@ impl MetadataState {
     /// The state as of an index.
     pub fn restore(index: Index, bytes: &[u8]) -> Result<Self, StateError> {
         let image = Image::decode(bytes)?;
-        Ok(Self { image, applied: index, pending: VecDeque::new() })
+        Ok(Self {
+            image,
+            applied: index,
+            pending: VecDeque::new(),
+        })
     }
 
     pub(super) fn install(&mut self, index: Index, bytes: &[u8]) -> Result<(), StateError> {
@@ -117,9 +121,16 @@ impl Shard {
         voters.sort_by_key(|m| m.replica);
         let is_voter = voters.iter().any(|m| m.replica == me);
         let membership = if is_voter { voters } else { Vec::new() };
-        let membership = Membership { voters: membership, ..Membership::default() };
+        let membership = Membership {
+            voters: membership,
+            ..Membership::default()
+        };
         let state = Bytes::from(image.encode());
-        let base = Base { membership, state, ..Base::default() };
+        let base = Base {
+            membership,
+            state,
+            ..Base::default()
+        };
         self.open(now, GroupId::METADATA, me, base);
     }
 
@@ -140,8 +151,16 @@ impl Shard {
                 self.io.answers.push(Answer::Applied(ticket, Err(why)));
             }
             Ok(index) => {
-                let waiting = Waiting { index, ticket, deadline, wanted: Wanted::Command };
-                let group = self.groups.get_mut(&GroupId::METADATA).expect("it took a command");
+                let waiting = Waiting {
+                    index,
+                    ticket,
+                    deadline,
+                    wanted: Wanted::Command,
+                };
+                let group = self
+                    .groups
+                    .get_mut(&GroupId::METADATA)
+                    .expect("it took a command");
                 group.for_commit.push_back(waiting);
             }
         }
@@ -184,8 +203,10 @@ impl Shard {
     pub(super) fn reconcile_image(&mut self, now: Tick) {
         let Some(image) = self.image() else { return };
         let node = self.config.node;
-        let here: Vec<(GroupId, bool)> =
-            image.groups_on(node).map(|p| (p.group, !p.is_moving())).collect();
+        let here: Vec<(GroupId, bool)> = image
+            .groups_on(node)
+            .map(|p| (p.group, !p.is_moving()))
+            .collect();
         for (group, settled) in here {
             if group != GroupId::METADATA {
                 self.open_assigned(now, group, settled);
@@ -193,7 +214,10 @@ impl Shard {
         }
         self.drop_removed();
         self.order_peers();
-        let topics: Vec<_> = self.image().map(|i| i.topics().map(|t| t.id).collect()).unwrap_or_default();
+        let topics: Vec<_> = self
+            .image()
+            .map(|i| i.topics().map(|t| t.id).collect())
+            .unwrap_or_default();
         for topic in topics {
             self.reload_config(topic);
         }
@@ -206,18 +230,37 @@ impl Shard {
     /// A replica that a move brings begins without a membership and waits for the leader.
     fn open_assigned(&mut self, now: Tick, id: GroupId, settled: bool) {
         let (node, directory) = (self.config.node, self.config.directory);
-        let Some(partition) = self.image().and_then(|i| i.partition(id)) else { return };
+        let Some(partition) = self.image().and_then(|i| i.partition(id)) else {
+            return;
+        };
         let is_here = |m: &Member| m.node == node && m.directory == directory;
-        let Some(me) = partition.holders().into_iter().find(is_here) else { return };
+        let Some(me) = partition.holders().into_iter().find(is_here) else {
+            return;
+        };
         if self.groups.contains_key(&id) {
             return;
         }
         let first = settled || partition.replicas.iter().any(|m| m.replica == me.replica);
-        let mut voters = if first { partition.replicas.clone() } else { Vec::new() };
+        let mut voters = if first {
+            partition.replicas.clone()
+        } else {
+            Vec::new()
+        };
         voters.sort_by_key(|m| m.replica);
         let preferred = first && partition.preferred().replica == me.replica;
-        let membership = Membership { voters, ..Membership::default() };
-        self.open(now, id, me.replica, Base { membership, ..Base::default() });
+        let membership = Membership {
+            voters,
+            ..Membership::default()
+        };
+        self.open(
+            now,
+            id,
+            me.replica,
+            Base {
+                membership,
+                ..Base::default()
+            },
+        );
         if preferred {
             self.step(now, id, Input::Campaign { forced: false });
         }
@@ -233,7 +276,11 @@ impl Shard {
             let state = PartitionState::restore(base.index, &base.state);
             Machine::Partition(Box::new(state.expect("an empty state")))
         };
-        self.io.pipeline.append(Record::Base { group: id, replica, base: base.clone() });
+        self.io.pipeline.append(Record::Base {
+            group: id,
+            replica,
+            base: base.clone(),
+        });
         let start = raft::Start {
             me: self.member_here(replica),
             hard_state: HardState::default(),
@@ -299,7 +346,11 @@ impl Shard {
         let removals: Vec<(ReplicaId, GroupId)> = image.removals(self.config.directory).collect();
         let mut gone = Vec::new();
         for (replica, id) in removals {
-            if self.groups.get(&id).is_some_and(|g| g.me.replica == replica) {
+            if self
+                .groups
+                .get(&id)
+                .is_some_and(|g| g.me.replica == replica)
+            {
                 self.close(id);
             }
             match self.removed.get(&replica) {
@@ -317,9 +368,14 @@ impl Shard {
     }
 
     fn close(&mut self, id: GroupId) {
-        let Some(mut group) = self.groups.remove(&id) else { return };
+        let Some(mut group) = self.groups.remove(&id) else {
+            return;
+        };
         let replica = group.me.replica;
-        let append = self.io.pipeline.append(Record::Remove { group: id, replica });
+        let append = self
+            .io
+            .pipeline
+            .append(Record::Remove { group: id, replica });
         self.removed.insert(replica, append);
         self.io.leaders.forget_group(id);
         self.io.progress.insert(id);
@@ -334,8 +390,9 @@ impl Shard {
         let Some(image) = self.image() else { return };
         let me = self.config.node;
         let others = image.brokers().filter(|b| b.node() != me);
-        let peers: Vec<(NodeId, String)> =
-            others.map(|b| (b.node(), b.registration.peer.clone())).collect();
+        let peers: Vec<(NodeId, String)> = others
+            .map(|b| (b.node(), b.registration.peer.clone()))
+            .collect();
         self.io.orders.push(Order::Peers(peers));
     }
 
@@ -347,7 +404,9 @@ impl Shard {
     }
 
     fn reload_config(&mut self, topic: crate::metadata::TopicId) {
-        let Some(topic) = self.image().and_then(|i| i.topic(topic)) else { return };
+        let Some(topic) = self.image().and_then(|i| i.topic(topic)) else {
+            return;
+        };
         let config = Rc::new(self.config.topic_defaults.with(&topic.configs));
         for id in topic.partitions.clone() {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -358,7 +417,9 @@ impl Shard {
 
     /// Sums the metadata log up in a state record when it has grown enough.
     fn trim_metadata(&mut self, now: Tick) {
-        let Some(group) = self.groups.get_mut(&GroupId::METADATA) else { return };
+        let Some(group) = self.groups.get_mut(&GroupId::METADATA) else {
+            return;
+        };
         let applied = group.applied();
         if applied.0 < group.node.base().index.0 + self.config.metadata_trim_entries {
             return;

@@ -12,9 +12,9 @@ mod execute;
 mod group;
 mod leaders;
 mod liveness;
+mod membership;
 mod memory;
 mod metadata;
-mod membership;
 mod output;
 mod pipeline;
 mod produce;
@@ -41,11 +41,11 @@ use timers::Timers;
 use crate::metadata::Image;
 use crate::topic_config::TopicConfig;
 
-pub use output::{Answer, Halt, LogDone, Order, Output, PeerBatch, Ticket};
 pub use metadata::MetadataState;
+pub use output::{Answer, Halt, LogDone, Order, Output, PeerBatch, Ticket};
 pub use pipeline::AppendId;
 pub use read::Plan;
-pub use restore::{Restored, RestoreError};
+pub use restore::{RestoreError, Restored};
 pub use status::{GroupStatus, MemberStatus};
 
 /// What a shard needs to know about itself; the same for its whole life.
@@ -141,7 +141,11 @@ impl Shard {
     /// [`Shard::start`].
     #[must_use]
     pub fn new(config: Config, now: Tick) -> Self {
-        let nobody = Member { replica: ReplicaId(1), node: config.node, directory: config.directory };
+        let nobody = Member {
+            replica: ReplicaId(1),
+            node: config.node,
+            directory: config.directory,
+        };
         let io = Io {
             node: config.node,
             pipeline: Pipeline::default(),
@@ -174,7 +178,11 @@ impl Shard {
     pub fn log_done(&mut self, now: Tick, done: &LogDone) {
         let finished = self.io.pipeline.finish(done.through);
         for (node, group, message) in finished.sends {
-            self.io.outbox.entry(node).or_default().push((group, message));
+            self.io
+                .outbox
+                .entry(node)
+                .or_default()
+                .push((group, message));
         }
         for (id, seq) in finished.persists {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -195,8 +203,8 @@ impl Shard {
     }
 
     /// A connection to a peer stands (in its present process life).
-    pub fn peer_up(&mut self, now: Tick, node: NodeId) {
-        self.io.liveness.up(now, node);
+    pub fn peer_up(&mut self, now: Tick, node: NodeId, directory: DirectoryId) {
+        self.io.liveness.up(now, node, directory);
         self.io.leaders.announce_all_to(node);
         self.each_group_with(now, node, Input::NodeUp(node));
     }
@@ -217,7 +225,13 @@ impl Shard {
     }
 
     fn each_group_with(&mut self, now: Tick, node: NodeId, input: Input) {
-        let has = |g: &&Group| g.node.membership().all_members().iter().any(|m| m.node == node);
+        let has = |g: &&Group| {
+            g.node
+                .membership()
+                .all_members()
+                .iter()
+                .any(|m| m.node == node)
+        };
         let groups: Vec<GroupId> = self.groups.values().filter(has).map(|g| g.id).collect();
         for id in groups {
             self.step(now, id, input.clone());
@@ -271,8 +285,12 @@ impl Shard {
 
     fn housekeeping(&mut self, now: Tick) {
         self.expire_answers(now);
-        let leading: Vec<GroupId> =
-            self.groups.values().filter(|g| g.is_leader() && !g.node.quiesced()).map(|g| g.id).collect();
+        let leading: Vec<GroupId> = self
+            .groups
+            .values()
+            .filter(|g| g.is_leader() && !g.node.quiesced())
+            .map(|g| g.id)
+            .collect();
         for group in leading {
             self.refresh_in_sync(now, group);
             self.reconcile_membership(now, group);
@@ -284,7 +302,9 @@ impl Shard {
 
     /// Hands an input to a group and carries out what follows.
     fn step(&mut self, now: Tick, id: GroupId, input: Input) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
         let mut effects = std::mem::take(&mut self.effects);
         group.node.step(now, input, &mut effects);
         self.execute(now, id, &mut effects);
@@ -294,7 +314,9 @@ impl Shard {
     /// Hands out everything that the events since the last flush caused.
     pub fn flush(&mut self, now: Tick) -> Output {
         while let Some(id) = self.proposed.pop_first() {
-            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
             let mut effects = std::mem::take(&mut self.effects);
             group.node.flush(now, &mut effects);
             self.execute(now, id, &mut effects);
@@ -316,8 +338,13 @@ impl Shard {
 
     fn evict(&mut self) {
         for _ in 0..EVICTIONS_MAX {
-            let Some((id, index)) = self.io.memory.surplus() else { return };
-            let gone = self.groups.get_mut(&id).is_none_or(|group| group.evict(index));
+            let Some((id, index)) = self.io.memory.surplus() else {
+                return;
+            };
+            let gone = self
+                .groups
+                .get_mut(&id)
+                .is_none_or(|group| group.evict(index));
             if gone {
                 self.io.memory.drop_front();
             } else {
@@ -336,7 +363,11 @@ impl Shard {
         entries: Option<Vec<Entry>>,
     ) {
         let input = match entries {
-            Some(entries) => Input::Read { to, session, entries },
+            Some(entries) => Input::Read {
+                to,
+                session,
+                entries,
+            },
             None => Input::ReadFailed { to, session },
         };
         self.step(now, id, input);
@@ -355,6 +386,10 @@ impl Shard {
     }
 
     fn member_here(&self, replica: ReplicaId) -> Member {
-        Member { replica, node: self.config.node, directory: self.config.directory }
+        Member {
+            replica,
+            node: self.config.node,
+            directory: self.config.directory,
+        }
     }
 }

@@ -34,7 +34,11 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// The append that is being gathered.
     pub(super) fn current(&mut self) -> AppendId {
-        let handed_out = if self.gathering.is_empty() { self.pending.len() } else { self.pending.len() - 1 };
+        let handed_out = if self.gathering.is_empty() {
+            self.pending.len()
+        } else {
+            self.pending.len() - 1
+        };
         AppendId(self.synced.0 + handed_out as u64 + 1)
     }
 
@@ -48,7 +52,12 @@ impl Pipeline {
     }
 
     /// Notes that this persist of a group is part of what is being gathered.
-    pub(super) fn persist(&mut self, group: GroupId, seq: PersistSeq, record: Vec<Record>) -> AppendId {
+    pub(super) fn persist(
+        &mut self,
+        group: GroupId,
+        seq: PersistSeq,
+        record: Vec<Record>,
+    ) -> AppendId {
         assert!(!record.is_empty(), "a persist writes something");
         let mut id = AppendId::default();
         for record in record {
@@ -65,7 +74,9 @@ impl Pipeline {
         append: AppendId,
         send: (NodeId, GroupId, Message),
     ) -> Result<(), (NodeId, GroupId, Message)> {
-        let Some(ahead) = append.0.checked_sub(self.synced.0 + 1) else { return Err(send) };
+        let Some(ahead) = append.0.checked_sub(self.synced.0 + 1) else {
+            return Err(send);
+        };
         let ahead = usize::try_from(ahead).expect("fits");
         self.pending[ahead].sends.push(send);
         Ok(())
@@ -84,9 +95,15 @@ impl Pipeline {
     pub(super) fn finish(&mut self, through: AppendId) -> Finished {
         let mut finished = Finished::default();
         let handed_out = self.current().0 - 1;
-        assert!(through.0 <= handed_out, "only what was handed out can be synced");
+        assert!(
+            through.0 <= handed_out,
+            "only what was handed out can be synced"
+        );
         while self.synced < through {
-            let pending = self.pending.pop_front().expect("handed out appends are pending");
+            let pending = self
+                .pending
+                .pop_front()
+                .expect("handed out appends are pending");
             finished.persists.extend(pending.persists);
             finished.sends.extend(pending.sends);
             self.synced.0 += 1;

@@ -45,8 +45,16 @@ impl Shard {
                 self.io.answers.push(Answer::Produced(ticket, Ok(produced)));
             }
             Ok(Step::Wait(index, produced)) => {
-                let waiting = Waiting { index, ticket, deadline, wanted: Wanted::Produce(produced) };
-                let group = self.groups.get_mut(&id).expect("it has just accepted a batch");
+                let waiting = Waiting {
+                    index,
+                    ticket,
+                    deadline,
+                    wanted: Wanted::Produce(produced),
+                };
+                let group = self
+                    .groups
+                    .get_mut(&id)
+                    .expect("it has just accepted a batch");
                 let queue = match acks {
                     Acks::All => &mut group.for_commit,
                     Acks::Leader | Acks::None => &mut group.for_sync,
@@ -63,7 +71,9 @@ impl Shard {
         id: GroupId,
         batch: Bytes,
     ) -> Result<Step, Rejection> {
-        let Some(group) = self.groups.get_mut(&id) else { return Err(self.io.not_here(id)) };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return Err(self.io.not_here(id));
+        };
         self.io.may_append(group)?;
         let rejection = |io: &Io, group: &Group, code| Err(io.rejection(group, code));
         let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
@@ -93,7 +103,9 @@ impl Shard {
         }
         let epoch = i32::try_from(group.node.term().0).expect("terms stay below 2^31");
         // The frame's bytes are shared with other slices of it: this is the one copy of the batch.
-        let mut bytes = batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut bytes = batch
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         protocol::record_batch::patch(&mut bytes, produced.base_offset, epoch);
         if group.config.timestamp_type == TimestampType::LogAppendTime {
             protocol::record_batch::set_log_append_time(&mut bytes, wall_ms);
@@ -122,8 +134,16 @@ impl Shard {
                 self.io.answers.push(Answer::LogStart(ticket, Ok(start)));
             }
             Ok(Some(index)) => {
-                let waiting = Waiting { index, ticket, deadline, wanted: Wanted::LogStart };
-                let group = self.groups.get_mut(&id).expect("it has just accepted a command");
+                let waiting = Waiting {
+                    index,
+                    ticket,
+                    deadline,
+                    wanted: Wanted::LogStart,
+                };
+                let group = self
+                    .groups
+                    .get_mut(&id)
+                    .expect("it has just accepted a command");
                 wait(&mut group.for_commit, waiting);
             }
         }
@@ -135,12 +155,20 @@ impl Shard {
         id: GroupId,
         before: i64,
     ) -> Result<Option<Index>, Rejection> {
-        let Some(group) = self.groups.get_mut(&id) else { return Err(self.io.not_here(id)) };
-        let Some(state) = group.partition() else { return Err(self.io.not_here(id)) };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return Err(self.io.not_here(id));
+        };
+        let Some(state) = group.partition() else {
+            return Err(self.io.not_here(id));
+        };
         if !group.is_leader() {
             return Err(self.io.rejection(group, ErrorCode::NotLeaderOrFollower));
         }
-        let offset = if before == -1 { state.high_watermark() } else { before };
+        let offset = if before == -1 {
+            state.high_watermark()
+        } else {
+            before
+        };
         if offset < 0 || offset > state.high_watermark() {
             return Err(self.io.rejection(group, ErrorCode::OffsetOutOfRange));
         }
@@ -159,7 +187,9 @@ impl Shard {
         kind: EntryKind,
         payload: Bytes,
     ) -> Result<Index, Rejection> {
-        let Some(group) = self.groups.get_mut(&id) else { return Err(self.io.not_here(id)) };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return Err(self.io.not_here(id));
+        };
         let mut effects = std::mem::take(&mut self.effects);
         let proposed = group.node.propose(now, kind, payload, &mut effects);
         if proposed.is_ok() {
@@ -187,8 +217,9 @@ impl Shard {
                 if !queue.iter().any(|w| w.deadline <= now) {
                     continue;
                 }
-                let (late, rest): (VecDeque<_>, VecDeque<_>) =
-                    std::mem::take(queue).into_iter().partition(|w| w.deadline <= now);
+                let (late, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(queue)
+                    .into_iter()
+                    .partition(|w| w.deadline <= now);
                 *queue = rest;
                 for waiting in late {
                     let why = Rejection {
@@ -220,7 +251,10 @@ impl Io {
             why.message = "the disk is full: free space or delete records".to_owned();
             return Err(why);
         }
-        let needed = group.config.min_insync_replicas.max(group.node.membership().quorum());
+        let needed = group
+            .config
+            .min_insync_replicas
+            .max(group.node.membership().quorum());
         if group.in_sync.len() < needed {
             let mut why = self.rejection(group, ErrorCode::NotEnoughReplicas);
             why.message = format!("{} voters in sync, {needed} needed", group.in_sync.len());
@@ -232,13 +266,21 @@ impl Io {
     /// A refusal with what is known of the group's leader.
     pub(super) fn rejection(&self, group: &Group, code: ErrorCode) -> Rejection {
         let leader = self.leaders.get(group.id).filter(|l| l.node != self.node);
-        Rejection { code, message: String::new(), leader }
+        Rejection {
+            code,
+            message: String::new(),
+            leader,
+        }
     }
 
     /// This broker has no replica of that group.
     pub(super) fn not_here(&self, id: GroupId) -> Rejection {
         let leader = self.leaders.get(id);
         let message = "this broker has no replica of the partition".to_owned();
-        Rejection { code: ErrorCode::NotLeaderOrFollower, message, leader }
+        Rejection {
+            code: ErrorCode::NotLeaderOrFollower,
+            message,
+            leader,
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
-use raft::types::{EntryKind, GroupId, Index, ReplicaId};
+use raft::types::{DirectoryId, EntryKind, GroupId, Index, NodeId, ReplicaId};
 
-use super::group::Group;
 use super::Shard;
+use super::group::Group;
 use crate::broker::{EpochEnd, FetchAt, Fetched, LeaderView, Offsets, Rejection};
 
 /// How a fetch can be served.
@@ -28,20 +28,31 @@ impl Shard {
     /// Plans a consumer's read.
     pub fn plan_read(&self, at: &FetchAt) -> Result<Plan, Rejection> {
         let group = self.leading(at.group, at.current_leader_epoch)?;
-        let state = group.partition().ok_or_else(|| self.io.not_here(at.group))?;
+        let state = group
+            .partition()
+            .ok_or_else(|| self.io.not_here(at.group))?;
         let offsets = offsets_of(group).ok_or_else(|| self.io.not_here(at.group))?;
         if at.offset < offsets.log_start || at.offset > offsets.log_end {
             let mut why = self.io.rejection(group, ErrorCode::OffsetOutOfRange);
-            why.message =
-                format!("offset {} is outside {}..{}", at.offset, offsets.log_start, offsets.log_end);
+            why.message = format!(
+                "offset {} is outside {}..{}",
+                at.offset, offsets.log_start, offsets.log_end
+            );
             return Err(why);
         }
         if at.offset >= offsets.high_watermark {
-            return Ok(Plan::Ready(Fetched { offsets, batches: Vec::new() }));
+            return Ok(Plan::Ready(Fetched {
+                offsets,
+                batches: Vec::new(),
+            }));
         }
         let Some(from) = state.index_in_memory(at.offset) else {
             let (replica, until) = (group.me.replica, state.applied());
-            return Ok(Plan::Disk { replica, offsets, until });
+            return Ok(Plan::Disk {
+                replica,
+                offsets,
+                until,
+            });
         };
         let batches = tail_batches(group, from, state.applied(), at.max_bytes);
         Ok(Plan::Ready(Fetched { offsets, batches }))
@@ -75,8 +86,15 @@ impl Shard {
 
     /// Whether a node is heard; this one always is.
     #[must_use]
-    pub fn is_alive(&self, node: raft::types::NodeId) -> bool {
+    pub fn is_alive(&self, node: NodeId) -> bool {
         node == self.config.node || self.io.liveness.is_up(node)
+    }
+
+    /// Whether this very disk was heard under this node id within the last seconds; this one always is.
+    #[must_use]
+    pub fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
+        let own = node == self.config.node && directory == self.config.directory;
+        own || self.io.liveness.heard_lately(node, directory)
     }
 
     /// The replica of a group here.
@@ -87,9 +105,21 @@ impl Shard {
 
     /// The entries of a group from an index on that are in memory, for the simulator's checks.
     #[must_use]
-    pub fn entries_in_memory(&self, id: GroupId, from: Index, until: Index) -> Vec<raft::types::Entry> {
-        let Some(group) = self.groups.get(&id) else { return Vec::new() };
-        group.node.tail(from).take_while(|e| e.index <= until).cloned().collect()
+    pub fn entries_in_memory(
+        &self,
+        id: GroupId,
+        from: Index,
+        until: Index,
+    ) -> Vec<raft::types::Entry> {
+        let Some(group) = self.groups.get(&id) else {
+            return Vec::new();
+        };
+        group
+            .node
+            .tail(from)
+            .take_while(|e| e.index <= until)
+            .cloned()
+            .collect()
     }
 
     /// The replica of a partition here, and its last committed index.
@@ -113,7 +143,9 @@ impl Shard {
     }
 
     fn leading(&self, id: GroupId, current_epoch: i32) -> Result<&Group, Rejection> {
-        let Some(group) = self.groups.get(&id) else { return Err(self.io.not_here(id)) };
+        let Some(group) = self.groups.get(&id) else {
+            return Err(self.io.not_here(id));
+        };
         let epoch = i64::try_from(group.node.term().0).unwrap_or(i64::MAX);
         let current = i64::from(current_epoch);
         if current >= 0 && current < epoch {

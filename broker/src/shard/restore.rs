@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use raft::types::{Base, Entry, GroupId, HardState, Index, Membership, ReplicaId, Term, Tick};
 
+use super::Shard;
 use super::group::Machine;
 use super::metadata::MetadataState;
-use super::Shard;
 use crate::partition::state::{BadEntry, PartitionState};
 
 /// A group as the log recovered it.
@@ -90,7 +90,9 @@ impl Shard {
             };
             next = newest.index.next();
             for entry in &entries {
-                group.appended(entry).map_err(|bad| RestoreError::Entry(id, bad))?;
+                group
+                    .appended(entry)
+                    .map_err(|bad| RestoreError::Entry(id, bad))?;
             }
         }
         let commit = group.node.commit();
@@ -106,7 +108,9 @@ impl Shard {
 
     /// Puts the machine's state into the log, so that a restart replays less.
     pub(super) fn save_derived(&mut self, id: GroupId) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
         let index = group.applied();
         if index <= group.derived {
             return;
@@ -114,7 +118,12 @@ impl Shard {
         group.derived = index;
         let state = group.derived_state();
         let replica = group.me.replica;
-        self.io.pipeline.append(wal::Record::Derived { group: id, replica, index, state });
+        self.io.pipeline.append(wal::Record::Derived {
+            group: id,
+            replica,
+            index,
+            state,
+        });
     }
 
     /// The last words before a clean stop: every machine's state.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use raft::types::{Base, GroupId, Index, Tick};
 
-use super::output::Order;
 use super::Shard;
+use super::output::Order;
 
 impl Shard {
     /// Asks for a look at the partitions led here whose turn it is.
@@ -15,7 +15,9 @@ impl Shard {
             }
             group.retention_due = Tick(now.0 + self.config.retention_interval_ms);
             let config = group.config.clone();
-            let Some(state) = group.partition() else { continue };
+            let Some(state) = group.partition() else {
+                continue;
+            };
             let nothing = state.high_watermark() == state.log_start();
             if nothing || (config.retention_ms.is_none() && config.retention_bytes.is_none()) {
                 continue;
@@ -33,13 +35,21 @@ impl Shard {
     /// Asks where the log starts that moved since the last flush are in the log.
     pub(super) fn order_trims(&mut self) {
         for id in std::mem::take(&mut self.io.trims) {
-            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
             let replica = group.me.replica;
-            let Some(state) = group.partition() else { continue };
+            let Some(state) = group.partition() else {
+                continue;
+            };
             let offset = state.log_start();
             if group.trimming.is_none() {
                 group.trimming = Some(offset);
-                self.io.orders.push(Order::LocateTrim { group: id, replica, offset });
+                self.io.orders.push(Order::LocateTrim {
+                    group: id,
+                    replica,
+                    offset,
+                });
             }
         }
     }
@@ -47,10 +57,16 @@ impl Shard {
     /// The answer to [`Order::LocateTrim`]: the entry that contains the offset and the base offset of its batch; None
     /// when the log ends there, or when it could not be found (the trim is tried again with the next advance).
     pub fn trim_at(&mut self, now: Tick, id: GroupId, found: Option<(Index, i64)>) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        let Some(wanted) = group.trimming.take() else { return };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(wanted) = group.trimming.take() else {
+            return;
+        };
         let applied = group.applied();
-        let Some(state) = group.partition_mut() else { return };
+        let Some(state) = group.partition_mut() else {
+            return;
+        };
         let (index, first_offset) = match found {
             Some((index, base_offset)) => (index.prev(), base_offset),
             None if wanted >= state.high_watermark() => (applied, state.high_watermark()),
@@ -66,12 +82,18 @@ impl Shard {
 
     /// Drops the log up to an applied index; `state` sums up what was there.
     pub(super) fn trim(&mut self, now: Tick, id: GroupId, index: Index, state: Bytes) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
         if index <= group.node.base().index || index > group.applied() {
             return;
         }
         let mut effects = std::mem::take(&mut self.effects);
-        let base = Base { index, state: state.clone(), ..Base::default() };
+        let base = Base {
+            index,
+            state: state.clone(),
+            ..Base::default()
+        };
         if group.node.trim(base, &mut effects).is_ok() {
             group.base_state = state;
         }

@@ -63,7 +63,9 @@ impl Shard {
                 voter: votes(m.replica),
                 matched: g.is_leader().then(|| g.node.matched(m.replica)).flatten(),
             });
-            let offsets = g.partition().map(|s| (s.log_start(), s.high_watermark(), s.log_end()));
+            let offsets = g
+                .partition()
+                .map(|s| (s.log_start(), s.high_watermark(), s.log_end()));
             GroupStatus {
                 group: g.id,
                 replica: g.me.replica,

@@ -11,12 +11,19 @@ impl World {
     /// Nobody waits, every partition has a leader, every member holds what the leader holds.
     pub(crate) fn is_well(&self) -> bool {
         self.clients.iter().all(|c| c.open.is_empty())
-            && self.groups().into_iter().chain([GroupId::METADATA]).all(|g| self.is_level(g))
+            && self
+                .groups()
+                .into_iter()
+                .chain([GroupId::METADATA])
+                .all(|g| self.is_level(g))
     }
 
     fn is_level(&self, group: GroupId) -> bool {
         let statuses = self.statuses(group);
-        let Some(leader) = statuses.iter().find(|s| s.1.role == raft::effect::Role::Leader) else {
+        let Some(leader) = statuses
+            .iter()
+            .find(|s| s.1.role == raft::effect::Role::Leader)
+        else {
             return false;
         };
         let members = &leader.1.members;
@@ -34,7 +41,12 @@ impl World {
         let mut all = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
             let Some(up) = &node.up else { continue };
-            all.extend(up.shard.status().filter(|s| s.group == group).map(|s| (at, s)));
+            all.extend(
+                up.shard
+                    .status()
+                    .filter(|s| s.group == group)
+                    .map(|s| (at, s)),
+            );
         }
         all
     }
@@ -55,7 +67,10 @@ impl World {
                         s.commit,
                         s.last_index,
                         s.base_index,
-                        s.members.iter().map(|m| (m.replica.0, m.node.0, m.voter)).collect::<Vec<_>>(),
+                        s.members
+                            .iter()
+                            .map(|m| (m.replica.0, m.node.0, m.voter))
+                            .collect::<Vec<_>>(),
                         s.joint,
                         s.quiesced,
                     );
@@ -71,7 +86,10 @@ impl World {
             let at = self
                 .nodes
                 .iter()
-                .position(|n| n.up.as_ref().is_some_and(|up| up.shard.offsets(group).is_ok()))
+                .position(|n| {
+                    n.up.as_ref()
+                        .is_some_and(|up| up.shard.offsets(group).is_ok())
+                })
                 .ok_or_else(|| format!("{group} has no leader"))?;
             let up = self.nodes[at].up.as_ref().ok_or("it is up")?;
             let offsets = up.shard.offsets(group).map_err(|why| format!("{why:?}"))?;
@@ -91,10 +109,14 @@ impl World {
     fn account_for(&self, group: GroupId, start: i64, end: i64) -> Result<(), String> {
         for (&(_, offset), value) in self.history.acked.range((group, start)..(group, i64::MAX)) {
             if offset >= end {
-                return Err(format!("{group}: {value}, acknowledged at {offset}, lies above {end}"));
+                return Err(format!(
+                    "{group}: {value}, acknowledged at {offset}, lies above {end}"
+                ));
             }
             if self.history.seen.get(&(group, offset)) != Some(value) {
-                return Err(format!("{group}: {value}, acknowledged at {offset}, is not there"));
+                return Err(format!(
+                    "{group}: {value}, acknowledged at {offset}, is not there"
+                ));
             }
         }
         let mut once = BTreeSet::new();
@@ -112,11 +134,16 @@ impl World {
         for group in self.groups() {
             let mut content: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
             for (at, status) in self.statuses(group) {
-                let Some(up) = &self.nodes[at].up else { continue };
+                let Some(up) = &self.nodes[at].up else {
+                    continue;
+                };
                 let from = status.base_index.next();
                 let entries = up.entries(group, status.replica, from, status.commit);
                 if entries.len() as u64 != status.commit.0 - status.base_index.0 {
-                    return Err(format!("{group} at {}: entries are missing", self.nodes[at].id));
+                    return Err(format!(
+                        "{group} at {}: entries are missing",
+                        self.nodes[at].id
+                    ));
                 }
                 for entry in entries.iter().filter(|e| e.kind != EntryKind::Noop) {
                     let this = (entry.term.0, digest(entry));

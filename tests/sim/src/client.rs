@@ -73,7 +73,9 @@ impl History {
         value: u64,
         answer: &Result<Produced, Rejection>,
     ) -> Result<(), String> {
-        let kind = answer.as_ref().map_or_else(|why| format!("{:?}", why.code), |_| "ack".into());
+        let kind = answer
+            .as_ref()
+            .map_or_else(|why| format!("{:?}", why.code), |_| "ack".into());
         *self.answers.entry(kind).or_default() += 1;
         match answer {
             Ok(produced) => {
@@ -104,10 +106,14 @@ impl History {
         if let Some(before) = self.seen.insert((group, offset), value)
             && before != value
         {
-            return Err(format!("{group} offset {offset} was read as {before}, then as {value}"));
+            return Err(format!(
+                "{group} offset {offset} was read as {before}, then as {value}"
+            ));
         }
         if !self.sent.contains_key(&value) {
-            return Err(format!("{group} offset {offset} holds {value}, which nobody sent"));
+            return Err(format!(
+                "{group} offset {offset} holds {value}, which nobody sent"
+            ));
         }
         match self.acked.get(&(group, offset)) {
             Some(acked) if *acked != value => Err(format!(
@@ -119,9 +125,9 @@ impl History {
 
     fn agrees(&self, place: (GroupId, i64), value: u64) -> Result<(), String> {
         match self.seen.get(&place) {
-            Some(seen) if *seen != value => {
-                Err(format!("{place:?} was read as {seen} and acknowledged as {value}"))
-            }
+            Some(seen) if *seen != value => Err(format!(
+                "{place:?} was read as {seen} and acknowledged as {value}"
+            )),
             _ => Ok(()),
         }
     }

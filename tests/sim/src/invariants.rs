@@ -21,7 +21,9 @@ pub struct Synced {
 
 impl Synced {
     fn last(&self) -> Index {
-        self.entries.last_key_value().map_or(self.base, |(index, _)| *index)
+        self.entries
+            .last_key_value()
+            .map_or(self.base, |(index, _)| *index)
     }
 }
 
@@ -57,20 +59,41 @@ impl Account {
     pub fn written(&mut self, node: NodeId, records: &[Record]) {
         for record in records {
             match record {
-                Record::Entries { group, replica, entries } => {
+                Record::Entries {
+                    group,
+                    replica,
+                    entries,
+                } => {
                     let synced = self.synced.entry((node, *group, *replica)).or_default();
                     for entry in entries {
-                        synced.entries.insert(entry.index, (entry.term, digest(entry)));
+                        synced
+                            .entries
+                            .insert(entry.index, (entry.term, digest(entry)));
                     }
                 }
-                Record::HardState { group, replica, state } => {
-                    self.synced.entry((node, *group, *replica)).or_default().hard_state = *state;
+                Record::HardState {
+                    group,
+                    replica,
+                    state,
+                } => {
+                    self.synced
+                        .entry((node, *group, *replica))
+                        .or_default()
+                        .hard_state = *state;
                 }
-                Record::Truncate { group, replica, from } => {
+                Record::Truncate {
+                    group,
+                    replica,
+                    from,
+                } => {
                     let synced = self.synced.entry((node, *group, *replica)).or_default();
                     synced.entries.split_off(from);
                 }
-                Record::Base { group, replica, base } => {
+                Record::Base {
+                    group,
+                    replica,
+                    base,
+                } => {
                     let synced = self.synced.entry((node, *group, *replica)).or_default();
                     synced.base = base.index;
                     synced.entries = synced.entries.split_off(&base.index.next());
@@ -106,7 +129,9 @@ impl Account {
                     let as_said = vote.term > message.term
                         || (vote.term == message.term && vote.vote == Some(message.to));
                     if !as_said {
-                        return Err(format!("{node} {group}: a vote that is not synced: {vote:?}"));
+                        return Err(format!(
+                            "{node} {group}: a vote that is not synced: {vote:?}"
+                        ));
                     }
                 }
                 Body::AppendResponse(response) => {
@@ -118,7 +143,9 @@ impl Account {
                     }
                 }
                 Body::InstallResponse { index, .. } if synced.last() < *index => {
-                    return Err(format!("{node} {group}: says installed {index}, is not synced"));
+                    return Err(format!(
+                        "{node} {group}: says installed {index}, is not synced"
+                    ));
                 }
                 _ => {}
             }
@@ -136,7 +163,10 @@ impl Account {
         let (group, replica) = (status.group, status.replica);
         let term = self.terms.entry((node, group, replica)).or_default();
         if status.term < *term {
-            return Err(format!("{node} {group}: term went back from {term} to {}", status.term));
+            return Err(format!(
+                "{node} {group}: term went back from {term} to {}",
+                status.term
+            ));
         }
         *term = status.term;
         if status.role == Role::Leader {
@@ -164,7 +194,10 @@ impl Account {
         entries: impl FnOnce(Index, Index) -> Vec<Entry>,
     ) -> Broken {
         let group = status.group;
-        let known = self.commits.entry((node, group)).or_insert(status.base_index);
+        let known = self
+            .commits
+            .entry((node, group))
+            .or_insert(status.base_index);
         if status.commit < *known {
             return Err(format!("{node} {group}: commit went back from {known}"));
         }
@@ -179,7 +212,9 @@ impl Account {
             match committed.insert(entry.index, content) {
                 Some(before) if before != content => {
                     let index = entry.index;
-                    return Err(format!("{node} {group} {index}: committed twice, differently"));
+                    return Err(format!(
+                        "{node} {group} {index}: committed twice, differently"
+                    ));
                 }
                 _ => {}
             }
@@ -213,7 +248,9 @@ impl Account {
     /// After a restart: nothing that was synced is missing.
     pub fn recovered(&self, node: NodeId, status: &GroupStatus) -> Broken {
         let key = (node, status.group, status.replica);
-        let Some(synced) = self.synced.get(&key) else { return Ok(()) };
+        let Some(synced) = self.synced.get(&key) else {
+            return Ok(());
+        };
         if status.last_index < synced.last() {
             return Err(format!(
                 "{node} {}: recovered up to {}, synced was {}",

@@ -12,8 +12,14 @@ struct Arguments {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_secs());
-    let mut parsed = Arguments { one: None, from: now, seeds: 100 };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(1, |d| d.as_secs());
+    let mut parsed = Arguments {
+        one: None,
+        from: now,
+        seeds: 100,
+    };
     let mut words = std::env::args().skip(1);
     let number = |word: Option<String>| -> Result<u64, String> {
         let word = word.ok_or("a number is missing")?;
@@ -52,7 +58,11 @@ fn replay(seed: u64) -> ExitCode {
         return ExitCode::from(1);
     }
     println!("{first:#?}");
-    if first.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(12) }
+    if first.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(12)
+    }
 }
 
 fn many(from: u64, seeds: u64) -> ExitCode {
@@ -80,5 +90,9 @@ fn many(from: u64, seeds: u64) -> ExitCode {
         virtual_ms as f64 / 1000.0
     );
     println!("{} passed, {failures} failed", seeds - failures);
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(12) }
+    if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(12)
+    }
 }

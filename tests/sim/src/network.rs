@@ -56,7 +56,10 @@ impl Network {
             return;
         }
         let before = packet.batch.messages.len();
-        packet.batch.messages.retain(|_| !random.chance(plan.loss_per_mille));
+        packet
+            .batch
+            .messages
+            .retain(|_| !random.chance(plan.loss_per_mille));
         self.counts.lost += (before - packet.batch.messages.len()) as u64;
         if random.chance(plan.duplicate_per_mille) {
             self.counts.doubled += 1;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use broker::controller::{Controller, Policy};
 use broker::shard::{AppendId, Config, LogDone, RestoreError, Restored, Shard};
-use raft::types::{DirectoryId, Entry, GroupId, Index, Member, Membership, NodeId, ReplicaId, Tick};
+use raft::types::{
+    DirectoryId, Entry, GroupId, Index, Member, Membership, NodeId, ReplicaId, Tick,
+};
 use wal::model::ModelDisk;
 use wal::{Identity, Log, Reader, Record};
 
@@ -65,7 +67,14 @@ impl Node {
     #[must_use]
     pub fn new(id: NodeId, directory: DirectoryId, seed: u64) -> Self {
         let disk = ModelDisk::new(seed ^ u64::from(id.0.unsigned_abs()) << 32);
-        Self { id, directory, disk, life: 0, power_cut: false, up: None }
+        Self {
+            id,
+            directory,
+            disk,
+            life: 0,
+            power_cut: false,
+            up: None,
+        }
     }
 
     /// Starts it on what its disk holds.
@@ -75,7 +84,11 @@ impl Node {
     pub fn start(&mut self, now: u64, plan: &Plan, founders: &[Member]) -> Result<(), StartError> {
         assert!(self.up.is_none(), "it is down");
         self.life += 1;
-        let identity = Identity { cluster: CLUSTER, node: self.id, directory: self.directory };
+        let identity = Identity {
+            cluster: CLUSTER,
+            node: self.id,
+            directory: self.directory,
+        };
         let (log, recovery) = Log::open(self.disk.clone(), log_config(), identity)?;
         let reader = log.reader();
         let config = self.config(plan);
@@ -109,7 +122,10 @@ impl Node {
         Config {
             node: self.id,
             directory: self.directory,
-            raft: raft::Config { quiesce_after_ms: 300, ..raft::Config::tiny() },
+            raft: raft::Config {
+                quiesce_after_ms: 300,
+                ..raft::Config::tiny()
+            },
             seed: plan.seed ^ self.life << 40 ^ u64::from(self.id.0.unsigned_abs()),
             heartbeat_ms: 20,
             peer_timeout_ms: 200,
@@ -135,12 +151,25 @@ impl Running {
         while let Some(job) = self.log.next_job() {
             self.log.finish(job.run())?;
         }
-        Ok((LogDone { through: id, disk_full: !round.room.entries, sealed }, kept))
+        Ok((
+            LogDone {
+                through: id,
+                disk_full: !round.room.entries,
+                sealed,
+            },
+            kept,
+        ))
     }
 
     /// Entries of a group from the log.
     #[must_use]
-    pub fn entries(&self, group: GroupId, replica: ReplicaId, from: Index, until: Index) -> Vec<Entry> {
+    pub fn entries(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        from: Index,
+        until: Index,
+    ) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut next = from;
         while next <= until {
@@ -165,7 +194,12 @@ fn restore(
     let (id, replica) = (group.group, group.replica);
     let memberships = group.membership_entries.iter();
     let memberships = memberships
-        .map(|e| (e.index, Membership::decode(&e.payload).expect("it was appended")))
+        .map(|e| {
+            (
+                e.index,
+                Membership::decode(&e.payload).expect("it was appended"),
+            )
+        })
         .collect();
     let restored = Restored {
         group: id,
@@ -178,7 +212,9 @@ fn restore(
         derived: group.derived,
     };
     shard.restore(Tick(now), restored, |from, until| {
-        reader.entries(id, replica, from, until, 1 << 20).map_err(|why| why.to_string())
+        reader
+            .entries(id, replica, from, until, 1 << 20)
+            .map_err(|why| why.to_string())
     })
 }
 
@@ -187,5 +223,9 @@ fn log_config() -> wal::Config {
 }
 
 fn policy() -> Policy {
-    Policy { leader_stable_ms: 500, retry_ms: 1000, ..Policy::default() }
+    Policy {
+        leader_stable_ms: 500,
+        retry_ms: 1000,
+        ..Policy::default()
+    }
 }

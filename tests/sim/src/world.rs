@@ -92,7 +92,11 @@ type Outcome = Result<(), String>;
 pub fn run(plan: &Plan) -> Result<Report, Failure> {
     let mut world = World::new(plan.clone());
     let result = world.all();
-    result.map_err(|what| Failure { seed: plan.seed, at: world.now, what })?;
+    result.map_err(|what| Failure {
+        seed: plan.seed,
+        at: world.now,
+        what,
+    })?;
     let mut report = world.report;
     report.virtual_ms = world.now;
     report.elections = world.account.elections;
@@ -164,13 +168,19 @@ impl World {
             node.disk.heal();
             node.power_cut = false;
         }
-        let down: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].up.is_none()).collect();
+        let down: Vec<usize> = (0..self.nodes.len())
+            .filter(|at| self.nodes[*at].up.is_none())
+            .collect();
         for at in down {
             self.restarts.remove(&at);
             self.start(at)?;
         }
         self.values += 1_000_000;
-        self.until("everything acknowledged and every replica level", HEAL_MS, Self::is_well)?;
+        self.until(
+            "everything acknowledged and every replica level",
+            HEAL_MS,
+            Self::is_well,
+        )?;
         self.final_check()
     }
 
@@ -197,7 +207,10 @@ impl World {
         }
         for at in 0..self.nodes.len() {
             self.disk_of(at)?;
-            let due = self.nodes[at].up.as_ref().is_some_and(|up| up.shard.deadline().0 <= self.now);
+            let due = self.nodes[at]
+                .up
+                .as_ref()
+                .is_some_and(|up| up.shard.deadline().0 <= self.now);
             if due {
                 let now = Tick(self.now);
                 if let Some(up) = &mut self.nodes[at].up {
@@ -229,19 +242,27 @@ impl World {
             next = next.min(up.shard.deadline().0).min(up.controls_at);
             next = next.min(up.writing.front().map_or(u64::MAX, |w| w.0));
         }
-        next.min(self.clients.iter().map(|c| c.acts_at).min().unwrap_or(u64::MAX))
+        next.min(
+            self.clients
+                .iter()
+                .map(|c| c.acts_at)
+                .min()
+                .unwrap_or(u64::MAX),
+        )
     }
 
     /// Notes an event in the run's digest.
     fn note(&mut self, what: u64) {
-        let mixed = (self.report.digest ^ what ^ self.now.rotate_left(20)).wrapping_mul(0x0100_0000_01B3);
+        let mixed =
+            (self.report.digest ^ what ^ self.now.rotate_left(20)).wrapping_mul(0x0100_0000_01B3);
         self.report.digest = mixed.rotate_left(7);
     }
 
     fn start(&mut self, at: usize) -> Outcome {
         let founders = self.founders.clone();
         let node = &mut self.nodes[at];
-        node.start(self.now, &self.plan, &founders).map_err(|why| format!("{}: {why}", node.id))?;
+        node.start(self.now, &self.plan, &founders)
+            .map_err(|why| format!("{}: {why}", node.id))?;
         let id = node.id;
         let statuses: Vec<_> = node.up.iter().flat_map(|up| up.shard.status()).collect();
         for status in statuses {
@@ -261,8 +282,12 @@ impl World {
         self.account.crashed(id);
         self.waiting.retain(|(asked, _, _), _| *asked != id);
         self.note(0xB0 + at as u64);
-        let links: Vec<(usize, usize)> =
-            self.connected.keys().copied().filter(|(a, b)| *a == at || *b == at).collect();
+        let links: Vec<(usize, usize)> = self
+            .connected
+            .keys()
+            .copied()
+            .filter(|(a, b)| *a == at || *b == at)
+            .collect();
         for link in links {
             self.disconnect(link);
         }
@@ -291,9 +316,9 @@ impl World {
                 }
                 self.connected.insert((a, b), (self.random.next(), 0));
                 for (here, there) in [(a, b), (b, a)] {
-                    let there = self.nodes[there].id;
+                    let (there, disk) = (self.nodes[there].id, self.nodes[there].directory);
                     if let Some(up) = &mut self.nodes[here].up {
-                        up.shard.peer_up(Tick(self.now), there);
+                        up.shard.peer_up(Tick(self.now), there, disk);
                     }
                     self.flush(here)?;
                 }
@@ -312,17 +337,24 @@ impl World {
         if self.link_of(packet.from, packet.to) != Some(packet.lives) {
             return Ok(());
         }
-        let Some(at) = self.nodes.iter().position(|n| n.id == packet.to) else { return Ok(()) };
+        let Some(at) = self.nodes.iter().position(|n| n.id == packet.to) else {
+            return Ok(());
+        };
         self.note(0xC0 + packet.batch.messages.len() as u64);
-        let Some(up) = &mut self.nodes[at].up else { return Ok(()) };
-        up.shard.peer_frame(Tick(self.now), packet.from, packet.batch);
+        let Some(up) = &mut self.nodes[at].up else {
+            return Ok(());
+        };
+        up.shard
+            .peer_frame(Tick(self.now), packet.from, packet.batch);
         self.flush(at)
     }
 
     /// Finishes the writes whose time has come; a crash in the middle of one is the disk's to model.
     fn disk_of(&mut self, at: usize) -> Outcome {
         loop {
-            let Some(up) = &mut self.nodes[at].up else { return Ok(()) };
+            let Some(up) = &mut self.nodes[at].up else {
+                return Ok(());
+            };
             if up.writing.front().is_none_or(|w| w.0 > self.now) {
                 return Ok(());
             }
@@ -353,7 +385,9 @@ impl World {
     fn flush(&mut self, at: usize) -> Outcome {
         loop {
             let id = self.nodes[at].id;
-            let Some(up) = &mut self.nodes[at].up else { return Ok(()) };
+            let Some(up) = &mut self.nodes[at].up else {
+                return Ok(());
+            };
             let output = up.shard.flush(Tick(self.now));
             let latency = self.random.between(0, self.plan.sync_max_ms);
             if let Some((append, records)) = output.append {
@@ -378,9 +412,21 @@ impl World {
 
     fn send(&mut self, from: NodeId, to: NodeId, batch: PeerBatch) -> Outcome {
         self.account.sending(from, &batch)?;
-        let Some(lives) = self.link_of(from, to) else { return Ok(()) };
-        let packet = Packet { from, to, lives, batch };
-        let quiet = Plan { loss_per_mille: 0, duplicate_per_mille: 0, delay_max_ms: 2, ..self.plan.clone() };
+        let Some(lives) = self.link_of(from, to) else {
+            return Ok(());
+        };
+        let packet = Packet {
+            from,
+            to,
+            lives,
+            batch,
+        };
+        let quiet = Plan {
+            loss_per_mille: 0,
+            duplicate_per_mille: 0,
+            delay_max_ms: 2,
+            ..self.plan.clone()
+        };
         let plan = if self.chaos { &self.plan } else { &quiet };
         self.network.send(self.now, packet, plan, &mut self.random);
         Ok(())
@@ -388,7 +434,9 @@ impl World {
 
     fn observe(&mut self, at: usize) -> Outcome {
         let id = self.nodes[at].id;
-        let Some(up) = &self.nodes[at].up else { return Ok(()) };
+        let Some(up) = &self.nodes[at].up else {
+            return Ok(());
+        };
         let statuses: Vec<_> = up.shard.status().collect();
         for status in statuses {
             let (group, replica) = (status.group, status.replica);
@@ -405,9 +453,19 @@ impl World {
 
     fn order(&mut self, at: usize, order: Order) -> Outcome {
         let now = Tick(self.now);
-        let Some(up) = &mut self.nodes[at].up else { return Ok(()) };
+        let Some(up) = &mut self.nodes[at].up else {
+            return Ok(());
+        };
         match order {
-            Order::ReadEntries { group, replica, to, session, from, until, max_bytes } => {
+            Order::ReadEntries {
+                group,
+                replica,
+                to,
+                session,
+                from,
+                until,
+                max_bytes,
+            } => {
                 let entries = match up.reader.entries(group, replica, from, until, max_bytes) {
                     Ok(entries) => Some(entries),
                     Err(wal::ReadError::NotFound { .. }) => Some(Vec::new()),
@@ -415,10 +473,16 @@ impl World {
                 };
                 up.shard.entries_read(now, group, to, session, entries);
             }
-            Order::LocateTrim { group, replica, offset } => {
+            Order::LocateTrim {
+                group,
+                replica,
+                offset,
+            } => {
                 let found = up.reader.index_of_offset(group, replica, offset);
                 let index = found.map_err(|why| format!("{group} {offset}: not located: {why}"))?;
-                let entries = index.map(|i| up.entries(group, replica, i, i)).unwrap_or_default();
+                let entries = index
+                    .map(|i| up.entries(group, replica, i, i))
+                    .unwrap_or_default();
                 let facts = entries
                     .first()
                     .and_then(|e| broker::partition::state::BatchFacts::of(&e.payload));
@@ -427,7 +491,10 @@ impl World {
             }
             Order::ConfirmRemovals(replicas) => {
                 let directory = up.shard.directory();
-                self.propose(&Command::ConfirmRemovals { directory, replicas });
+                self.propose(&Command::ConfirmRemovals {
+                    directory,
+                    replicas,
+                });
             }
             Order::ReportReassignment(group) => {
                 if let Some(command) = up.shard.finished_reassignment(group)
@@ -450,19 +517,26 @@ impl World {
     /// Proposes at the controller, if there is one. Whether it was proposed.
     fn propose(&mut self, command: &Command) -> bool {
         let leads = |n: &Node| n.up.as_ref().is_some_and(|up| up.shard.is_controller());
-        let Some(at) = self.nodes.iter().position(leads) else { return false };
+        let Some(at) = self.nodes.iter().position(leads) else {
+            return false;
+        };
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let key = (self.nodes[at].id, self.nodes[at].life, ticket);
-        let Some(up) = &mut self.nodes[at].up else { return false };
+        let Some(up) = &mut self.nodes[at].up else {
+            return false;
+        };
         let deadline = Tick(self.now + 5000);
-        up.shard.propose_metadata(Tick(self.now), command, deadline, ticket);
+        up.shard
+            .propose_metadata(Tick(self.now), command, deadline, ticket);
         self.waiting.insert(key, None);
         true
     }
 
     fn control(&mut self, at: usize) -> Outcome {
-        let Some(up) = &mut self.nodes[at].up else { return Ok(()) };
+        let Some(up) = &mut self.nodes[at].up else {
+            return Ok(());
+        };
         if up.controls_at > self.now {
             return Ok(());
         }
@@ -470,16 +544,19 @@ impl World {
         if !up.shard.is_controller() {
             return Ok(());
         }
-        let actions = up.controller.tick(Tick(self.now), up.shard.image_or_empty(), &up.shard);
+        let actions = up
+            .controller
+            .tick(Tick(self.now), up.shard.image_or_empty(), &up.shard);
         for action in actions {
             match action {
                 Action::Propose(command) => {
                     self.propose(&command);
                 }
                 Action::AskTransfer { group, leader, to } => {
-                    let to = self.nodes[at].up.as_ref().and_then(|up| {
-                        Some(up.shard.image()?.partition(group)?.holder(to)?.node)
-                    });
+                    let to = self.nodes[at]
+                        .up
+                        .as_ref()
+                        .and_then(|up| Some(up.shard.image()?.partition(group)?.holder(to)?.node));
                     let leader = self.nodes.iter_mut().find(|n| n.id == leader);
                     if let (Some(up), Some(to)) = (leader.and_then(|n| n.up.as_mut()), to) {
                         up.shard.transfer(Tick(self.now), group, to);
@@ -498,8 +575,12 @@ impl World {
         self.register();
         self.create_topic();
         self.consume()?;
-        let due: Vec<usize> =
-            self.restarts.iter().filter(|(_, when)| **when <= self.now).map(|(at, _)| *at).collect();
+        let due: Vec<usize> = self
+            .restarts
+            .iter()
+            .filter(|(_, when)| **when <= self.now)
+            .map(|(at, _)| *at)
+            .collect();
         for at in due {
             self.restarts.remove(&at);
             self.start(at)?;
@@ -512,7 +593,9 @@ impl World {
 
     /// Brokers make themselves known, and open their replica of the metadata group where they have none.
     fn register(&mut self) {
-        let Some(controller) = self.controller() else { return };
+        let Some(controller) = self.controller() else {
+            return;
+        };
         let known = |node: &Node| {
             let up = controller.up.as_ref()?;
             let broker = up.shard.image()?.broker(node.id)?;
@@ -547,28 +630,44 @@ impl World {
     }
 
     fn controller(&self) -> Option<&Node> {
-        self.nodes.iter().find(|n| n.up.as_ref().is_some_and(|up| up.shard.is_controller()))
+        self.nodes
+            .iter()
+            .find(|n| n.up.as_ref().is_some_and(|up| up.shard.is_controller()))
     }
 
     fn create_topic(&mut self) {
-        let Some(image) = self.controller().and_then(|n| n.up.as_ref()?.shard.image()) else { return };
+        let Some(image) = self.controller().and_then(|n| n.up.as_ref()?.shard.image()) else {
+            return;
+        };
         if image.brokers().len() < self.nodes.len() || image.topic_named("t").is_some() {
             return;
         }
         let nodes: Vec<NodeId> = self.nodes.iter().map(|n| n.id).collect();
         let replicas = |p: i32| {
             let from = usize::try_from(p).expect("small");
-            (0..self.plan.replication).map(|r| nodes[(from + r) % nodes.len()]).collect()
+            (0..self.plan.replication)
+                .map(|r| nodes[(from + r) % nodes.len()])
+                .collect()
         };
         let assignments: Vec<Vec<NodeId>> = (0..self.plan.partitions).map(replicas).collect();
         let (name, configs) = ("t".to_owned(), BTreeMap::new());
-        self.propose(&Command::CreateTopic { topic: TopicId(7), name, assignments, configs });
+        self.propose(&Command::CreateTopic {
+            topic: TopicId(7),
+            name,
+            assignments,
+            configs,
+        });
     }
 
     pub(crate) fn groups(&self) -> Vec<GroupId> {
-        let images = self.nodes.iter().filter_map(|n| n.up.as_ref()?.shard.image());
+        let images = self
+            .nodes
+            .iter()
+            .filter_map(|n| n.up.as_ref()?.shard.image());
         let newest = images.max_by_key(|image| image.applied());
-        newest.map(|image| image.partitions().map(|p| p.group).collect()).unwrap_or_default()
+        newest
+            .map(|image| image.partitions().map(|p| p.group).collect())
+            .unwrap_or_default()
     }
 
     fn has_topic(&self) -> bool {
@@ -577,21 +676,30 @@ impl World {
     }
 
     pub(crate) fn leader_of(&self, group: GroupId) -> Option<&Node> {
-        self.nodes.iter().find(|n| n.up.as_ref().is_some_and(|up| up.shard.offsets(group).is_ok()))
+        self.nodes.iter().find(|n| {
+            n.up.as_ref()
+                .is_some_and(|up| up.shard.offsets(group).is_ok())
+        })
     }
 
     /// A client acts: begins operations, sends what is to be sent, gives up on what was not answered.
     fn client(&mut self, at: usize) -> Outcome {
         self.clients[at].acts_at = self.now + self.random.between(1, 40);
         for group in self.groups() {
-            if !self.clients[at].open.contains_key(&group) && self.chaos && self.random.chance(600) {
+            if !self.clients[at].open.contains_key(&group) && self.chaos && self.random.chance(600)
+            {
                 self.values += 1;
                 let client = &mut self.clients[at];
                 let next = client.sequences.entry(group).or_default();
                 let (value, sequence) = (self.values, *next);
                 *next += 1;
-                let operation =
-                    Operation { value, sequence, deadline: 0, first_sent: self.now, sent: false };
+                let operation = Operation {
+                    value,
+                    sequence,
+                    deadline: 0,
+                    first_sent: self.now,
+                    sent: false,
+                };
                 client.open.insert(group, operation);
                 let idempotent = client.producer_id.is_some();
                 self.history.sent.insert(value, (group, idempotent));
@@ -604,7 +712,9 @@ impl World {
     fn send_operation(&mut self, at: usize, group: GroupId) -> Outcome {
         let now = self.now;
         let client = &mut self.clients[at];
-        let Some(operation) = client.open.get_mut(&group) else { return Ok(()) };
+        let Some(operation) = client.open.get_mut(&group) else {
+            return Ok(());
+        };
         if operation.sent && operation.deadline > now {
             return Ok(());
         }
@@ -612,9 +722,16 @@ impl World {
         operation.deadline = now + 400;
         let operation = operation.clone();
         let batch = client.batch(&operation);
-        let up: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].up.is_some()).collect();
-        let Some(&asked) = self.random.pick(&up) else { return Ok(()) };
-        let told = self.nodes[asked].up.as_ref().and_then(|up| up.shard.leader(group));
+        let up: Vec<usize> = (0..self.nodes.len())
+            .filter(|n| self.nodes[*n].up.is_some())
+            .collect();
+        let Some(&asked) = self.random.pick(&up) else {
+            return Ok(());
+        };
+        let told = self.nodes[asked]
+            .up
+            .as_ref()
+            .and_then(|up| up.shard.leader(group));
         let Some(leader) = told.and_then(|l| self.nodes.iter().position(|n| n.id == l.node)) else {
             return Ok(());
         };
@@ -622,31 +739,51 @@ impl World {
         let ticket = Ticket(self.tickets);
         let node = &mut self.nodes[leader];
         let (id, life) = (node.id, node.life);
-        let Some(up) = &mut node.up else { return Ok(()) };
-        let waiting = Waiting { client: at, group, value: operation.value, node: id };
+        let Some(up) = &mut node.up else {
+            return Ok(());
+        };
+        let waiting = Waiting {
+            client: at,
+            group,
+            value: operation.value,
+            node: id,
+        };
         self.waiting.insert((id, life, ticket), Some(waiting));
         let deadline = Tick(now + 300);
-        up.shard.produce(Tick(now), 0, group, batch, Acks::All, deadline, ticket);
+        up.shard
+            .produce(Tick(now), 0, group, batch, Acks::All, deadline, ticket);
         self.flush(leader)
     }
 
     fn answered(&mut self, node: NodeId, answer: Answer) -> Outcome {
-        let life = self.nodes.iter().find(|n| n.id == node).map_or(0, |n| n.life);
+        let life = self
+            .nodes
+            .iter()
+            .find(|n| n.id == node)
+            .map_or(0, |n| n.life);
         let (Answer::Produced(ticket, _)
         | Answer::LogStart(ticket, _)
         | Answer::Applied(ticket, _)) = &answer;
         let Some(waiting) = self.waiting.remove(&(node, life, *ticket)) else {
-            return Err(format!("{node}: {ticket:?} was answered twice, or never asked"));
+            return Err(format!(
+                "{node}: {ticket:?} was answered twice, or never asked"
+            ));
         };
         if let Answer::LogStart(_, Ok(_)) | Answer::Applied(..) = answer {
             return Ok(());
         }
-        let (Some(waiting), Answer::Produced(_, result)) = (waiting, answer) else { return Ok(()) };
+        let (Some(waiting), Answer::Produced(_, result)) = (waiting, answer) else {
+            return Ok(());
+        };
         self.note(0xE0 + waiting.value);
-        self.history.produced(waiting.group, waiting.value, &result)?;
+        self.history
+            .produced(waiting.group, waiting.value, &result)?;
         let lost = self.chaos && self.random.chance(50);
         let client = &mut self.clients[waiting.client];
-        let open = client.open.get_mut(&waiting.group).filter(|o| o.value == waiting.value);
+        let open = client
+            .open
+            .get_mut(&waiting.group)
+            .filter(|o| o.value == waiting.value);
         let Some(operation) = open else { return Ok(()) };
         match result {
             _ if lost => {}
@@ -662,8 +799,12 @@ impl World {
     fn consume(&mut self) -> Outcome {
         for group in self.groups() {
             for at in 0..self.nodes.len() {
-                let Some(up) = &self.nodes[at].up else { continue };
-                let Ok(offsets) = up.shard.offsets(group) else { continue };
+                let Some(up) = &self.nodes[at].up else {
+                    continue;
+                };
+                let Ok(offsets) = up.shard.offsets(group) else {
+                    continue;
+                };
                 let span = offsets.high_watermark - offsets.log_start;
                 if span <= 0 {
                     continue;
@@ -677,8 +818,15 @@ impl World {
     }
 
     /// Reads from an offset to the high watermark at one broker. Returns how many records it saw.
-    pub(crate) fn read_from(&mut self, at: usize, group: GroupId, from: i64) -> Result<i64, String> {
-        let Some(up) = &self.nodes[at].up else { return Ok(0) };
+    pub(crate) fn read_from(
+        &mut self,
+        at: usize,
+        group: GroupId,
+        from: i64,
+    ) -> Result<i64, String> {
+        let Some(up) = &self.nodes[at].up else {
+            return Ok(0);
+        };
         let fetch = FetchAt {
             group,
             offset: from,
@@ -688,11 +836,17 @@ impl World {
         };
         let (batches, end) = match up.shard.plan_read(&fetch) {
             Ok(ReadPlan::Ready(fetched)) => (fetched.batches, fetched.offsets.high_watermark),
-            Ok(ReadPlan::Disk { replica, offsets, until }) => {
+            Ok(ReadPlan::Disk {
+                replica,
+                offsets,
+                until,
+            }) => {
                 let index = up.reader.index_of_offset(group, replica, from);
                 let index = index.map_err(|why| format!("{group} {from}: {why}"))?;
                 let Some(index) = index else {
-                    return Err(format!("{group} {from}: below the high watermark, not in the log"));
+                    return Err(format!(
+                        "{group} {from}: below the high watermark, not in the log"
+                    ));
                 };
                 let entries = up.entries(group, replica, index, until);
                 let records = entries.into_iter().filter(|e| e.kind == EntryKind::Records);
@@ -709,7 +863,10 @@ impl World {
                     continue;
                 }
                 if record.offset != next || record.offset >= end {
-                    return Err(format!("{group}: offset {} where {next} was due", record.offset));
+                    return Err(format!(
+                        "{group}: offset {} where {next} was due",
+                        record.offset
+                    ));
                 }
                 next += 1;
                 let value = record.value.as_deref().and_then(|v| v.try_into().ok());
@@ -718,7 +875,10 @@ impl World {
             }
         }
         if next == from {
-            return Err(format!("{group} at {}: nothing at {from} below {end}", self.nodes[at].id));
+            return Err(format!(
+                "{group} at {}: nothing at {from} below {end}",
+                self.nodes[at].id
+            ));
         }
         Ok(next - from)
     }
@@ -739,7 +899,11 @@ impl World {
             plan.move_every_ms,
             plan.delete_every_ms,
         ][kind];
-        if every == 0 { u64::MAX } else { self.now + self.random.between(1, every * 2) }
+        if every == 0 {
+            u64::MAX
+        } else {
+            self.now + self.random.between(1, every * 2)
+        }
     }
 
     fn inject(&mut self) -> Outcome {
@@ -766,7 +930,9 @@ impl World {
 
     fn inject_crash(&mut self) {
         let all = self.random.chance(self.plan.crash_all_per_mille);
-        let up: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].up.is_some()).collect();
+        let up: Vec<usize> = (0..self.nodes.len())
+            .filter(|at| self.nodes[*at].up.is_some())
+            .collect();
         if all {
             for at in up {
                 self.crash(at);
@@ -776,7 +942,8 @@ impl World {
                 // The power goes at one of the next calls to the disk.
                 let calls = self.random.between(1, 12);
                 let node = &mut self.nodes[at];
-                node.disk.fail_at(node.disk.calls() + calls, Fault::PowerCut);
+                node.disk
+                    .fail_at(node.disk.calls() + calls, Fault::PowerCut);
                 node.power_cut = true;
             } else {
                 self.crash(at);
@@ -786,7 +953,9 @@ impl World {
 
     fn inject_cut(&mut self) {
         let ids: Vec<NodeId> = self.nodes.iter().map(|n| n.id).collect();
-        let Some(&one) = self.random.pick(&ids) else { return };
+        let Some(&one) = self.random.pick(&ids) else {
+            return;
+        };
         let kind = self.random.below(3);
         for &other in ids.iter().filter(|id| **id != one) {
             if kind == 2 && self.random.chance(500) {
@@ -802,9 +971,13 @@ impl World {
 
     fn inject_transfer(&mut self) -> Outcome {
         let groups = self.groups();
-        let Some(&group) = self.random.pick(&groups) else { return Ok(()) };
+        let Some(&group) = self.random.pick(&groups) else {
+            return Ok(());
+        };
         let ids: Vec<NodeId> = self.nodes.iter().map(|n| n.id).collect();
-        let Some(&to) = self.random.pick(&ids) else { return Ok(()) };
+        let Some(&to) = self.random.pick(&ids) else {
+            return Ok(());
+        };
         for at in 0..self.nodes.len() {
             if let Some(up) = &mut self.nodes[at].up {
                 up.shard.transfer(Tick(self.now), group, to);
@@ -816,31 +989,49 @@ impl World {
 
     fn inject_move(&mut self) {
         let groups = self.groups();
-        let Some(&group) = self.random.pick(&groups) else { return };
-        let Some(image) = self.controller().and_then(|n| n.up.as_ref()?.shard.image()) else { return };
-        let Some(version) = image.partition(group).map(|p| p.version) else { return };
+        let Some(&group) = self.random.pick(&groups) else {
+            return;
+        };
+        let Some(image) = self.controller().and_then(|n| n.up.as_ref()?.shard.image()) else {
+            return;
+        };
+        let Some(version) = image.partition(group).map(|p| p.version) else {
+            return;
+        };
         let mut nodes: Vec<NodeId> = self.nodes.iter().map(|n| n.id).collect();
         while nodes.len() > self.plan.replication {
             let at = usize::try_from(self.random.below(nodes.len() as u64)).expect("small");
             nodes.remove(at);
         }
-        self.propose(&Command::SetTarget { group, nodes, as_of: version });
+        self.propose(&Command::SetTarget {
+            group,
+            nodes,
+            as_of: version,
+        });
     }
 
     fn inject_delete(&mut self) -> Outcome {
         let groups = self.groups();
-        let Some(&group) = self.random.pick(&groups) else { return Ok(()) };
+        let Some(&group) = self.random.pick(&groups) else {
+            return Ok(());
+        };
         for at in 0..self.nodes.len() {
             let (id, life) = (self.nodes[at].id, self.nodes[at].life);
-            let Some(up) = &mut self.nodes[at].up else { continue };
-            let Ok(offsets) = up.shard.offsets(group) else { continue };
+            let Some(up) = &mut self.nodes[at].up else {
+                continue;
+            };
+            let Ok(offsets) = up.shard.offsets(group) else {
+                continue;
+            };
             let span = (offsets.high_watermark - offsets.log_start).unsigned_abs();
-            let before = offsets.log_start + i64::try_from(self.random.below(span + 1)).expect("small");
+            let before =
+                offsets.log_start + i64::try_from(self.random.below(span + 1)).expect("small");
             self.tickets += 1;
             let ticket = Ticket(self.tickets);
             self.waiting.insert((id, life, ticket), None);
             let (now, deadline) = (Tick(self.now), Tick(self.now + 300));
-            up.shard.advance_log_start(now, group, before, deadline, Some(ticket));
+            up.shard
+                .advance_log_start(now, group, before, deadline, Some(ticket));
             self.flush(at)?;
         }
         Ok(())
