@@ -1,4 +1,5 @@
-//! Elections: pre-vote, vote, and who gets one (Raft, sections 5.2 and 5.4.1; dissertation, section 9.6).
+//! Elections: pre-vote, vote, and who gets one (Raft, sections 5.2 and 5.4.1; dissertation, section
+//! 9.6).
 
 use crate::effect::Effect;
 use crate::message::{Body, Campaign};
@@ -7,7 +8,8 @@ use crate::quorum::{self, Outcome};
 use crate::types::{Member, ReplicaId, Term, Tick};
 
 impl Node {
-    /// The timer ran out: asks whether an election would be won, or holds it at once when nobody else votes.
+    /// The timer ran out: asks whether an election would be won, or holds it at once when nobody
+    /// else votes.
     pub(crate) fn campaign(&mut self, now: Tick, out: &mut Vec<Effect>) {
         if !self.may_lead() {
             self.rest(now);
@@ -95,9 +97,10 @@ impl Node {
         all
     }
 
-    /// Whether a claim comes from somebody who can be a candidate at all: a member. Two exceptions, or a vote that
-    /// is needed would be missing for ever: a voter that knows no membership yet cannot tell, and one whose log
-    /// ends before the claim's, and that hears no leader, may lack the entry that made the claimant a member.
+    /// Whether a claim comes from somebody who can be a candidate at all: a member. Two exceptions,
+    /// or a vote that is needed would be missing for ever: a voter that knows no membership yet
+    /// cannot tell, and one whose log ends before the claim's, and that hears no leader, may lack
+    /// the entry that made the claimant a member.
     fn may_stand(&self, now: Tick, replica: ReplicaId, claim: Campaign) -> bool {
         let membership = self.history.effective();
         let own = (self.log.last_term(), self.log.last_index());
@@ -163,7 +166,8 @@ impl Node {
         self.wake(now, out);
         if term > self.term {
             if hears_leader && !claim.forced {
-                // Silence: an answer could not be heard in the candidate's term, and the leader stands.
+                // Silence: an answer could not be heard in the candidate's term, and the leader
+                // stands.
                 return;
             }
             self.become_follower(now, term, None, out);
@@ -268,8 +272,8 @@ impl Node {
 }
 
 impl Candidate {
-    /// A later answer of the same voter replaces the earlier one only from no to yes: a repeated or late message
-    /// takes nothing back.
+    /// A later answer of the same voter replaces the earlier one only from no to yes: a repeated or
+    /// late message takes nothing back.
     fn record(&mut self, from: ReplicaId, granted: bool) {
         match self.votes.iter_mut().find(|vote| vote.0 == from) {
             Some(vote) => vote.1 |= granted,

@@ -1,4 +1,5 @@
-//! Changing the members, by joint consensus, one change at a time (Raft, section 6; dissertation, section 4).
+//! Changing the members, by joint consensus, one change at a time (Raft, section 6; dissertation,
+//! section 4).
 
 use crate::effect::Effect;
 use crate::input::{Change, Refused};
@@ -30,8 +31,8 @@ impl Node {
             return Err(Refused::Transferring);
         }
         let membership = self.history.effective();
-        // Without an own entry committed, a change of an earlier term could still win somewhere else, with a
-        // quorum that does not meet this one's (Ongaro, 2015).
+        // Without an own entry committed, a change of an earlier term could still win somewhere
+        // else, with a quorum that does not meet this one's (Ongaro, 2015).
         let settled = self.is_leader_established() && self.is_membership_committed();
         if !settled || membership.is_joint() {
             return Err(Refused::ChangeUnderWay);
@@ -83,7 +84,8 @@ impl Node {
         })
     }
 
-    /// It has all that is committed; or, under load, all that was at the last heartbeat, and answers heartbeats.
+    /// It has all that is committed; or, under load, all that was at the last heartbeat, and
+    /// answers heartbeats.
     fn has_caught_up(&self, replica: ReplicaId) -> bool {
         let State::Leader(leader) = &self.state else {
             return false;

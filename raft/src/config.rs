@@ -1,35 +1,42 @@
-//! What a group member can be told about its work. Sizes in bytes, times in milliseconds of the driver's clock.
+//! What a group member can be told about its work. Sizes in bytes, times in milliseconds of the
+//! driver's clock.
 
 use thiserror::Error;
 
-/// The settings of one group member. Members of a group may differ in all of them, but should not in the times.
+/// The settings of one group member. Members of a group may differ in all of them, but should not
+/// in the times.
 ///
-/// Pre-vote and check-quorum have no switch: without them one node with a bad cable can stop a group.
+/// Pre-vote and check-quorum have no switch: without them one node with a bad cable can stop a
+/// group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Shortest silence of the leader after which a follower asks for an election, and how long voters stand by a
-    /// leader that they hear. Shorter finds a dead leader sooner, and takes a slow one for dead. Default 500.
+    /// Shortest silence of the leader after which a follower asks for an election, and how long
+    /// voters stand by a leader that they hear. Shorter finds a dead leader sooner, and takes a
+    /// slow one for dead. Default 500.
     pub election_timeout_min_ms: u64,
-    /// Longest such silence; each wait is drawn between the two. Also the time without a majority's answers after
-    /// which a leader steps down. A wider spread splits fewer votes. Default 1000.
+    /// Longest such silence; each wait is drawn between the two. Also the time without a majority's
+    /// answers after which a leader steps down. A wider spread splits fewer votes. Default 1000.
     pub election_timeout_max_ms: u64,
-    /// How often a leader with open business is heard. Shorter repairs a lost message sooner and costs messages.
-    /// Default 100.
+    /// How often a leader with open business is heard. Shorter repairs a lost message sooner and
+    /// costs messages. Default 100.
     pub heartbeat_ms: u64,
-    /// Idle time after which a leader with nothing open falls silent and node liveness stands in. `u64::MAX` for
-    /// never. Default 3000.
+    /// Idle time after which a leader with nothing open falls silent and node liveness stands in.
+    /// `u64::MAX` for never. Default 3000.
     pub quiesce_after_ms: u64,
-    /// How long proposals are refused for a transfer of leadership that does not succeed. Default 1000.
+    /// How long proposals are refused for a transfer of leadership that does not succeed. Default
+    /// 1000.
     pub transfer_timeout_ms: u64,
-    /// Entry bytes sent to one follower and not yet acknowledged. A single larger entry passes alone. Default 4 MiB.
+    /// Entry bytes sent to one follower and not yet acknowledged. A single larger entry passes
+    /// alone. Default 4 MiB.
     pub inflight_max_bytes: u64,
     /// Entry bytes in one append; a single larger entry passes alone. Default 1 MiB.
     pub append_max_bytes: u64,
-    /// Bytes proposed by this leader and not yet committed, above which proposals are refused as busy (one
-    /// proposal always passes). Default 64 MiB.
+    /// Bytes proposed by this leader and not yet committed, above which proposals are refused as
+    /// busy (one proposal always passes). Default 64 MiB.
     pub uncommitted_max_bytes: u64,
-    /// Tell followers of each commit at once instead of with the next append or heartbeat. One small message per
-    /// follower and commit; for groups whose followers serve reads (the metadata group). Default false.
+    /// Tell followers of each commit at once instead of with the next append or heartbeat. One
+    /// small message per follower and commit; for groups whose followers serve reads (the metadata
+    /// group). Default false.
     pub announce_commit: bool,
 }
 

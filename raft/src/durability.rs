@@ -1,4 +1,5 @@
-//! What is on disk and what is on its way: persists are numbered, completions may come in any order.
+//! What is on disk and what is on its way: persists are numbered, completions may come in any
+//! order.
 
 use crate::effect::After;
 use crate::types::{Index, PersistSeq};
@@ -11,8 +12,9 @@ pub(crate) struct Durability {
     done: PersistSeq,
     /// The log as it is now is synced up to here. Goes down only by truncation.
     index: Index,
-    /// Issued and not done, by number, each with the last index *of the log as it is now* that it covers:
-    /// truncation clamps it, so the completion of a write that was made void proves nothing (the ABA race).
+    /// Issued and not done, by number, each with the last index *of the log as it is now* that it
+    /// covers: truncation clamps it, so the completion of a write that was made void proves nothing
+    /// (the ABA race).
     pending: VecDeque<(PersistSeq, Index)>,
     /// The persist that carries the current term and vote.
     hard_state: PersistSeq,

@@ -48,9 +48,9 @@ pub enum Effect {
         /// The progress session; echoed.
         session: u64,
     },
-    /// The log was replaced: `base.state` is the state now, everything applied before is void, and everything up to
-    /// `base.index` is committed (no [`Effect::Committed`] says so). Comes after its persist; the state may be used
-    /// at once, but answers that rest on it wait for `after`.
+    /// The log was replaced: `base.state` is the state now, everything applied before is void, and
+    /// everything up to `base.index` is committed (no [`Effect::Committed`] says so). Comes after
+    /// its persist; the state may be used at once, but answers that rest on it wait for `after`.
     Installed {
         /// The new base.
         base: Base,
@@ -62,7 +62,8 @@ pub enum Effect {
         /// First removed index.
         from: Index,
     },
-    /// Entries were appended to the log in memory (by `propose` or by a leader's message); in index order.
+    /// Entries were appended to the log in memory (by `propose` or by a leader's message); in index
+    /// order.
     Appended {
         /// The new entries.
         entries: Vec<Entry>,
@@ -81,7 +82,8 @@ pub enum Effect {
         /// The leader as far as known.
         leader: Option<ReplicaId>,
     },
-    /// The effective membership changed (appended, truncated or installed; not necessarily committed).
+    /// The effective membership changed (appended, truncated or installed; not necessarily
+    /// committed).
     Membership {
         /// The effective membership.
         membership: Membership,
@@ -100,8 +102,8 @@ pub enum Effect {
         /// The id of the request.
         id: u64,
     },
-    /// Somebody broke the protocol in a way that the algorithm makes impossible (two leaders in one term, a
-    /// committed entry to be replaced). Nothing was changed; the group must halt and alarm.
+    /// Somebody broke the protocol in a way that the algorithm makes impossible (two leaders in one
+    /// term, a committed entry to be replaced). Nothing was changed; the group must halt and alarm.
     Violation {
         /// What was seen.
         what: &'static str,
@@ -120,8 +122,8 @@ pub struct Persist {
     pub seq: PersistSeq,
     /// A new base: by trim (prefix dropped) or by install.
     pub base: Option<Base>,
-    /// Entries at and above this index are void. An install names `base.index + 1` when the log went on there; one
-    /// that finds its entry in the log changes nothing on disk.
+    /// Entries at and above this index are void. An install names `base.index + 1` when the log
+    /// went on there; one that finds its entry in the log changes nothing on disk.
     pub truncate: Option<Index>,
     /// To append, contiguous.
     pub entries: Vec<Entry>,

@@ -26,7 +26,8 @@ impl Node {
         }
     }
 
-    /// Whether it stands by a leader: heard within the shortest election timeout, or silent by agreement.
+    /// Whether it stands by a leader: heard within the shortest election timeout, or silent by
+    /// agreement.
     pub(crate) fn hears_leader(&self, now: Tick) -> bool {
         match &self.state {
             State::Leader(_) => true,
@@ -98,7 +99,8 @@ impl Node {
         } = append;
         let base = self.log.base();
         if prev_index < base.index {
-            // What lies below the base is committed, hence the leader's: it is no conflict, but already here.
+            // What lies below the base is committed, hence the leader's: it is no conflict, but
+            // already here.
             let known = (base.index.0 - prev_index.0).min(entries.len() as u64);
             entries.drain(..known as usize);
             (prev_index, prev_term) = (base.index, base.term);
@@ -174,8 +176,9 @@ impl Node {
         self.log.term_at(entry.index) != Some(entry.term)
     }
 
-    /// Appends what is not there yet; removes a suffix only where an entry really differs (Raft, section 5.3).
-    /// False when the leader contradicts what is committed, or sends a membership that cannot be read.
+    /// Appends what is not there yet; removes a suffix only where an entry really differs (Raft,
+    /// section 5.3). False when the leader contradicts what is committed, or sends a membership
+    /// that cannot be read.
     fn take(&mut self, entries: Vec<Entry>, out: &mut Vec<Effect>) -> bool {
         let new = entries.iter().position(|entry| self.is_new(entry));
         let Some(new) = new else { return true };
@@ -257,7 +260,8 @@ impl Node {
         );
     }
 
-    /// Base and truncation are one persist: no crash leaves a part of the old log beside the new base.
+    /// Base and truncation are one persist: no crash leaves a part of the old log beside the new
+    /// base.
     fn replace(&mut self, base: Base, out: &mut Vec<Effect>) {
         assert!(base.index > self.commit, "nothing committed is replaced");
         if self.log.last_index() > self.commit {

@@ -10,8 +10,9 @@ pub enum Input {
     Tick,
     /// A message from a member (or from one that claims to be).
     Message {
-        /// The authenticated node that it came from: answers to a sender that the membership does not name (yet)
-        /// go there, and a message in the name of a member that lives elsewhere is dropped.
+        /// The authenticated node that it came from: answers to a sender that the membership does
+        /// not name (yet) go there, and a message in the name of a member that lives elsewhere is
+        /// dropped.
         node: NodeId,
         /// What it says.
         message: Message,
@@ -24,7 +25,8 @@ pub enum Input {
         to: ReplicaId,
         /// As asked.
         session: u64,
-        /// Contiguous from the index asked for; empty when it is no longer in the log (trimmed meanwhile).
+        /// Contiguous from the index asked for; empty when it is no longer in the log (trimmed
+        /// meanwhile).
         entries: Vec<Entry>,
     },
     /// The log could not be read there. Nothing is sent in its place.
@@ -34,7 +36,8 @@ pub enum Input {
         /// As asked.
         session: u64,
     },
-    /// The state machine's state for an install that was asked for by [`crate::effect::Effect::NeedsInstall`].
+    /// The state machine's state for an install that was asked for by
+    /// [`crate::effect::Effect::NeedsInstall`].
     InstallState {
         /// The follower.
         to: ReplicaId,
@@ -43,13 +46,15 @@ pub enum Input {
         /// The base with the state filled in.
         base: crate::types::Base,
     },
-    /// Confirm leadership and report the index to wait for, under this id (unique among those under way).
+    /// Confirm leadership and report the index to wait for, under this id (unique among those under
+    /// way).
     ReadIndex(u64),
     /// Change the members.
     ChangeMembership(Change),
     /// Hand leadership to this voter.
     Transfer(ReplicaId),
-    /// Campaign now; `forced` skips pre-vote and others' leases (an operator's word). A leader ignores it.
+    /// Campaign now; `forced` skips pre-vote and others' leases (an operator's word). A leader
+    /// ignores it.
     Campaign {
         /// Skip pre-vote.
         forced: bool,
@@ -69,8 +74,8 @@ pub enum Change {
     AddLearner(Member),
     /// Forget a learner.
     RemoveLearner(ReplicaId),
-    /// Make this the voter set, by joint consensus; learners among them are promoted when caught up (refused
-    /// before). Members that are in no set any longer are removed.
+    /// Make this the voter set, by joint consensus; learners among them are promoted when caught up
+    /// (refused before). Members that are in no set any longer are removed.
     SetVoters(Vec<Member>),
 }
 
@@ -86,7 +91,8 @@ pub enum Refused {
     /// Leadership is being handed over.
     #[error("leadership is being handed over")]
     Transferring,
-    /// Another membership change is not committed yet, or the leader has not committed an entry of its own term.
+    /// Another membership change is not committed yet, or the leader has not committed an entry of
+    /// its own term.
     #[error("a membership change is under way, or the leader's own term is not committed yet")]
     ChangeUnderWay,
     /// A learner that should vote is too far behind.

@@ -109,7 +109,8 @@ impl Node {
         self.lead_entry(EntryKind::Noop, Bytes::new());
     }
 
-    /// Followers are the other members in force: new ones are probed from the end, removed ones are forgotten.
+    /// Followers are the other members in force: new ones are probed from the end, removed ones are
+    /// forgotten.
     pub(crate) fn sync_followers(&mut self, now: Tick) {
         let members = self.history.effective().all_members();
         let (me, last) = (self.me.replica, self.log.last_index());
@@ -137,8 +138,9 @@ impl Node {
         }
     }
 
-    /// Adds one entry to the group's log. It is not sent or written before [`Node::flush`]: propose all that a tick
-    /// brings, then flush once. Accepted does not mean committed: leadership may be lost, and the entry with it.
+    /// Adds one entry to the group's log. It is not sent or written before [`Node::flush`]: propose
+    /// all that a tick brings, then flush once. Accepted does not mean committed: leadership may be
+    /// lost, and the entry with it.
     ///
     /// # Errors
     /// See [`Refused`]; nothing was appended.
@@ -205,7 +207,8 @@ impl Node {
         }
     }
 
-    /// Whether a majority answered within the longest election timeout. A leader that only sends is none.
+    /// Whether a majority answered within the longest election timeout. A leader that only sends is
+    /// none.
     fn has_quorum_contact(&self, now: Tick) -> bool {
         let State::Leader(leader) = &self.state else {
             return false;
@@ -282,7 +285,8 @@ impl Node {
         self.quiesced = true;
     }
 
-    /// Commits what a majority (of both halves) has synced, when it is of the own term (Raft, section 5.4.2).
+    /// Commits what a majority (of both halves) has synced, when it is of the own term (Raft,
+    /// section 5.4.2).
     pub(crate) fn maybe_commit(&mut self, now: Tick, out: &mut Vec<Effect>) {
         let own = self.durability.index().0;
         let State::Leader(leader) = &self.state else {
@@ -330,8 +334,8 @@ impl Node {
         self.tell_commit(out);
     }
 
-    /// Where it is asked for: tells followers that have everything, and would hear of the commit by the next
-    /// heartbeat only.
+    /// Where it is asked for: tells followers that have everything, and would hear of the commit by
+    /// the next heartbeat only.
     pub(crate) fn tell_commit(&mut self, out: &mut Vec<Effect>) {
         if !self.config.announce_commit {
             return;
@@ -366,7 +370,8 @@ impl Node {
         }
     }
 
-    /// Its removal is committed: tells the others, asks the one that has most to take over, and follows.
+    /// Its removal is committed: tells the others, asks the one that has most to take over, and
+    /// follows.
     fn retire(&mut self, now: Tick, out: &mut Vec<Effect>) {
         self.broadcast_heartbeat(now, out);
         let State::Leader(leader) = &self.state else {

@@ -67,7 +67,8 @@ impl Log {
         Index(self.last.0 + 1 - self.tail.len() as u64)
     }
 
-    /// The term of an entry; of the base too. None below the base and above the end: never a made-up 0.
+    /// The term of an entry; of the base too. None below the base and above the end: never a
+    /// made-up 0.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
             return Some(self.base.term);
@@ -80,8 +81,9 @@ impl Log {
         Some(self.terms[run - 1].0)
     }
 
-    /// The highest index at most `index` whose term is at most `term`; never below the base. Where two logs differ,
-    /// everything above it differs (Raft, section 5.3, by term instead of by entry).
+    /// The highest index at most `index` whose term is at most `term`; never below the base. Where
+    /// two logs differ, everything above it differs (Raft, section 5.3, by term instead of by
+    /// entry).
     pub(crate) fn last_at_most(&self, index: Index, term: Term) -> Index {
         let index = index.min(self.last);
         if index <= self.base.index {
@@ -170,7 +172,8 @@ impl Log {
         }
     }
 
-    /// Entries in memory from `from` on: at least one, then while they fit `max_bytes`. Also their bytes.
+    /// Entries in memory from `from` on: at least one, then while they fit `max_bytes`. Also their
+    /// bytes.
     pub(crate) fn collect(
         &self,
         from: Index,

@@ -1,6 +1,7 @@
 //! Who belongs to a group: sets, their bytes, and which set is in force at which index.
 //!
-//! A membership is in force as soon as its entry is in the log, and no longer when the entry is truncated.
+//! A membership is in force as soon as its entry is in the log, and no longer when the entry is
+//! truncated.
 
 use crate::quorum::VOTERS_MAX;
 use crate::types::{Base, DirectoryId, Index, Member, Membership, NodeId, ReplicaId};
@@ -68,7 +69,8 @@ impl Membership {
             .chain(&self.learners)
     }
 
-    /// The payload of a membership entry: version, then each set as a count and its members, little-endian.
+    /// The payload of a membership entry: version, then each set as a count and its members,
+    /// little-endian.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         assert!(self.is_valid(), "only a valid membership is written");
@@ -86,8 +88,8 @@ impl Membership {
         bytes.freeze()
     }
 
-    /// Reads what [`Membership::encode`] wrote. None for anything else: unknown version, too many members, a
-    /// duplicate, a wrong order, bytes that are missing or left over.
+    /// Reads what [`Membership::encode`] wrote. None for anything else: unknown version, too many
+    /// members, a duplicate, a wrong order, bytes that are missing or left over.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut bytes = bytes;
@@ -102,8 +104,8 @@ impl Membership {
         (bytes.is_empty() && membership.is_valid()).then_some(membership)
     }
 
-    /// Sets are bounded, sorted and without duplicates, no learner votes, and a replica is the same member in both
-    /// halves.
+    /// Sets are bounded, sorted and without duplicates, no learner votes, and a replica is the same
+    /// member in both halves.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let sorted = |set: &[Member]| set.windows(2).all(|pair| pair[0].replica < pair[1].replica);

@@ -49,8 +49,9 @@ pub enum Body {
     HeartbeatResponse {
         /// Echoed.
         read_round: u64,
-        /// The last index up to which the follower's log (in memory, not necessarily synced) is known to be this
-        /// leader's. A leader that sent more before the heartbeat knows by it what was lost.
+        /// The last index up to which the follower's log (in memory, not necessarily synced) is
+        /// known to be this leader's. A leader that sent more before the heartbeat knows by it what
+        /// was lost.
         last_index: Index,
     },
     /// Replace your log below `base.index` by this base.

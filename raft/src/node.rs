@@ -17,7 +17,8 @@ use std::collections::BTreeSet;
 /// What a member is started from: its disk, as recovered, and who it is.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Itself. A replica that a disk does not know is started with an empty log and an empty membership, and waits.
+    /// Itself. A replica that a disk does not know is started with an empty log and an empty
+    /// membership, and waits.
     pub me: Member,
     /// As recovered. The commit hint is clamped to the log.
     pub hard_state: HardState,
@@ -37,8 +38,9 @@ pub struct Start {
 
 /// One member of one group.
 ///
-/// Feed it with [`Node::step`]; call [`Node::propose`] as often as a tick has proposals, then [`Node::flush`] once.
-/// Every effect must be executed, in order; a persist that fails ends the process (or the group), it is not retried.
+/// Feed it with [`Node::step`]; call [`Node::propose`] as often as a tick has proposals, then
+/// [`Node::flush`] once. Every effect must be executed, in order; a persist that fails ends the
+/// process (or the group), it is not retried.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub(crate) config: Config,
@@ -110,8 +112,8 @@ pub(crate) enum Needs {
 }
 
 impl Node {
-    /// A member as its disk left it: a follower or learner that knows no leader. The only voter of its group
-    /// campaigns at its first tick, which is due at once.
+    /// A member as its disk left it: a follower or learner that knows no leader. The only voter of
+    /// its group campaigns at its first tick, which is due at once.
     #[must_use]
     pub fn new(config: Config, start: Start, now: Tick) -> Self {
         assert!(config.validate().is_ok(), "the configuration was validated");
@@ -208,8 +210,8 @@ impl Node {
         }
     }
 
-    /// Hands out what was decided: what was appended, one append per follower, one persist, then the answers that
-    /// wait for it. Called by `step` itself; after `propose` by the driver.
+    /// Hands out what was decided: what was appended, one append per follower, one persist, then
+    /// the answers that wait for it. Called by `step` itself; after `propose` by the driver.
     pub fn flush(&mut self, now: Tick, out: &mut Vec<Effect>) {
         self.announce_appended(out);
         self.replicate(out);
@@ -246,8 +248,8 @@ impl Node {
         }
     }
 
-    /// Drops the log up to `base.index`, which is committed, for `base.state`. Term and membership are filled in
-    /// here. Members that still need what is dropped will be sent the state instead.
+    /// Drops the log up to `base.index`, which is committed, for `base.state`. Term and membership
+    /// are filled in here. Members that still need what is dropped will be sent the state instead.
     ///
     /// # Errors
     /// `Refused::Invalid` when the index is not above the base or not committed.
@@ -287,8 +289,8 @@ impl Node {
         self.priority = priority;
     }
 
-    /// Drops payloads up to here from memory, as far as they are synced and committed. Later needs are read back
-    /// with [`Effect::Read`].
+    /// Drops payloads up to here from memory, as far as they are synced and committed. Later needs
+    /// are read back with [`Effect::Read`].
     pub fn evict(&mut self, upto: Index) {
         self.log
             .evict(upto.min(self.commit).min(self.durability.index()));

@@ -17,7 +17,7 @@ impl Node {
         self.log.first_in_memory()
     }
 
-    /// When [`Input::Tick`] is due. None when only an event can bring work.
+    /// When [`crate::input::Input::Tick`] is due. None when only an event can bring work.
     #[must_use]
     pub fn deadline(&self) -> Option<Tick> {
         if self.quiesced {
@@ -101,7 +101,8 @@ impl Node {
         self.log.term_at(index)
     }
 
-    /// Whether it leads and has committed an entry of its own term: only then its commit index is the group's.
+    /// Whether it leads and has committed an entry of its own term: only then its commit index is
+    /// the group's.
     #[must_use]
     pub fn is_leader_established(&self) -> bool {
         matches!(&self.state, State::Leader(leader) if leader.first_index <= self.commit)

@@ -12,8 +12,8 @@ pub enum State {
     Replicate,
     /// Waiting for the state to replace its log by.
     Install,
-    /// It denied an entry that it had acknowledged: its disk lost synced data. Counts for nothing and gets nothing
-    /// until it is replaced.
+    /// It denied an entry that it had acknowledged: its disk lost synced data. Counts for nothing
+    /// and gets nothing until it is replaced.
     Regressed,
 }
 

@@ -1,4 +1,5 @@
-//! Silence by agreement: an idle group sends nothing, and the liveness of node pairs stands in for its heartbeats.
+//! Silence by agreement: an idle group sends nothing, and the liveness of node pairs stands in for
+//! its heartbeats.
 
 use crate::effect::Effect;
 use crate::message::Body;
@@ -17,7 +18,8 @@ impl Node {
         if matches!(self.state, State::Leader(_)) {
             self.broadcast_heartbeat(now, out);
         } else if let Some(leader) = self.leader {
-            // The leader may not have heard what woke this member: an answer that knows of nothing wakes it too.
+            // The leader may not have heard what woke this member: an answer that knows of nothing
+            // wakes it too.
             let nothing = Body::HeartbeatResponse {
                 read_round: 0,
                 last_index: Index(0),
@@ -70,8 +72,8 @@ impl Node {
         }
     }
 
-    /// A broken connection is evidence: no need to wait for the timeout. The spread keeps the others from
-    /// campaigning in the same moment, and a thousand groups from waking in one.
+    /// A broken connection is evidence: no need to wait for the timeout. The spread keeps the
+    /// others from campaigning in the same moment, and a thousand groups from waking in one.
     fn leader_down(&mut self, now: Tick) {
         let State::Follower(Follower { contact, .. }) = &mut self.state else {
             return;
@@ -104,7 +106,8 @@ impl Node {
         }
     }
 
-    /// Whether nothing is open: all that are alive have everything and know it, and they are a majority.
+    /// Whether nothing is open: all that are alive have everything and know it, and they are a
+    /// majority.
     pub(crate) fn is_idle(&self, now: Tick) -> bool {
         let State::Leader(leader) = &self.state else {
             return false;

@@ -11,7 +11,8 @@ pub fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 
-/// The highest value that a majority of each half has reached, by `value` of each voter. 0 for an empty membership.
+/// The highest value that a majority of each half has reached, by `value` of each voter. 0 for an
+/// empty membership.
 #[must_use]
 pub fn agreed(membership: &Membership, value: impl Fn(ReplicaId) -> u64) -> u64 {
     let incoming = agreed_half(&membership.voters, &value);

@@ -1,4 +1,5 @@
-//! Reads confirmed by rounds of heartbeats: linearizable, without a lease (Raft dissertation, section 6.4).
+//! Reads confirmed by rounds of heartbeats: linearizable, without a lease (Raft dissertation,
+//! section 6.4).
 //!
 //! Every round has a number that is never used again, so a late answer cannot confirm a later read.
 
@@ -44,7 +45,8 @@ impl Reads {
         self.open.is_none() && !self.queued.is_empty()
     }
 
-    /// Puts the queue into the round that starts now. `commit` is the index that these reads must see.
+    /// Puts the queue into the round that starts now. `commit` is the index that these reads must
+    /// see.
     pub(crate) fn begin(&mut self, round: u64, commit: Index) {
         assert!(
             self.open.is_none() && round == self.round,

@@ -65,7 +65,8 @@ impl Node {
         }
     }
 
-    /// An answer counts in its own term only. A higher one, from a member, ends whatever role this was.
+    /// An answer counts in its own term only. A higher one, from a member, ends whatever role this
+    /// was.
     fn is_current_answer(
         &mut self,
         now: Tick,
@@ -81,7 +82,8 @@ impl Node {
 
     fn heard_leader(&mut self, now: Tick, from: Member, message: Message, out: &mut Vec<Effect>) {
         if message.term < self.term {
-            // A leader of the past, or one whose term this member outran: the answer's term tells it.
+            // A leader of the past, or one whose term this member outran: the answer's term tells
+            // it.
             let body = Body::HeartbeatResponse {
                 read_round: 0,
                 last_index: self.commit,

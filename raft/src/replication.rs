@@ -69,7 +69,8 @@ impl Feed<'_> {
         true
     }
 
-    /// An append from `next` on. A probe waits for its answer, or for a heartbeat that proves it lost.
+    /// An append from `next` on. A probe waits for its answer, or for a heartbeat that proves it
+    /// lost.
     fn send(&self, p: &mut Progress, entries: Vec<Entry>, bytes: u64, out: &mut Vec<Effect>) {
         let last = entries.last().map_or(p.next.prev(), |entry| entry.index);
         p.told_commit = p.told_commit.max(self.commit.min(last));
@@ -237,8 +238,9 @@ impl Node {
         self.confirm_reads(out);
     }
 
-    /// The answer to a heartbeat that was sent after everything below `sample.next`: what the follower does not
-    /// know of by now was lost, what it knows but has not acknowledged is asked for again.
+    /// The answer to a heartbeat that was sent after everything below `sample.next`: what the
+    /// follower does not know of by now was lost, what it knows but has not acknowledged is asked
+    /// for again.
     fn judge(
         &mut self,
         from: ReplicaId,
@@ -367,8 +369,8 @@ impl Node {
         }
         p.fetching = false;
         if entries.first().is_none_or(|first| first.index != p.next) {
-            // Trimmed, or acknowledged meanwhile: what is lacking now is found anew. Otherwise it is tried again
-            // with the next heartbeat, not at once for ever.
+            // Trimmed, or acknowledged meanwhile: what is lacking now is found anew. Otherwise it
+            // is tried again with the next heartbeat, not at once for ever.
             let moved = entries.first().is_some_and(|first| first.index < p.next);
             p.paused = !moved && p.next > log.base().index;
             return;
@@ -397,7 +399,8 @@ impl Node {
         feed.send(p, entries, bytes, out);
     }
 
-    /// Nothing is sent in place of what could not be read; it is tried again after the next heartbeat's answer.
+    /// Nothing is sent in place of what could not be read; it is tried again after the next
+    /// heartbeat's answer.
     pub(crate) fn read_failed(&mut self, to: ReplicaId, session: u64) {
         let State::Leader(leader) = &mut self.state else {
             return;
@@ -442,7 +445,8 @@ impl Node {
         p.sample = None;
         p.next = base.index.next().max(p.matched.next());
         let member = p.member;
-        // The entry's own term and the membership of that index, whatever the state machine was told.
+        // The entry's own term and the membership of that index, whatever the state machine was
+        // told.
         let base = Base {
             term,
             membership,

@@ -11,8 +11,9 @@ impl Node {
         self.history.effective().is_voter(self.me.replica)
     }
 
-    /// Whether it may lead. A voter that the membership in force removes may, until that is committed: it may be
-    /// the only one whose log is long enough (dissertation, section 4.2.2). Its own vote does not count then.
+    /// Whether it may lead. A voter that the membership in force removes may, until that is
+    /// committed: it may be the only one whose log is long enough (dissertation, section 4.2.2).
+    /// Its own vote does not count then.
     pub(crate) fn may_lead(&self) -> bool {
         let leaving = || {
             self.history

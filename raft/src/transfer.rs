@@ -1,4 +1,5 @@
-//! Handing leadership over: the target catches up while proposals wait, then campaigns at once (dissertation 3.10).
+//! Handing leadership over: the target catches up while proposals wait, then campaigns at once
+//! (dissertation 3.10).
 
 use crate::effect::Effect;
 use crate::input::Refused;

@@ -30,7 +30,8 @@ pub struct DirectoryId(pub u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Term(pub u64);
 
-/// A position in a group's Raft log. The first entry has index 1; 0 is before the log. Not a Kafka offset.
+/// A position in a group's Raft log. The first entry has index 1; 0 is before the log. Not a Kafka
+/// offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Index(pub u64);
 
@@ -122,7 +123,8 @@ pub struct Entry {
     pub payload: Bytes,
 }
 
-/// What must be on disk before a message that rests on it leaves: term and vote. `commit` is a hint for restarts.
+/// What must be on disk before a message that rests on it leaves: term and vote. `commit` is a hint
+/// for restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HardState {
     /// Highest term seen. Never goes down.
@@ -155,7 +157,8 @@ pub struct Membership {
     pub learners: Vec<Member>,
 }
 
-/// Where a group's log begins: everything at and below `index` is gone from the log and summed up in `state`.
+/// Where a group's log begins: everything at and below `index` is gone from the log and summed up
+/// in `state`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Base {
     /// Last index below the log; 0 for a whole log.

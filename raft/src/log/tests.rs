@@ -132,7 +132,10 @@ proptest! {
     }
 
     #[test]
-    fn a_collection_is_bounded(sizes in prop::collection::vec(0usize..400, 1..20), max in 0u64..2000) {
+    fn a_collection_is_bounded(
+        sizes in prop::collection::vec(0usize..400, 1..20),
+        max in 0u64..2000,
+    ) {
         let mut log = Log::new(base(0, 0), Index(0), Vec::new());
         for (at, size) in sizes.iter().enumerate() {
             let (index, kind) = (Index(at as u64 + 1), EntryKind::Records);

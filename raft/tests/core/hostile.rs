@@ -1,5 +1,5 @@
-//! A peer that says anything at all must not bring a member down. (What it says may still mislead: peers are
-//! authenticated, Byzantine ones are outside of the fault model.)
+//! A peer that says anything at all must not bring a member down. (What it says may still mislead:
+//! peers are authenticated, Byzantine ones are outside of the fault model.)
 
 use crate::world::{Chance, Disk, member};
 use bytes::Bytes;

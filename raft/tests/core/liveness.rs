@@ -1,4 +1,5 @@
-//! What must come about, not only what must not: one leader, under cables that are half broken, and full speed after.
+//! What must come about, not only what must not: one leader, under cables that are half broken, and
+//! full speed after.
 
 use crate::world::World;
 use raft::Node;
@@ -142,7 +143,8 @@ fn e17_transfer_to_a_dead_node_under_reads() {
 
 #[test]
 fn g_a_silent_group_hears_of_a_member_that_lost_its_leader() {
-    // 3 loses the leader alone. Whoever it asks wakes, and the leader is heard again instead of replaced.
+    // 3 loses the leader alone. Whoever it asks wakes, and the leader is heard again instead of
+    // replaced.
     let mut config = Config::tiny();
     config.quiesce_after_ms = 100;
     for seed in 0..50 {

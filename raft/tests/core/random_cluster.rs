@@ -169,8 +169,9 @@ fn wiped_voters(world: &World, membership: &Membership) -> Vec<ReplicaId> {
     wiped.map(|h| h.me.replica).collect()
 }
 
-/// A disk is lost: the replica never returns, its node comes back with another one. Within the fault model: one
-/// lost disk at a time, and only where the others hold everything (no voter of any membership in use is lost).
+/// A disk is lost: the replica never returns, its node comes back with another one. Within the
+/// fault model: one lost disk at a time, and only where the others hold everything (no voter of any
+/// membership in use is lost).
 fn wipe(world: &mut World, at: usize) {
     let lost = world.hosts.iter().filter(|h| h.wiped).map(|h| h.me.replica);
     let lost: Vec<_> = lost.collect();
@@ -194,7 +195,8 @@ fn wipe(world: &mut World, at: usize) {
     world.add_host(me, Membership::default());
 }
 
-/// A replica that does not come back, where a majority of each half of every membership in use does.
+/// A replica that does not come back, where a majority of each half of every membership in use
+/// does.
 fn victim(world: &mut World) -> Option<usize> {
     let at = world.chance.below(world.hosts.len() as u64) as usize;
     let alive = |r: ReplicaId| world.host_of(r) != at && !world.hosts[world.host_of(r)].wiped;

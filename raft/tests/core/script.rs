@@ -6,10 +6,12 @@
 //! effect
 //! ```
 //!
-//! The lines under a command are what it makes the cores do. `expect` is an oracle of its own: it fails whatever
-//! the text says. `REWRITE=1` writes the text anew (not the expectations); read the difference.
+//! The lines under a command are what it makes the cores do. `expect` is an oracle of its own: it
+//! fails whatever the text says. `REWRITE=1` writes the text anew (not the expectations); read the
+//! difference.
 //!
-//! Nothing happens by itself: messages wait until delivered, writes until synced, orders until served.
+//! Nothing happens by itself: messages wait until delivered, writes until synced, orders until
+//! served.
 
 use crate::world::{Disk, member, on_node};
 use bytes::Bytes;
@@ -255,7 +257,8 @@ impl Play {
         self.config.validate().unwrap();
     }
 
-    /// `node 1 voters=.. term=3 vote=2 commit=1 base=5/2 log=3,3,4` (the log as one term per entry).
+    /// `node 1 voters=.. term=3 vote=2 commit=1 base=5/2 log=3,3,4` (the log as one term per
+    /// entry).
     fn create(&mut self, at: u64, membership: Membership, keys: &BTreeMap<&str, &str>) {
         let mut disk = Disk::default();
         let number = |key: &str| keys.get(key).map_or(0, |value| value.parse().unwrap());
@@ -634,7 +637,8 @@ impl Play {
         }
     }
 
-    /// `expect 2 role=Leader term=3 commit=4 last=5 leader=2 voters=1,2 joint=no synced=5 next-append=no`
+    /// `expect 2 role=Leader term=3 commit=4 last=5 leader=2 voters=1,2 joint=no synced=5
+    /// next-append=no`
     fn expect(&mut self, name: &str, line: &str, keys: &BTreeMap<&str, &str>, at: u64) {
         let node = self.node(at);
         for (key, value) in keys {

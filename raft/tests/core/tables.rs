@@ -1,4 +1,5 @@
-//! Exhaustive tables: majorities, completions in every order, bytes of a membership, spread of timeouts.
+//! Exhaustive tables: majorities, completions in every order, bytes of a membership, spread of
+//! timeouts.
 
 use crate::world::member;
 use proptest::prelude::*;
@@ -12,7 +13,8 @@ use raft::types::{
 };
 use raft::{Node, Start};
 
-/// All memberships of up to 7 voters, plain and joint, up to renaming: (incoming, outgoing, in both).
+/// All memberships of up to 7 voters, plain and joint, up to renaming: (incoming, outgoing, in
+/// both).
 fn memberships() -> Vec<Membership> {
     let mut all = Vec::new();
     for incoming in 1..=7u64 {
@@ -195,8 +197,9 @@ fn orders(rest: &[u64]) -> Vec<Vec<u64>> {
     all
 }
 
-/// Four writes in flight, the third truncates what the first two wrote: whatever the order in which their
-/// completions arrive, what counts as synced is what the highest of them covers in the log as it is now.
+/// Four writes in flight, the third truncates what the first two wrote: whatever the order in which
+/// their completions arrive, what counts as synced is what the highest of them covers in the log as
+/// it is now.
 #[test]
 fn r6_completions_in_every_order() {
     let orders = orders(&[1, 2, 3, 4]);
@@ -223,7 +226,8 @@ fn r6_completions_in_every_order() {
     }
 }
 
-/// Deadlines do not fall together: not those of a thousand groups, and not those of one group that wakes at once.
+/// Deadlines do not fall together: not those of a thousand groups, and not those of one group that
+/// wakes at once.
 #[test]
 fn e19_timeouts_are_spread() {
     let config = Config::default();
@@ -330,7 +334,9 @@ fn a_membership_survives_its_bytes() {
 
 proptest! {
     #[test]
-    fn random_bytes_are_no_membership_or_a_valid_one(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_no_membership_or_a_valid_one(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         if let Some(membership) = Membership::decode(&bytes) {
             prop_assert!(membership.is_valid());
             prop_assert_eq!(&membership.encode()[..], &bytes[..]);

@@ -1,5 +1,5 @@
-//! A whole group in one thread: real cores, model disks, a model network, and the invariants checked after every
-//! event. Time is virtual, chance is seeded: a seed is a run.
+//! A whole group in one thread: real cores, model disks, a model network, and the invariants
+//! checked after every event. Time is virtual, chance is seeded: a seed is a run.
 
 use bytes::Bytes;
 use raft::config::Config;
