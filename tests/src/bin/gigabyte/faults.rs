@@ -65,23 +65,30 @@ impl Schedule {
     pub fn run(&mut self, cluster: &mut Cluster, load: &Load) -> Result<(), TimedOut> {
         for eighth in 1..=6 {
             let at = self.total * eighth / 8;
+            let absence = self.total / if eighth == 4 { 9 } else { 32 };
+            load.full_speed_until(at + absence);
             reach(load, at)?;
             self.kill_one(cluster, load)?;
-            let absence = self.total / if eighth == 4 { 9 } else { 32 };
             let death = self.kills.last().map_or(0, |kill| kill.at_bytes);
+            load.full_speed_until(death + absence);
             reach(load, (death + absence).min(self.total))?;
             self.restart(cluster, load)?;
         }
+        load.full_speed_until(u64::MAX);
         Ok(())
     }
 
-    /// Whether every partition lost its leader, every node died, and one fell far behind.
+    /// Whether every partition lost its leader, every node died, one fell far behind, and each
+    /// missed something.
     pub fn is_complete(&self) -> bool {
         let nodes: BTreeSet<i32> = self.kills.iter().map(|kill| kill.node).collect();
         self.hit.len() == self.partitions as usize
             && nodes.len() == 3
             && self.kills.iter().any(|kill| kill.beyond_tail_cache)
-            && self.kills.iter().all(|kill| !kill.led.is_empty())
+            && self
+                .kills
+                .iter()
+                .all(|kill| !kill.led.is_empty() && kill.missed_bytes > 0)
     }
 
     /// Kills the node that leads most of the partitions whose leaders were spared so far.

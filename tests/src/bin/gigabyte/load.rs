@@ -28,8 +28,16 @@ pub struct Load {
     acked_bytes: AtomicU64,
     /// Per partition, when each record was acknowledged.
     acked_at: Mutex<Vec<Vec<u64>>>,
+    /// Beyond this the sender slows down, so that the faults keep pace with it.
+    full_speed_bytes: AtomicU64,
     gave_up: AtomicBool,
 }
+
+/// Pause after each text beyond the full speed: a trickle, so that acknowledgements never stop.
+const TRICKLE: Duration = Duration::from_millis(5);
+
+/// What is taken of each text then.
+const TRICKLE_BYTES: usize = 512;
 
 /// What was sent.
 #[derive(Debug)]
@@ -70,7 +78,11 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, begun: Box<Begun>) {
         let load = &self.0;
         let (outcome, offset) = match result {
-            Ok(message) => (Outcome::Ok, Some(message.offset())),
+            // A retry of what was stored already is acknowledged without its offset.
+            Ok(message) => (
+                Outcome::Ok,
+                Some(message.offset()).filter(|offset| *offset >= 0),
+            ),
             Err((error, _)) => {
                 load.recorder
                     .error(format!("send: {:?}", error.rdkafka_error_code()));
@@ -98,6 +110,7 @@ impl Load {
             recorder: Arc::default(),
             acked_bytes: AtomicU64::new(0),
             acked_at: Mutex::new(vec![Vec::new(); arguments.partitions as usize]),
+            full_speed_bytes: AtomicU64::new(0),
             gave_up: AtomicBool::new(false),
         }
     }
@@ -114,6 +127,11 @@ impl Load {
     /// Bytes acknowledged so far.
     pub fn acked_bytes(&self) -> u64 {
         self.acked_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How far the sender may go at full speed.
+    pub fn full_speed_until(&self, bytes: u64) {
+        self.full_speed_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Ends the sending early.
@@ -145,9 +163,16 @@ impl Load {
         while sent.bytes < self.arguments.bytes && !self.gave_up.load(Ordering::Relaxed) {
             let (key, mut content) = text.next();
             let room = usize::try_from(self.arguments.bytes - sent.bytes).unwrap_or(usize::MAX);
-            content.truncate(room);
+            let slow = sent.bytes > self.full_speed_bytes.load(Ordering::Relaxed);
+            content.truncate(if slow { room.min(TRICKLE_BYTES) } else { room });
             self.send_text(&producer, &key, &content, &mut sent);
             sent.bytes += content.len() as u64;
+            if slow {
+                let until = Instant::now() + TRICKLE;
+                while let Some(left) = until.checked_duration_since(Instant::now()) {
+                    producer.poll(left);
+                }
+            }
             sent.hashes.insert(key, Sha256::digest(&content).into());
         }
         let last = Duration::from_secs(if self.gave_up.load(Ordering::Relaxed) {
