@@ -49,6 +49,7 @@ scripts! {
     e8_granting_a_pre_vote_changes_nothing
     e8_the_leader_itself_asks_for_votes
     e9_late_pre_votes_after_winning
+    e_leadership_lost_while_catching_up
     e_lower_term_leader_is_told
     e_node_down_breaks_the_lease
     e_sticky_voters_and_forced_votes
@@ -91,6 +92,7 @@ scripts! {
     r13_lost_probe
     r13_one_larger_entry_passes
     r14_a_read_answered_wrong
+    r14_a_state_that_cannot_be_read
     r14_read_error_sends_nothing
     r16_deposed_leader_answers_its_reads
     r18_regressed_follower
@@ -103,6 +105,7 @@ scripts! {
     r6_append_aba_race
     r7_followers_alone_can_commit
     r7_the_leader_counts_itself_when_synced
+    r7_the_own_vote_counts_when_synced
     r8_learners_do_not_commit
     r9_empty_append_at_the_base
     r9_follower_commits_only_what_it_has_verified
