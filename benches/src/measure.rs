@@ -22,7 +22,7 @@ const FLOOR_LOG_BYTES: u64 = 256 << 20;
 pub struct Options {
     /// What the rows are called, for reports that stand side by side.
     pub label: String,
-    /// `host:port` of any broker.
+    /// `host:port` of any broker, or of several, separated by commas.
     pub bootstrap: String,
     /// Where each broker's counters, CPU and memory are seen. May be empty.
     pub brokers: Vec<BrokerProbe>,

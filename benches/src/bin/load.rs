@@ -69,7 +69,7 @@ fn floor(dir: &Path) -> ExitCode {
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<(Options, bool), String> {
     let bootstrap = args.next().filter(|arg| !arg.starts_with('-'));
-    let mut options = Options::full(&bootstrap.ok_or("the first argument is HOST:PORT")?);
+    let mut options = Options::full(&bootstrap.ok_or("the first argument is HOST:PORT,...")?);
     let (mut json, mut cells, mut rate) = (false, Vec::new(), None);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));

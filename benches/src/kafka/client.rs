@@ -93,9 +93,10 @@ pub(crate) fn connect(peer: &str) -> Result<TcpStream> {
     connect().doing(|| format!("connect to {peer}"))
 }
 
-/// A cluster, known by one of its brokers.
+/// A cluster, known by some of its brokers.
 #[derive(Clone, Debug)]
 pub struct Cluster {
+    /// `host:port,host:port,...`
     bootstrap: String,
 }
 
@@ -111,7 +112,7 @@ pub struct Topic {
 }
 
 impl Cluster {
-    /// `bootstrap` is the `host:port` of any broker.
+    /// `bootstrap` is the `host:port` of any broker, or of several, separated by commas.
     #[must_use]
     pub fn new(bootstrap: &str) -> Self {
         Self {
@@ -144,7 +145,19 @@ impl Cluster {
     }
 
     fn ask<M: Request>(&self, request: &M, version: i16) -> Result<M::Response> {
-        Client::connect(&self.bootstrap)?.call(request, version)
+        self.connect()?.call(request, version)
+    }
+
+    /// The first broker that can be reached.
+    fn connect(&self) -> Result<Client> {
+        let mut unreachable = Error::Usage("no broker is named".into());
+        for broker in self.bootstrap.split(',') {
+            match Client::connect(broker) {
+                Ok(client) => return Ok(client),
+                Err(e) => unreachable = e,
+            }
+        }
+        Err(unreachable)
     }
 
     fn await_leaders(&self, name: &str, partitions: i32) -> Result<Topic> {
