@@ -14,3 +14,7 @@ fix:
 
 test:
     cargo test --workspace
+
+# The whole cluster in one thread from one seed, twice, byte for byte the same.
+sim SEED:
+    cargo run --release -p sim -- {{SEED}}
