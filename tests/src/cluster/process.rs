@@ -100,3 +100,77 @@ pub fn free_ports(count: usize) -> Vec<u16> {
     let port = |listener: &TcpListener| listener.local_addr().expect("bound above").port();
     held.iter().map(port).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(folder: &Path) -> Process {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        Process::spawn(command, &folder.join("log"))
+    }
+
+    /// The state letter in /proc/PID/stat.
+    fn state(pid: u32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    fn becomes(pid: u32, wanted: Option<char>) -> bool {
+        let what = format!("state {wanted:?}");
+        crate::wait::wait_until(&what, Duration::from_secs(10), || state(pid) == wanted).is_ok()
+    }
+
+    #[test]
+    fn faults_on_processes_happen() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = sleeper(folder.path());
+        let pid = process.pid();
+        assert!(becomes(pid, Some('S')));
+        process.signal(libc::SIGSTOP);
+        assert!(becomes(pid, Some('T')));
+        process.signal(libc::SIGCONT);
+        assert!(becomes(pid, Some('S')));
+        process.kill();
+        assert_eq!(state(pid), None, "killed and reaped");
+    }
+
+    #[test]
+    fn termination_tells_how_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = sleeper(folder.path()).terminate(Duration::from_secs(10));
+        assert_eq!(ended, Ok(Exit::Signal(libc::SIGTERM)));
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done",
+        ]);
+        let log = folder.path().join("log");
+        let process = Process::spawn(command, &log);
+        let ready = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("ready"));
+        crate::wait::wait_until("ready", Duration::from_secs(10), ready).unwrap();
+        assert_eq!(
+            process.terminate(Duration::from_secs(10)),
+            Ok(Exit::Code(7))
+        );
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone_even_when_paused() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = sleeper(folder.path());
+        let pid = process.pid();
+        process.signal(libc::SIGSTOP);
+        drop(process);
+        assert_eq!(state(pid), None);
+    }
+
+    #[test]
+    fn free_ports_are_distinct() {
+        let mut ports = free_ports(30);
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 30);
+    }
+}
