@@ -4,6 +4,7 @@
 //! at `broker` (what handlers may ask), then `shard` (all decisions, without I/O), then `driver` (who executes).
 
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod data_directory;
@@ -11,6 +12,7 @@ pub mod dispatch;
 pub mod driver;
 pub mod formation;
 pub mod handlers;
+pub mod http;
 pub mod metadata;
 pub mod metrics;
 pub mod partition;

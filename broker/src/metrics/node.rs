@@ -68,6 +68,8 @@ pub struct WalMetrics {
     pub acked_not_fsynced_bytes: u64,
     /// Free bytes of the log's file system.
     pub disk_free_bytes: u64,
+    /// Whether the fields of the cleaner, recovery, corruptions and repairs are measured. If not, they are not shown.
+    pub background_measured: bool,
     /// Checks of stored bytes that failed.
     pub corruptions_detected: u64,
     /// Stored bytes that were replaced by a good copy.
@@ -97,6 +99,7 @@ impl Default for WalMetrics {
             poisoned: false,
             acked_not_fsynced_bytes: 0,
             disk_free_bytes: 0,
+            background_measured: false,
             corruptions_detected: 0,
             repairs: 0,
         }
@@ -136,6 +139,8 @@ impl Default for KindMetrics {
 /// Raft's figures of this node.
 #[derive(Clone, Debug, Default)]
 pub struct RaftMetrics {
+    /// Whether elections, commits, membership changes and messages are counted. If not, they are not shown.
+    pub events_measured: bool,
     /// The metadata group.
     pub metadata: KindMetrics,
     /// All partitions together.

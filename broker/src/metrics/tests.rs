@@ -11,6 +11,14 @@ fn text(metrics: &NodeMetrics) -> String {
         .expect("text")
 }
 
+/// A node that measures everything, and has seen nothing yet.
+fn measured() -> NodeMetrics {
+    let mut metrics = NodeMetrics::default();
+    metrics.raft.events_measured = true;
+    metrics.wal.background_measured = true;
+    metrics
+}
+
 fn has(text: &str, line: &str) -> bool {
     text.lines().any(|l| l == line)
 }
@@ -20,7 +28,7 @@ fn families_are_there_with_zero_before_their_first_event() {
     let requests = RequestMetrics::default().read();
     let text = text(&NodeMetrics {
         requests,
-        ..NodeMetrics::default()
+        ..measured()
     });
     for line in [
         "walser_wal_fsyncs_total 0",
@@ -67,7 +75,7 @@ fn figures_of_a_group_carry_its_labels() {
     let mut metrics = NodeMetrics {
         node_id: 1,
         groups: vec![group],
-        ..Default::default()
+        ..measured()
     };
     metrics.raft.rpcs.push(RpcMetrics {
         rpc: "append",
@@ -141,7 +149,7 @@ fn a_thousand_partitions_render_fast() {
     };
     let metrics = NodeMetrics {
         groups: (0..1000).map(group).collect(),
-        ..Default::default()
+        ..measured()
     };
     let started = std::time::Instant::now();
     let text = text(&metrics);
@@ -157,4 +165,24 @@ fn a_thousand_partitions_render_fast() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[test]
+fn what_is_not_measured_is_not_shown_as_zero() {
+    let group = GroupMetrics {
+        topic: "orders".to_owned(),
+        ..Default::default()
+    };
+    let text = text(&NodeMetrics {
+        groups: vec![group],
+        ..NodeMetrics::default()
+    });
+    for family in [
+        "elections_total",
+        "corruptions",
+        "commit_latency",
+        "in_bytes_total",
+    ] {
+        assert!(!text.contains(family), "{family} in\n{text}");
+    }
 }

@@ -294,7 +294,9 @@ fn a_client_that_takes_no_answers_is_not_read() {
             ..Limits::default()
         };
         let (server, _fake, address) = start(limits).await;
-        let client = connect(address).await;
+        let mut client = connect(address).await;
+        client.write_all(&frame(b"!small")).await.expect("sent");
+        assert_eq!(answer(&mut client).await, b"!small");
         let (mut read, mut write) = client.into_split();
         let request = frame(&[b"!".as_slice(), &[7; 100_000]].concat());
         let writer = tokio::task::spawn_local(async move {

@@ -14,7 +14,10 @@ pub fn write(metrics: &NodeMetrics, out: &mut Families) {
     requests(metrics, out);
     log(&metrics.wal, out);
     log_space(&metrics.wal, out);
-    topics(&metrics.groups, out);
+    if metrics.raft.events_measured {
+        traffic(&metrics.groups, out);
+    }
+    offsets(&metrics.groups, out);
     cluster(&metrics.cluster, out);
 }
 
@@ -98,7 +101,7 @@ fn log(wal: &WalMetrics, out: &mut Families) {
     let counters = [
         (
             "walser_wal_fsyncs_total",
-            "fdatasync calls on the log.",
+            "fdatasync calls on the log, marks and manifests included.",
             wal.fsyncs,
         ),
         (
@@ -111,23 +114,13 @@ fn log(wal: &WalMetrics, out: &mut Families) {
             "Bytes written to the log.",
             wal.bytes_written,
         ),
-        (
-            "walser_corruptions_detected_total",
-            "Checks of stored bytes that failed.",
-            wal.corruptions_detected,
-        ),
-        (
-            "walser_repairs_total",
-            "Stored bytes replaced by a good copy.",
-            wal.repairs,
-        ),
     ];
     for (name, help, value) in counters {
         out.counter(name, help).row(&[], value).end();
     }
     out.histogram(
         "walser_wal_fsync_seconds",
-        "Duration of fdatasync on the log.",
+        "Duration of a round's write and sync.",
     )
     .buckets(&[], &wal.fsync_seconds)
     .end();
@@ -140,6 +133,24 @@ fn log(wal: &WalMetrics, out: &mut Families) {
     out.histogram("walser_wal_commit_round_bytes", "Bytes per commit round.")
         .buckets(&[], &wal.round_bytes)
         .end();
+    if wal.background_measured {
+        background(wal, out);
+    }
+}
+
+fn background(wal: &WalMetrics, out: &mut Families) {
+    out.counter(
+        "walser_corruptions_detected_total",
+        "Checks of stored bytes that failed.",
+    )
+    .row(&[], wal.corruptions_detected)
+    .end();
+    out.counter(
+        "walser_repairs_total",
+        "Stored bytes replaced by a good copy.",
+    )
+    .row(&[], wal.repairs)
+    .end();
     out.counter(
         "walser_cleaner_rewritten_bytes_total",
         "Bytes that the cleaner rewrote, and why.",
@@ -153,6 +164,12 @@ fn log(wal: &WalMetrics, out: &mut Families) {
         "Time that the cleaner worked.",
     )
     .value(&[], wal.cleaner_seconds)
+    .end();
+    out.gauge(
+        "walser_wal_recovery_seconds",
+        "How long the last start took to recover the log.",
+    )
+    .value(&[], wal.recovery_seconds)
     .end();
 }
 
@@ -197,15 +214,9 @@ fn log_space(wal: &WalMetrics, out: &mut Families) {
     for (name, help, value) in gauges {
         out.gauge(name, help).row(&[], value).end();
     }
-    out.gauge(
-        "walser_wal_recovery_seconds",
-        "How long the last start took to recover the log.",
-    )
-    .value(&[], wal.recovery_seconds)
-    .end();
 }
 
-fn topics(groups: &[GroupMetrics], out: &mut Families) {
+fn traffic(groups: &[GroupMetrics], out: &mut Families) {
     let counters: [OfGroup; 3] = [
         ("walser_topic_in_bytes_total", "Bytes produced.", |g| {
             g.bytes_in as f64
@@ -220,6 +231,9 @@ fn topics(groups: &[GroupMetrics], out: &mut Families) {
     for (name, help, value) in counters {
         out.counter(name, help).groups(groups, value).end();
     }
+}
+
+fn offsets(groups: &[GroupMetrics], out: &mut Families) {
     let gauges: [OfGroup; 3] = [
         (
             "walser_log_start_offset",

@@ -84,8 +84,11 @@ impl Family<'_> {
         self
     }
 
-    /// Adds a row with a histogram's buckets.
+    /// Adds a row with a histogram's buckets. One without bounds is not measured, and left out.
     pub fn buckets(mut self, labels: Labels<'_>, reading: &Reading) -> Self {
+        if reading.bounds.is_empty() {
+            return self;
+        }
         let mut histogram = Histogram::default();
         let mut below = 0;
         let buckets = reading

@@ -13,13 +13,17 @@ use crate::metrics::{NodeMetrics, Reading};
 pub fn write(metrics: &NodeMetrics, out: &mut Families) {
     let node = metrics.node_id.to_string();
     roles(&metrics.groups, &node, out);
-    totals(&metrics.raft, &node, out);
     logs(&metrics.groups, out);
-    elections(&metrics.groups, out);
-    membership(&metrics.groups, out);
     followers(&metrics.groups, out);
-    kinds(&metrics.raft, out);
-    rpcs(&metrics.raft.rpcs, out);
+    if metrics.raft.events_measured {
+        totals(&metrics.raft, &node, out);
+        commits(&metrics.groups, out);
+        elections(&metrics.groups, out);
+        membership(&metrics.groups, out);
+        follower_times(&metrics.groups, out);
+        kinds(&metrics.raft, out);
+        rpcs(&metrics.raft.rpcs, out);
+    }
 }
 
 fn roles(groups: &[GroupMetrics], node: &str, out: &mut Families) {
@@ -124,6 +128,9 @@ fn logs(groups: &[GroupMetrics], out: &mut Families) {
     for (name, help, value) in gauges {
         out.gauge(name, help).groups(groups, value).end();
     }
+}
+
+fn commits(groups: &[GroupMetrics], out: &mut Families) {
     let counters: [OfGroup; 3] = [
         ("walser_raft_commits_total", "Entries committed.", |g| {
             g.commits as f64
@@ -215,12 +222,27 @@ fn labelled(
 type OfFollower = (&'static str, &'static str, fn(&FollowerMetrics) -> f64);
 
 fn followers(groups: &[GroupMetrics], out: &mut Families) {
-    let gauges: [OfFollower; 3] = [
+    per_follower(
+        groups,
         (
             "walser_raft_follower_lag_entries",
             "Entries that a follower lacks.",
             |f| f.lag_entries as f64,
         ),
+        out,
+    );
+    out.gauge(
+        "walser_raft_max_follower_lag_entries",
+        "Entries that the last follower lacks.",
+    )
+    .groups(groups, |g| {
+        g.followers.iter().map(|f| f.lag_entries).max().unwrap_or(0) as f64
+    })
+    .end();
+}
+
+fn follower_times(groups: &[GroupMetrics], out: &mut Families) {
+    let gauges: [OfFollower; 2] = [
         (
             "walser_raft_follower_lag_seconds",
             "How long a follower has lacked any.",
@@ -232,30 +254,26 @@ fn followers(groups: &[GroupMetrics], out: &mut Families) {
             |f| f.last_heartbeat_seconds,
         ),
     ];
-    for (name, help, value) in gauges {
-        out.gauge(name, help)
-            .each(groups, |family, group| {
-                let partition = group.partition.to_string();
-                family.each(&group.followers, |family, follower| {
-                    let id = follower.node.to_string();
-                    let labels = [
-                        ("topic", group.topic.as_str()),
-                        ("partition", partition.as_str()),
-                        ("follower_id", id.as_str()),
-                    ];
-                    family.value(&labels, value(follower))
-                })
-            })
-            .end();
+    for gauge in gauges {
+        per_follower(groups, gauge, out);
     }
-    out.gauge(
-        "walser_raft_max_follower_lag_entries",
-        "Entries that the last follower lacks.",
-    )
-    .groups(groups, |g| {
-        g.followers.iter().map(|f| f.lag_entries).max().unwrap_or(0) as f64
-    })
-    .end();
+}
+
+fn per_follower(groups: &[GroupMetrics], (name, help, value): OfFollower, out: &mut Families) {
+    out.gauge(name, help)
+        .each(groups, |family, group| {
+            let partition = group.partition.to_string();
+            family.each(&group.followers, |family, follower| {
+                let id = follower.node.to_string();
+                let labels = [
+                    ("topic", group.topic.as_str()),
+                    ("partition", partition.as_str()),
+                    ("follower_id", id.as_str()),
+                ];
+                family.value(&labels, value(follower))
+            })
+        })
+        .end();
 }
 
 type OfKind = (&'static str, &'static str, fn(&KindMetrics) -> &Reading);

@@ -1,0 +1,131 @@
+//! The command line: one module per command. Data goes to stdout, progress and errors to stderr.
+//!
+//! Commands about a cluster are Kafka clients of it ([`client`]); what Kafka's protocol has no word for goes to the
+//! admin listener ([`admin`]). Exit codes are [`exit::Exit`].
+
+pub mod admin;
+pub mod bench;
+pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod consume;
+pub mod dev;
+pub mod exit;
+pub mod node;
+pub mod output;
+pub mod partition;
+pub mod produce;
+pub mod serve;
+#[cfg(test)]
+mod tests;
+pub mod topic;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use exit::{Failure, Result};
+use output::Format;
+
+/// A replicated log broker that speaks Kafka's protocol.
+#[derive(Debug, Parser)]
+#[command(
+    name = "walser",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one broker.
+    Serve(serve::Serve),
+    /// Run a throwaway broker or cluster on loopback.
+    Dev(dev::Dev),
+    /// Create, list, describe, alter, delete topics.
+    Topic(topic::Topic),
+    /// Send lines of standard input as records.
+    Produce(produce::Produce),
+    /// Print records.
+    Consume(consume::Consume),
+    /// Describe a partition, move it, move its leadership.
+    Partition(partition::Partition),
+    /// List the brokers.
+    Node(node::Node),
+    /// The cluster's state.
+    Cluster(cluster::Cluster),
+    /// Explain configuration keys.
+    Config(config::Config),
+    /// Measure latency and throughput.
+    Bench(bench::Bench),
+}
+
+/// Where the cluster is, how long to wait, what the answer looks like.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// Any brokers of the cluster: HOST:PORT, several with commas.
+    #[arg(
+        short,
+        long,
+        default_value = "127.0.0.1:9092",
+        value_name = "HOST:PORT"
+    )]
+    pub bootstrap: String,
+    /// How long to wait for the cluster, in seconds.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub timeout: u64,
+    /// What the answer looks like.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+impl Target {
+    /// How long to wait.
+    pub fn wait(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// Runs the command of this process's arguments.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("walser: {failure}");
+            failure.exit.code()
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    match command {
+        Command::Serve(serve) => serve.run(),
+        Command::Dev(dev) => dev.run(),
+        Command::Topic(topic) => block_on(topic.run()),
+        Command::Produce(produce) => block_on(produce.run()),
+        Command::Consume(consume) => block_on(consume.run()),
+        Command::Partition(partition) => block_on(partition.run()),
+        Command::Node(node) => block_on(node.run()),
+        Command::Cluster(cluster) => block_on(cluster.run()),
+        Command::Config(config) => config.run(),
+        Command::Bench(bench) => bench.run(),
+    }
+}
+
+/// Runs a client command.
+fn block_on<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?
+        .block_on(command)
+}

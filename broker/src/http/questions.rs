@@ -1,0 +1,89 @@
+//! What the HTTP thread asks the broker's thread.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use raft::types::NodeId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Status;
+use crate::broker::Broker;
+use crate::controller::{ControllerRequest, Failure};
+use crate::metrics::NodeMetrics;
+use crate::server::Server;
+
+/// How long the controller may take to ask for a transfer.
+const TRANSFER_WAIT: Duration = Duration::from_secs(10);
+
+/// A question and where its answer goes.
+pub enum Question {
+    /// Whether the broker is ready, or why not.
+    Ready(oneshot::Sender<Result<(), String>>),
+    /// How it is.
+    Status(oneshot::Sender<Status>),
+    /// All figures.
+    Metrics(oneshot::Sender<Box<NodeMetrics>>),
+    /// Hand leadership of a partition to a node.
+    Transfer {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Who shall lead.
+        to: i32,
+        /// What came of it.
+        answer: oneshot::Sender<Result<(), Failure>>,
+    },
+}
+
+/// Answers until the HTTP thread ends.
+pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Receiver<Question>) {
+    while let Some(question) = asked.recv().await {
+        // Whoever asked may be gone: then nobody misses the answer.
+        match question {
+            Question::Ready(to) => drop(to.send(broker.ready())),
+            Question::Status(to) => drop(to.send(broker.status())),
+            Question::Metrics(to) => drop(to.send(Box::new(collect(&broker, &server)))),
+            Question::Transfer {
+                topic,
+                partition,
+                to,
+                answer,
+            } => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    // The client may be gone.
+                    let _ = answer.send(transfer(&broker, topic, partition, NodeId(to)).await);
+                });
+            }
+        }
+    }
+}
+
+fn collect(broker: &Broker, server: &Server) -> NodeMetrics {
+    let mut metrics = broker.metrics();
+    metrics.server = server.figures();
+    metrics.request_memory_capacity_bytes = server.memory_capacity() as u64;
+    metrics.requests = server.requests();
+    metrics
+}
+
+async fn transfer(
+    broker: &Rc<Broker>,
+    topic: String,
+    partition: i32,
+    to: NodeId,
+) -> Result<(), Failure> {
+    let request = ControllerRequest::TransferLeader {
+        topic,
+        partition,
+        to,
+    };
+    match broker.controller_call(request, TRANSFER_WAIT).await {
+        Ok(response) => response
+            .items
+            .into_iter()
+            .try_for_each(|item| item.map(|_| ())),
+        Err(why) => Err(Failure::new(why.code, why.message)),
+    }
+}

@@ -1,0 +1,124 @@
+//! Paths and their answers.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use protocol::error_code::ErrorCode;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Question;
+use crate::metrics::render;
+
+/// A broker that does not answer within this is not ready.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+const TRANSFER_MAX: Duration = Duration::from_secs(15);
+
+type Ask = mpsc::Sender<Question>;
+
+/// All of them.
+pub fn routes(ask: Ask) -> Router {
+    Router::new()
+        .route(
+            "/livez",
+            get(|| async { Json(json!({ "schema": 1, "alive": true })) }),
+        )
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/v1/partitions/{topic}/{partition}/leader", post(transfer))
+        .with_state(ask)
+}
+
+/// Asks the broker's thread; None when it does not answer in time.
+async fn put<T>(
+    ask: &Ask,
+    wait: Duration,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+) -> Option<T> {
+    let (to, answer) = oneshot::channel();
+    ask.try_send(question(to)).ok()?;
+    tokio::time::timeout(wait, answer).await.ok()?.ok()
+}
+
+async fn readyz(State(ask): State<Ask>) -> Response {
+    let reason = match put(&ask, ANSWER_MAX, Question::Ready).await {
+        Some(Ok(())) => return Json(json!({ "schema": 1, "ready": true })).into_response(),
+        Some(Err(reason)) => reason,
+        None => silent().to_owned(),
+    };
+    let body = Json(json!({ "schema": 1, "ready": false, "reason": reason }));
+    (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+}
+
+async fn status(State(ask): State<Ask>) -> Response {
+    match put(&ask, ANSWER_MAX, Question::Status).await {
+        Some(status) => Json(status).into_response(),
+        None => unavailable(),
+    }
+}
+
+async fn metrics(State(ask): State<Ask>) -> Response {
+    let Some(metrics) = put(&ask, ANSWER_MAX, Question::Metrics).await else {
+        return unavailable();
+    };
+    match render::render(&metrics) {
+        Ok(text) => ([(header::CONTENT_TYPE, render::CONTENT_TYPE)], text).into_response(),
+        Err(error) => refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "UnknownServerError",
+            &error.to_string(),
+        ),
+    }
+}
+
+#[derive(Deserialize)]
+struct To {
+    to: i32,
+}
+
+async fn transfer(
+    State(ask): State<Ask>,
+    Path((topic, partition)): Path<(String, i32)>,
+    Query(To { to }): Query<To>,
+) -> Response {
+    let question = |answer| Question::Transfer {
+        topic,
+        partition,
+        to,
+        answer,
+    };
+    match put(&ask, TRANSFER_MAX, question).await {
+        Some(Ok(())) => Json(json!({ "schema": 1, "asked": true })).into_response(),
+        Some(Err(failure)) => {
+            let status = match failure.code {
+                ErrorCode::UnknownTopicOrPartition => StatusCode::NOT_FOUND,
+                code if code.retriable() => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            refuse(status, failure.code.name(), &failure.message)
+        }
+        None => unavailable(),
+    }
+}
+
+fn refuse(status: StatusCode, error: &str, message: &str) -> Response {
+    (
+        status,
+        Json(json!({ "schema": 1, "error": error, "message": message })),
+    )
+        .into_response()
+}
+
+fn unavailable() -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "RequestTimedOut", silent())
+}
+
+fn silent() -> &'static str {
+    "the broker's thread does not answer"
+}
