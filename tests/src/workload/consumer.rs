@@ -114,6 +114,34 @@ fn latest(
     (0..plan.partitions).map(ask).collect()
 }
 
+/// Asks one partition after the other for its latest offset, over and over, until it is told to
+/// stop: what was acknowledged must lie below it, and it must never go back.
+pub fn observe(bootstrap: &str, plan: &Plan, recorder: &Arc<Recorder>) {
+    let process = recorder.process();
+    let client: BaseConsumer = settings::consumer(bootstrap)
+        .create()
+        .expect("harness: consumer settings");
+    for partition in (0..plan.partitions).cycle() {
+        if recorder.is_stopping(false) {
+            return;
+        }
+        let invoked = recorder.now();
+        let within = Duration::from_secs(1);
+        match client.fetch_watermarks(&plan.topic, partition as i32, within) {
+            Ok((_, offset)) => {
+                let body = Body::Latest {
+                    key: Key(partition),
+                    offset,
+                };
+                recorder.record(process, invoked, Outcome::Ok, body);
+            }
+            Err(error) => recorder.error(error_name("latest", &error)),
+        }
+        // Nothing is assigned: this only paces the questions.
+        let _ = client.poll(Duration::from_millis(10));
+    }
+}
+
 /// Reads every partition from the beginning to its high watermark with a fresh consumer.
 pub fn read_all(bootstrap: &str, plan: &Plan, recorder: &Recorder) -> Result<u64, TimedOut> {
     let process = recorder.process();

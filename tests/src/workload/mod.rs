@@ -102,10 +102,15 @@ impl Load {
                 None => consumer::follow(&bootstrap, &plan, &recorder),
             })
         };
+        let observer = {
+            let (plan, bootstrap, recorder) = (plan.clone(), bootstrap.clone(), recorder.clone());
+            std::thread::spawn(move || consumer::observe(&bootstrap, &plan, &recorder))
+        };
         let producers = (1..=plan.producers)
             .map(|number| spawn(Some(number)))
             .collect();
-        let consumers = (0..plan.consumers).map(|_| spawn(None)).collect();
+        let followers = (0..plan.consumers).map(|_| spawn(None));
+        let consumers = followers.chain([observer]).collect();
         Load {
             plan,
             bootstrap,

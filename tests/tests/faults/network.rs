@@ -8,6 +8,7 @@ use tests::proxy::Rule;
 use tests::wait::wait_until;
 use tests::wire::Connection;
 use tests::wire::batch::Batch;
+use tests::wire::codec::Writer;
 use tests::wire::requests;
 
 fn behind_proxies(topic: &str) -> (Network, Cluster) {
@@ -120,6 +121,43 @@ fn loss_of_20_percent_between_brokers() {
     assert!(lost > 20, "only {lost} pieces were lost");
     network.heal();
     conclude(cluster, load, topic);
+}
+
+/// Clients that ask for much and take nothing, stop in the middle of a request, or hold a
+/// connection without a word: none of them holds anybody else up.
+#[test]
+fn slow_silent_and_half_closed_clients_hold_nobody_up() {
+    let topic = "slow-clients";
+    let cluster = three(topic);
+    let load = flowing(&cluster, topic);
+    let mut held = Vec::new();
+    for node in cluster.nodes() {
+        for at in 0..30 {
+            let mut client = Connection::open(&node.kafka(), Duration::from_secs(5)).unwrap();
+            let request = client.frame(1, 4, &greedy_fetch(topic));
+            match at % 3 {
+                0 => (0..20).for_each(|_| client.send(&request).unwrap()),
+                1 => client.send(&request[..request.len() / 2]).unwrap(),
+                _ => client.half_close().unwrap(),
+            }
+            held.push(client);
+        }
+    }
+    expect_progress(&cluster, &load, "with ninety bad clients");
+    drop(held);
+    expect_progress(&cluster, &load, "after they went");
+    conclude(cluster, load, topic);
+}
+
+/// The body of Fetch 4: all partitions from the beginning, 50 MiB at once.
+fn greedy_fetch(topic: &str) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.i32(-1).i32(100).i32(1).i32(50 << 20).i8(0);
+    body.i32(1).string(Some(topic)).i32(PARTITIONS);
+    for partition in 0..PARTITIONS {
+        body.i32(partition).i64(0).i32(50 << 20);
+    }
+    body.0
 }
 
 #[test]
