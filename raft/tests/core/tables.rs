@@ -376,3 +376,9 @@ fn configurations_that_contradict_themselves_are_refused() {
         assert!(config.validate().is_err(), "{config:?}");
     }
 }
+
+#[test]
+fn a_dormant_group_is_a_small_struct() {
+    let size = size_of::<Node>();
+    assert!(size <= 800, "{size} bytes");
+}
