@@ -45,7 +45,10 @@ fn half(file_bytes: u64) -> u64 {
 /// Writes both copies, syncs once, reads both back.
 pub(crate) fn write(file: &dyn File, kind: BlobKind, blob: &Blob) -> io::Result<()> {
     let size = file.size()?;
-    assert!(fits(size, blob.body.len()), "the caller has chosen a file that is large enough");
+    assert!(
+        fits(size, blob.body.len()),
+        "the caller has chosen a file that is large enough"
+    );
     let mut pages = Pages::with_capacity(HEADER_BYTES + blob.body.len());
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.put_u64(BLOB_MAGIC);
@@ -68,7 +71,10 @@ pub(crate) fn write(file: &dyn File, kind: BlobKind, blob: &Blob) -> io::Result<
     for position in [0, half(size)] {
         file.read_at(position, &mut back)?;
         if back[..] != pages[..] {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "read back other bytes"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "read back other bytes",
+            ));
         }
     }
     Ok(())
@@ -79,12 +85,18 @@ pub(crate) fn write(file: &dyn File, kind: BlobKind, blob: &Blob) -> io::Result<
 /// # Errors
 /// [`Error::UnknownVersion`]; [`Error::Io`] when the file cannot be read at all.
 pub(crate) fn read(file: &dyn File, name: &str, kind: BlobKind) -> Result<Option<Blob>, Error> {
-    let size = file.size().map_err(|error| Error::io("measure", name, error))?;
+    let size = file
+        .size()
+        .map_err(|error| Error::io("measure", name, error))?;
     for position in [0, half(size)] {
         let found = read_copy(file, position, half(size), kind);
         match found {
             Ok(Some((version, _))) if version != VERSION => {
-                return Err(Error::UnknownVersion { name: name.to_owned(), version, known: VERSION });
+                return Err(Error::UnknownVersion {
+                    name: name.to_owned(),
+                    version,
+                    known: VERSION,
+                });
             }
             Ok(Some((_, blob))) => return Ok(Some(blob)),
             // The other copy may be readable: a bad sector under this one is what it is for.
@@ -106,7 +118,9 @@ fn read_copy(
     }
     let mut first = Pages::zeroed(PAGE_BYTES);
     file.read_at(position, &mut first)?;
-    let Some(header) = Header::decode(&first[..HEADER_BYTES]) else { return Ok(None) };
+    let Some(header) = Header::decode(&first[..HEADER_BYTES]) else {
+        return Ok(None);
+    };
     if header.kind != kind as u32 && header.version == VERSION {
         return Ok(None);
     }
@@ -121,7 +135,11 @@ fn read_copy(
     if header.version == VERSION && crc32fast::hash(body) != header.body_crc {
         return Ok(None);
     }
-    let blob = Blob { number: header.number, directory: header.directory, body: body.to_vec() };
+    let blob = Blob {
+        number: header.number,
+        directory: header.directory,
+        body: body.to_vec(),
+    };
     Ok(Some((header.version, blob)))
 }
 

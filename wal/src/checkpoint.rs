@@ -61,7 +61,11 @@ pub(crate) fn prepare(
     for group in &gone {
         out.put_u64(group.0);
     }
-    let changed = directory.groups.values().filter(|group| whole || group.changed).count();
+    let changed = directory
+        .groups
+        .values()
+        .filter(|group| whole || group.changed)
+        .count();
     out.put_len(changed);
     for (id, group) in &mut directory.groups {
         if whole || group.changed {
@@ -77,7 +81,12 @@ pub(crate) fn prepare(
         .filter(|(_, state)| state.index.is_none() && state.extents == 0)
         .map(|(sequence, _)| *sequence)
         .collect();
-    Prepared { number, whole, body: out, dead }
+    Prepared {
+        number,
+        whole,
+        body: out,
+        dead,
+    }
 }
 
 fn encode_group(group: &Group, whole: bool, out: &mut Vec<u8>) {
@@ -86,7 +95,11 @@ fn encode_group(group: &Group, whole: bool, out: &mut Vec<u8>) {
     out.put_u64(group.hard_state.term.0);
     out.put_u64(group.hard_state.vote.map_or(0, |replica| replica.0));
     out.put_u64(group.hard_state.commit.0);
-    let faulty = group.faulty.unwrap_or(Faulty { from: Index(0), until: Index(0), control: false });
+    let faulty = group.faulty.unwrap_or(Faulty {
+        from: Index(0),
+        until: Index(0),
+        control: false,
+    });
     out.put_u8(u8::from(group.faulty.is_some()) | u8::from(faulty.control) << 1);
     out.put_u64(faulty.from.0);
     out.put_u64(faulty.until.0);
@@ -97,7 +110,10 @@ fn encode_group(group: &Group, whole: bool, out: &mut Vec<u8>) {
         codec::put_membership(out, &group.base.membership);
         out.put_bytes(&group.base.state);
     }
-    let derived = group.derived.as_ref().filter(|_| whole || group.derived_changed);
+    let derived = group
+        .derived
+        .as_ref()
+        .filter(|_| whole || group.derived_changed);
     out.put_u8(u8::from(derived.is_some()));
     if let Some((index, state)) = derived {
         out.put_u64(index.0);
@@ -115,7 +131,9 @@ fn encode_group(group: &Group, whole: bool, out: &mut Vec<u8>) {
         out.put_bytes(&entry.payload);
     }
     let changed_from = if whole { 0 } else { group.extents_changed_from };
-    let start = group.extents.partition_point(|extent| extent.first < changed_from);
+    let start = group
+        .extents
+        .partition_point(|extent| extent.first < changed_from);
     out.put_u64(changed_from);
     out.put_len(group.extents.len() - start);
     for extent in group.extents.range(start..) {
@@ -164,7 +182,9 @@ fn apply(directory: &mut Directory, body: &[u8], previous: u64) -> Option<Point>
     };
     directory.removed.clear();
     for _ in 0..from.count(16)? {
-        directory.removed.insert(GroupId(from.u64()?), ReplicaId(from.u64()?));
+        directory
+            .removed
+            .insert(GroupId(from.u64()?), ReplicaId(from.u64()?));
     }
     for _ in 0..from.count(8)? {
         directory.groups.remove(&GroupId(from.u64()?));
@@ -184,11 +204,17 @@ fn decode_group(from: &mut Decoder<'_>, old: Option<Group>) -> Option<Group> {
         .unwrap_or_else(|| Group::new(replica, Base::default()));
     group.last = from.u64()?;
     let (term, vote, commit) = (Term(from.u64()?), from.u64()?, Index(from.u64()?));
-    group.hard_state =
-        HardState { term, vote: (vote != 0).then_some(ReplicaId(vote)), commit };
+    group.hard_state = HardState {
+        term,
+        vote: (vote != 0).then_some(ReplicaId(vote)),
+        commit,
+    };
     let flags = from.u8()?;
-    let faulty =
-        Faulty { from: Index(from.u64()?), until: Index(from.u64()?), control: flags & 2 != 0 };
+    let faulty = Faulty {
+        from: Index(from.u64()?),
+        until: Index(from.u64()?),
+        control: flags & 2 != 0,
+    };
     group.faulty = (flags & 1 != 0).then_some(faulty);
     if from.u8()? != 0 {
         group.base = Base {
@@ -221,18 +247,24 @@ fn decode_group(from: &mut Decoder<'_>, old: Option<Group>) -> Option<Group> {
 
 fn decode_extents(from: &mut Decoder<'_>, group: &mut Group) -> Option<()> {
     let changed_from = from.u64()?;
-    let kept = group.extents.partition_point(|extent| extent.first < changed_from);
-    group.extents.truncate(kept);
-    for _ in 0..from.count(EXTENT_BYTES)? {
-        group.extents.push_back(decode_extent(from)?);
-    }
-    // What the base has killed since the extents were written.
+    // First what the base has killed since: the cut moves an extent's first index, which `changed_from` speaks of.
     let first = group.base.index.0 + 1;
-    while group.extents.front().is_some_and(|extent| extent.last < first) {
+    while group
+        .extents
+        .front()
+        .is_some_and(|extent| extent.last < first)
+    {
         group.extents.pop_front();
     }
     if let Some(extent) = group.extents.front_mut() {
         extent.cut_front(first);
+    }
+    let kept = group
+        .extents
+        .partition_point(|extent| extent.first < changed_from);
+    group.extents.truncate(kept);
+    for _ in 0..from.count(EXTENT_BYTES)? {
+        group.extents.push_back(decode_extent(from)?);
     }
     Some(())
 }
@@ -256,30 +288,52 @@ impl Slots {
         let mut slots = Self::default();
         for name in names {
             if let Some(slot) = crate::layout::checkpoint_number(name) {
-                let file = disk.open(name).map_err(|error| Error::io("open", name, error))?;
-                let bytes = file.size().map_err(|error| Error::io("measure", name, error))?;
+                let file = disk
+                    .open(name)
+                    .map_err(|error| Error::io("open", name, error))?;
+                let bytes = file
+                    .size()
+                    .map_err(|error| Error::io("measure", name, error))?;
                 slots.files.insert(slot, (file, bytes));
             }
         }
         Ok(slots)
     }
 
-    /// A slot for a body of this length that is not among `taken`.
-    pub(crate) fn choose(&self, body_bytes: usize, taken: &[u64]) -> SlotChoice {
-        let free = self
+    /// A slot for a body of this length that is not among `taken`. Two free ones are kept back for when the disk is
+    /// full (`last_resort`).
+    pub(crate) fn choose(&self, body_bytes: usize, taken: &[u64], last_resort: bool) -> SlotChoice {
+        let mut free: Vec<(u64, u64, &Arc<dyn File>)> = self
             .files
             .iter()
             .filter(|(slot, (_, bytes))| !taken.contains(slot) && blob::fits(*bytes, body_bytes))
-            .min_by_key(|(slot, (_, bytes))| (*bytes, **slot));
-        match free {
-            Some((slot, (file, _))) => SlotChoice::Existing(*slot, Arc::clone(file)),
-            None => {
+            .map(|(slot, (file, bytes))| (*bytes, *slot, file))
+            .collect();
+        free.sort_unstable_by_key(|(bytes, slot, _)| (*bytes, *slot));
+        match free.first() {
+            Some((_, slot, file)) if last_resort || free.len() > SLOTS_KEPT_BACK => {
+                SlotChoice::Existing(*slot, Arc::clone(file))
+            }
+            _ => {
                 let slot = self.files.keys().next_back().map_or(0, |last| last + 1);
                 SlotChoice::New(slot, blob::file_bytes(body_bytes).max(64 << 10))
             }
         }
     }
+
+    /// Makes the slots that are kept back, at format.
+    pub(crate) fn reserve(&mut self, disk: &dyn Disk, bytes: u64) -> io::Result<()> {
+        for slot in 0..SLOTS_KEPT_BACK as u64 {
+            let file = disk.create(&checkpoint_name(slot), bytes)?;
+            file.sync()?;
+            self.files.insert(slot, (file, bytes));
+        }
+        Ok(())
+    }
 }
+
+/// Free slots that are only used when no new one can be made.
+const SLOTS_KEPT_BACK: usize = 2;
 
 /// Writes a checkpoint. Returns its slot and the file, if that is new.
 pub(crate) fn write(
@@ -293,7 +347,11 @@ pub(crate) fn write(
         SlotChoice::Existing(slot, file) => (slot, file, false),
         SlotChoice::New(slot, bytes) => (slot, disk.create(&checkpoint_name(slot), bytes)?, true),
     };
-    let blob = Blob { number, directory, body: body.to_vec() };
+    let blob = Blob {
+        number,
+        directory,
+        body: body.to_vec(),
+    };
     blob::write(&*file, BlobKind::Checkpoint, &blob)?;
     if is_new {
         disk.sync_directory()?;
@@ -313,7 +371,10 @@ pub(crate) fn load(
     for (slot, number) in chain {
         let name = checkpoint_name(*slot);
         let broken = |why: &str| Error::Corrupt(Damage::new(&name, 0, why));
-        let (file, _) = slots.files.get(slot).ok_or_else(|| broken("named, but missing"))?;
+        let (file, _) = slots
+            .files
+            .get(slot)
+            .ok_or_else(|| broken("named, but missing"))?;
         let found = blob::read(&**file, &name, BlobKind::Checkpoint)?;
         let found = found.ok_or_else(|| broken("neither copy is valid"))?;
         if found.number != *number || found.directory != id {
@@ -325,4 +386,3 @@ pub(crate) fn load(
     }
     point.ok_or_else(|| Error::Corrupt(Damage::new("manifest", 0, "names no checkpoint")))
 }
-

@@ -102,14 +102,23 @@ impl Log {
     fn return_spares(&mut self, outputs: &[Arc<Segment>]) {
         for output in outputs {
             let file = Arc::clone(&output.file);
-            self.spares.put(Spare { number: output.number, file, zeroed: false });
+            self.spares.put(Spare {
+                number: output.number,
+                file,
+                zeroed: false,
+            });
         }
     }
 
     fn choose(&self) -> Option<Chosen> {
         let directory = self.shared.read();
         let bytes = self.config.segment_bytes;
-        let sealed = || directory.segments.values().filter(|state| state.index.is_none());
+        let sealed = || {
+            directory
+                .segments
+                .values()
+                .filter(|state| state.index.is_none())
+        };
         let live: u64 = sealed().map(|state| state.live_bytes).sum();
         let used = sealed().count() as u64 * bytes;
         let short_of_space = self.spares.free() == 0 && !self.may_create();
@@ -119,8 +128,10 @@ impl Log {
                 return chosen;
             }
         }
-        let scattered: u64 =
-            sealed().filter(|state| unsorted(state)).map(|state| state.live_bytes).sum();
+        let scattered: u64 = sealed()
+            .filter(|state| unsorted(state))
+            .map(|state| state.live_bytes)
+            .sum();
         if scattered > self.config.unsorted_bytes_max && self.spares.for_cleaner() >= 2 {
             // Scattered entries only come together where at least two groups share long stretches: the oldest first.
             let inputs: Vec<u64> = sealed()
@@ -146,9 +157,15 @@ impl Log {
         let mut unused: Vec<Arc<Segment>> = Vec::new();
         let mut directory = self.shared.write();
         for segment in outputs {
-            match cleaned.outputs.iter().find(|output| output.segment.number == segment.number) {
+            match cleaned
+                .outputs
+                .iter()
+                .find(|output| output.segment.number == segment.number)
+            {
                 Some(output) => {
-                    directory.segments.insert(segment.sequence, output_state(output));
+                    directory
+                        .segments
+                        .insert(segment.sequence, output_state(output));
                     self.sealed.insert(segment.sequence, output.sealed);
                 }
                 None => unused.push(segment),
@@ -164,7 +181,8 @@ impl Log {
         directory.died = true;
         drop(directory);
         for output in &cleaned.outputs {
-            self.shared.keep_footer(&output.segment, Arc::clone(&output.index));
+            self.shared
+                .keep_footer(&output.segment, Arc::clone(&output.index));
         }
         self.return_spares(&unused);
         self.counters.segments_cleaned += cleaned.inputs;
@@ -194,7 +212,11 @@ fn most_dead(directory: &Directory, segment_bytes: u64) -> Option<Chosen> {
             let dead = segment_bytes.saturating_sub(state.live_bytes);
             let age = newest - sequence + 1;
             let score = u128::from(dead) * u128::from(age) * 1024;
-            (score / u128::from(state.live_bytes.max(1)), *sequence, state.live_bytes)
+            (
+                score / u128::from(state.live_bytes.max(1)),
+                *sequence,
+                state.live_bytes,
+            )
         })
         .collect();
     scored.sort_unstable_by(|a, b| b.cmp(a));
@@ -213,7 +235,11 @@ fn most_dead(directory: &Directory, segment_bytes: u64) -> Option<Chosen> {
 fn pieces(directory: &Directory, inputs: &[u64]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (id, group) in &directory.groups {
-        for extent in group.extents.iter().filter(|extent| inputs.contains(&extent.segment)) {
+        for extent in group
+            .extents
+            .iter()
+            .filter(|extent| inputs.contains(&extent.segment))
+        {
             if let Some(state) = directory.segments.get(&extent.segment) {
                 pieces.push(Piece {
                     group: *id,
@@ -241,15 +267,19 @@ fn output_state(output: &Output) -> crate::directory::SegmentState {
 
 /// Replaces an extent by its copies, clipped to what of it is still alive.
 fn swap(directory: &mut Directory, moved: &Moved) {
-    let Some(group) =
-        directory.groups.get_mut(&moved.group).filter(|group| group.replica == moved.replica)
+    let Some(group) = directory
+        .groups
+        .get_mut(&moved.group)
+        .filter(|group| group.replica == moved.replica)
     else {
         return;
     };
     let same = |extent: &Extent| {
         extent.segment == moved.old.segment && extent.position == moved.old.position
     };
-    let Some(at) = group.extents.iter().position(same) else { return };
+    let Some(at) = group.extents.iter().position(same) else {
+        return;
+    };
     let old = group.extents[at];
     let mut changes = vec![(old.segment, -old.bytes.cast_signed(), -1)];
     group.extents.remove(at);
@@ -319,7 +349,14 @@ impl CleanTask {
             kept: vec![false; count],
         };
         let failed = rewrite.copy_all().err();
-        let Rewrite { task, done, new, damaged, kept, .. } = rewrite;
+        let Rewrite {
+            task,
+            done,
+            new,
+            damaged,
+            kept,
+            ..
+        } = rewrite;
         let moved = task
             .pieces
             .iter()
@@ -333,7 +370,13 @@ impl CleanTask {
                 new,
             })
             .collect();
-        Cleaned { outputs: done, moved, damaged, inputs, failed }
+        Cleaned {
+            outputs: done,
+            moved,
+            damaged,
+            inputs,
+            failed,
+        }
     }
 }
 
@@ -433,7 +476,10 @@ impl Rewrite {
         };
         let place = filling.segment.place(filling.position);
         let encoded = round::encode(&self.task.pool, place, header, &frames);
-        filling.segment.file.write_at(filling.position, &encoded.pages)?;
+        filling
+            .segment
+            .file
+            .write_at(filling.position, &encoded.pages)?;
         filling.position += encoded.pages.len() as u64;
         filling.crc = encoded.crc;
         for ((copied, frame), position) in pending.iter().zip(&frames).zip(&encoded.positions) {
@@ -441,7 +487,9 @@ impl Rewrite {
             let size = u32::try_from(frame.size()).expect("frames are below a segment");
             let span = span_of(frame);
             let index = frame.index.0;
-            filling.index.add(key, index, *position, size, span, self.task.run_bytes_max);
+            filling
+                .index
+                .add(key, index, *position, size, span, self.task.run_bytes_max);
             let extent = Extent {
                 segment: filling.segment.sequence,
                 first: index,
@@ -465,7 +513,9 @@ impl Rewrite {
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        let Some(segment) = self.unused.pop() else { return Ok(()) };
+        let Some(segment) = self.unused.pop() else {
+            return Ok(());
+        };
         let header = SegmentHeader {
             identity: self.task.identity,
             sequence: segment.sequence,
@@ -474,12 +524,20 @@ impl Rewrite {
         };
         segment.file.write_at(0, &encode_header(&header))?;
         let index = RunIndex::default();
-        self.filling = Some(Filling { segment, index, position: DATA_START, number: 0, crc: 0 });
+        self.filling = Some(Filling {
+            segment,
+            index,
+            position: DATA_START,
+            number: 0,
+            crc: 0,
+        });
         Ok(())
     }
 
     fn seal(&mut self) -> io::Result<()> {
-        let Some(filling) = self.filling.take() else { return Ok(()) };
+        let Some(filling) = self.filling.take() else {
+            return Ok(());
+        };
         write_footer(&filling.segment, &filling.index, self.task.segment_bytes)?;
         let sealed = Sealed {
             end: filling.position,
@@ -489,9 +547,16 @@ impl Rewrite {
             runs: u32::try_from(filling.index.runs).expect("runs are bounded per segment"),
             cleaned: true,
         };
-        assert!(sealed.footer_at >= sealed.end, "room is kept for the footer");
+        assert!(
+            sealed.footer_at >= sealed.end,
+            "room is kept for the footer"
+        );
         let index = Arc::new(filling.index);
-        self.done.push(Output { segment: filling.segment, index, sealed });
+        self.done.push(Output {
+            segment: filling.segment,
+            index,
+            sealed,
+        });
         Ok(())
     }
 }
@@ -509,13 +574,19 @@ fn read_run(
     while offset < run.bytes as usize {
         let place = piece.segment.place(run.position + offset as u64);
         let bytes = &pages[skip + offset..skip + run.bytes as usize];
-        let Some((header, frame)) = frame::parse(place, bytes) else { return Ok(false) };
+        let Some((header, frame)) = frame::parse(place, bytes) else {
+            return Ok(false);
+        };
         if header.group != piece.group || header.replica != piece.replica {
             return Ok(false);
         }
         offset += frame.size();
         if header.index.0 == *next && *next <= piece.extent.last {
-            copied.push(Copied { header, payload: frame.payload.into_owned(), piece: at });
+            copied.push(Copied {
+                header,
+                payload: frame.payload.into_owned(),
+                piece: at,
+            });
             *next += 1;
         }
     }

@@ -114,7 +114,11 @@ impl Encode for Vec<u8> {
 }
 
 pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
-    for set in [&membership.voters, &membership.outgoing, &membership.learners] {
+    for set in [
+        &membership.voters,
+        &membership.outgoing,
+        &membership.learners,
+    ] {
         out.put_len(set.len());
         for member in set {
             out.put_u64(member.replica.0);
@@ -125,7 +129,11 @@ pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
 }
 
 pub(crate) fn membership(from: &mut Decoder<'_>) -> Option<Membership> {
-    Some(Membership { voters: members(from)?, outgoing: members(from)?, learners: members(from)? })
+    Some(Membership {
+        voters: members(from)?,
+        outgoing: members(from)?,
+        learners: members(from)?,
+    })
 }
 
 fn members(from: &mut Decoder<'_>) -> Option<Vec<Member>> {

@@ -113,13 +113,17 @@ impl Config {
     /// [`Error::Config`] names the field.
     pub fn validate(&self) -> Result<(), Error> {
         if !self.segment_bytes.is_multiple_of(4096) || self.segment_bytes < 64 << 10 {
-            return Err(Error::Config("segment_bytes must be a multiple of 4 KiB, at least 64 KiB"));
+            return Err(Error::Config(
+                "segment_bytes must be a multiple of 4 KiB, at least 64 KiB",
+            ));
         }
         if self.segment_bytes > 2 << 30 {
             return Err(Error::Config("segment_bytes must be at most 2 GiB"));
         }
         if self.runs_max < 16 || self.checkpoint_whole_every == 0 {
-            return Err(Error::Config("runs_max must be at least 16, checkpoint_whole_every 1"));
+            return Err(Error::Config(
+                "runs_max must be at least 16, checkpoint_whole_every 1",
+            ));
         }
         Ok(())
     }

@@ -72,7 +72,9 @@ pub(crate) struct Directory {
 impl Directory {
     /// The group, if this replica of it lives here.
     pub(crate) fn group(&self, group: GroupId, replica: ReplicaId) -> Option<&Group> {
-        self.groups.get(&group).filter(|found| found.replica == replica)
+        self.groups
+            .get(&group)
+            .filter(|found| found.replica == replica)
     }
 
     /// Notes that an entry's frame lies there, alive or not.
@@ -86,20 +88,33 @@ impl Directory {
         {
             let bytes = u32::try_from(frame.size()).expect("frames are below a segment");
             let key = (frame.group, frame.replica);
-            Arc::make_mut(index).add(key, frame.index.0, position, bytes, span_of(frame), run_bytes_max);
+            Arc::make_mut(index).add(
+                key,
+                frame.index.0,
+                position,
+                bytes,
+                span_of(frame),
+                run_bytes_max,
+            );
         }
     }
 
     /// Applies a durable frame. False when it makes no sense (recovery then reports damage).
     pub(crate) fn apply(&mut self, frame: &Frame<'_>, sequence: u64, position: u64) -> bool {
-        if self.removed.get(&frame.group).is_some_and(|removed| frame.replica <= *removed) {
+        if self
+            .removed
+            .get(&frame.group)
+            .is_some_and(|removed| frame.replica <= *removed)
+        {
             return true;
         }
         if frame.frame_type == FrameType::Base {
             return self.apply_base(frame);
         }
-        let Some(group) =
-            self.groups.get_mut(&frame.group).filter(|found| found.replica == frame.replica)
+        let Some(group) = self
+            .groups
+            .get_mut(&frame.group)
+            .filter(|found| found.replica == frame.replica)
         else {
             // Another instance's: dead.
             return true;
@@ -137,7 +152,9 @@ impl Directory {
     }
 
     fn apply_base(&mut self, frame: &Frame<'_>) -> bool {
-        let Some(base) = frame::base(frame) else { return false };
+        let Some(base) = frame::base(frame) else {
+            return false;
+        };
         let mut changes = Vec::new();
         match self.groups.get_mut(&frame.group) {
             Some(group) if group.replica > frame.replica => return true,
@@ -150,7 +167,8 @@ impl Directory {
                 if let Some(older) = older {
                     older.drop_all(&mut changes);
                 }
-                self.groups.insert(frame.group, Group::new(frame.replica, base));
+                self.groups
+                    .insert(frame.group, Group::new(frame.replica, base));
             }
         }
         self.account(&changes);
@@ -160,7 +178,10 @@ impl Directory {
     /// Whether a sealed segment holds nothing alive.
     pub(crate) fn any_dead(&self) -> bool {
         self.died
-            && self.segments.values().any(|state| state.index.is_none() && state.extents == 0)
+            && self
+                .segments
+                .values()
+                .any(|state| state.index.is_none() && state.extents == 0)
     }
 
     /// Takes changes of extents into the segments' accounts.
@@ -195,11 +216,18 @@ impl Directory {
     /// Marks a range of a group as not to be trusted; ranges join.
     pub(crate) fn mark_faulty(&mut self, group: GroupId, from: Index, until: Index, control: bool) {
         if let Some(found) = self.groups.get_mut(&group) {
-            let joined = found.faulty.map_or(Faulty { from, until, control }, |old| Faulty {
-                from: old.from.min(from),
-                until: old.until.max(until),
-                control: old.control || control,
-            });
+            let joined = found.faulty.map_or(
+                Faulty {
+                    from,
+                    until,
+                    control,
+                },
+                |old| Faulty {
+                    from: old.from.min(from),
+                    until: old.until.max(until),
+                    control: old.control || control,
+                },
+            );
             found.faulty = Some(joined);
             found.changed = true;
         }

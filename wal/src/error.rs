@@ -84,7 +84,11 @@ impl Error {
     }
 
     pub(crate) fn io(doing: &'static str, name: &str, source: std::io::Error) -> Self {
-        Self::Io { doing, name: name.to_owned(), source: Arc::new(source) }
+        Self::Io {
+            doing,
+            name: name.to_owned(),
+            source: Arc::new(source),
+        }
     }
 }
 
@@ -102,7 +106,11 @@ pub struct Damage {
 
 impl Damage {
     pub(crate) fn new(file: &str, position: u64, why: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), position, why: why.into() }
+        Self {
+            file: file.to_owned(),
+            position,
+            why: why.into(),
+        }
     }
 }
 

@@ -47,8 +47,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub(crate) const EMPTY: Self =
-        Self { base_offset: i64::MAX, next_offset: i64::MIN, max_timestamp: i64::MIN };
+    pub(crate) const EMPTY: Self = Self {
+        base_offset: i64::MAX,
+        next_offset: i64::MIN,
+        max_timestamp: i64::MIN,
+    };
 
     pub(crate) fn add(&mut self, other: Self) {
         self.base_offset = self.base_offset.min(other.base_offset);
@@ -114,7 +117,13 @@ impl RunIndex {
             run.span.add(span);
             return;
         }
-        runs.push(Run { first: index, count: 1, bytes, position, span });
+        runs.push(Run {
+            first: index,
+            count: 1,
+            bytes,
+            position,
+            span,
+        });
         self.runs += 1;
     }
 
@@ -166,7 +175,11 @@ impl RunIndex {
         let mut pages = Pages::with_capacity(usize::try_from(bytes).expect("footers are small"));
         pages.extend(&out);
         pages.pad_to(crate::pages::PAGE_BYTES);
-        assert_eq!(pages.len() as u64, bytes, "the size of a footer is known before it is built");
+        assert_eq!(
+            pages.len() as u64,
+            bytes,
+            "the size of a footer is known before it is built"
+        );
         pages
     }
 
@@ -188,7 +201,10 @@ impl RunIndex {
         }
         let mut from = Decoder::new(body);
         let groups = from.count(GROUP_BYTES)?;
-        let mut index = Self { groups: BTreeMap::new(), runs: from.count(RUN_BYTES)? };
+        let mut index = Self {
+            groups: BTreeMap::new(),
+            runs: from.count(RUN_BYTES)?,
+        };
         for _ in 0..groups {
             let key = (GroupId(from.u64()?), ReplicaId(from.u64()?));
             let count = from.count(RUN_BYTES)?;

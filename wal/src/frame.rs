@@ -9,9 +9,7 @@ use crate::layout::FRAME_HEADER_BYTES;
 use crate::pages::Pages;
 use crate::record::Record;
 use bytes::Bytes;
-use raft::types::{
-    Base, Entry, EntryKind, GroupId, HardState, Index, ReplicaId, Term,
-};
+use raft::types::{Base, Entry, EntryKind, GroupId, HardState, Index, ReplicaId, Term};
 use std::borrow::Cow;
 
 /// What a frame says.
@@ -122,7 +120,12 @@ impl Frame<'_> {
     /// The entry that it holds, sharing `payload`.
     pub(crate) fn entry(&self, payload: Bytes) -> Option<Entry> {
         let kind = EntryKind::from_u8(self.kind)?;
-        Some(Entry { index: self.index, term: self.term, kind, payload })
+        Some(Entry {
+            index: self.index,
+            term: self.term,
+            kind,
+            payload,
+        })
     }
 }
 
@@ -158,7 +161,10 @@ pub(crate) fn parse_header(place: Place, bytes: &[u8]) -> Option<FrameHeader> {
             }
             usize::try_from(from.u32()?).ok()?
         },
-        stamp: Stamp { round: from.u64()?, ordinal: from.u32()? },
+        stamp: Stamp {
+            round: from.u64()?,
+            ordinal: from.u32()?,
+        },
         payload_crc: from.u32()?,
         crc,
     };
@@ -206,29 +212,72 @@ pub(crate) fn frames_of<'a>(record: &'a Record, out: &mut Vec<Frame<'a>>) {
     };
     let nothing = || Cow::Borrowed(&[][..]);
     match record {
-        Record::Entries { group, replica, entries } => {
+        Record::Entries {
+            group,
+            replica,
+            entries,
+        } => {
             out.extend(entries.iter().map(|entry| Frame {
                 kind: entry.kind as u8,
                 term: entry.term,
                 index: entry.index,
-                ..frame(FrameType::Entry, *group, *replica, Cow::Borrowed(&entry.payload[..]))
+                ..frame(
+                    FrameType::Entry,
+                    *group,
+                    *replica,
+                    Cow::Borrowed(&entry.payload[..]),
+                )
             }));
         }
-        Record::HardState { group, replica, state } => out.push(Frame {
+        Record::HardState {
+            group,
+            replica,
+            state,
+        } => out.push(Frame {
             term: state.term,
             index: state.commit,
-            ..frame(FrameType::HardState, *group, *replica, Cow::Owned(encode_vote(state)))
+            ..frame(
+                FrameType::HardState,
+                *group,
+                *replica,
+                Cow::Owned(encode_vote(state)),
+            )
         }),
-        Record::Truncate { group, replica, from } => out
-            .push(Frame { index: *from, ..frame(FrameType::Truncate, *group, *replica, nothing()) }),
-        Record::Base { group, replica, base } => out.push(Frame {
+        Record::Truncate {
+            group,
+            replica,
+            from,
+        } => out.push(Frame {
+            index: *from,
+            ..frame(FrameType::Truncate, *group, *replica, nothing())
+        }),
+        Record::Base {
+            group,
+            replica,
+            base,
+        } => out.push(Frame {
             term: base.term,
             index: base.index,
-            ..frame(FrameType::Base, *group, *replica, Cow::Owned(encode_base(base)))
+            ..frame(
+                FrameType::Base,
+                *group,
+                *replica,
+                Cow::Owned(encode_base(base)),
+            )
         }),
-        Record::Derived { group, replica, index, state } => out.push(Frame {
+        Record::Derived {
+            group,
+            replica,
+            index,
+            state,
+        } => out.push(Frame {
             index: *index,
-            ..frame(FrameType::Derived, *group, *replica, Cow::Borrowed(&state[..]))
+            ..frame(
+                FrameType::Derived,
+                *group,
+                *replica,
+                Cow::Borrowed(&state[..]),
+            )
         }),
         Record::Remove { group, replica } => {
             out.push(frame(FrameType::Remove, *group, *replica, nothing()));
@@ -237,7 +286,11 @@ pub(crate) fn frames_of<'a>(record: &'a Record, out: &mut Vec<Frame<'a>>) {
 }
 
 fn encode_vote(state: &HardState) -> Vec<u8> {
-    state.vote.map_or(0, |replica| replica.0).to_le_bytes().to_vec()
+    state
+        .vote
+        .map_or(0, |replica| replica.0)
+        .to_le_bytes()
+        .to_vec()
 }
 
 /// The hard state in a frame of that type.

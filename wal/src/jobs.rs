@@ -48,12 +48,36 @@ enum Work {
 }
 
 pub(crate) enum Task {
-    Seal { segment: Arc<Segment>, index: Arc<RunIndex>, segment_bytes: u64 },
-    Checkpoint { disk: Arc<dyn Disk>, choice: SlotChoice, id: DirectoryId, prepared: Prepared },
-    Meta { meta: Arc<Mutex<Meta>>, round: u64, manifest: u64 },
-    Create { disk: Arc<dyn Disk>, number: u64, bytes: u64 },
-    Zero { spare: Spare, from: u64, bytes: u64 },
-    Remove { disk: Arc<dyn Disk>, number: u64 },
+    Seal {
+        segment: Arc<Segment>,
+        index: Arc<RunIndex>,
+        segment_bytes: u64,
+    },
+    Checkpoint {
+        disk: Arc<dyn Disk>,
+        choice: SlotChoice,
+        id: DirectoryId,
+        prepared: Prepared,
+    },
+    Meta {
+        meta: Arc<Mutex<Meta>>,
+        round: u64,
+        manifest: u64,
+    },
+    Create {
+        disk: Arc<dyn Disk>,
+        number: u64,
+        bytes: u64,
+    },
+    Zero {
+        spare: Spare,
+        from: u64,
+        bytes: u64,
+    },
+    Remove {
+        disk: Arc<dyn Disk>,
+        number: u64,
+    },
     Clean(CleanTask),
 }
 
@@ -106,27 +130,41 @@ fn take(work: &Mutex<Work>) -> Option<Outcome> {
 impl Task {
     fn run(self) -> Outcome {
         match self {
-            Self::Seal { segment, index, segment_bytes } => {
-                Outcome::Sealed(write_footer(&segment, &index, segment_bytes), index)
-            }
-            Self::Checkpoint { disk, choice, id, prepared } => {
+            Self::Seal {
+                segment,
+                index,
+                segment_bytes,
+            } => Outcome::Sealed(write_footer(&segment, &index, segment_bytes), index),
+            Self::Checkpoint {
+                disk,
+                choice,
+                id,
+                prepared,
+            } => {
                 let (number, body) = (prepared.number, &prepared.body);
-                Outcome::Checkpoint(checkpoint::write(&*disk, choice, id, number, body), prepared)
+                Outcome::Checkpoint(
+                    checkpoint::write(&*disk, choice, id, number, body),
+                    prepared,
+                )
             }
-            Self::Meta { meta, round, manifest } => {
+            Self::Meta {
+                meta,
+                round,
+                manifest,
+            } => {
                 let mut meta = meta.lock().unwrap_or_else(PoisonError::into_inner);
                 Outcome::Meta(meta.advance(round, manifest))
             }
-            Self::Create { disk, number, bytes } => {
-                Outcome::Created(create_spare(&*disk, number, bytes))
-            }
+            Self::Create {
+                disk,
+                number,
+                bytes,
+            } => Outcome::Created(create_spare(&*disk, number, bytes)),
             Self::Zero { spare, from, bytes } => {
                 let end = (from + ZERO_SLICE_BYTES).min(bytes);
                 Outcome::Zeroed(zero(&*spare.file, from, end, bytes), spare, end)
             }
-            Self::Remove { disk, number } => {
-                Outcome::Removed(disk.remove(&segment_name(number)))
-            }
+            Self::Remove { disk, number } => Outcome::Removed(disk.remove(&segment_name(number))),
             Self::Clean(task) => Outcome::Cleaned(task.run()),
         }
     }
@@ -139,7 +177,9 @@ pub(crate) fn write_footer(
     segment_bytes: u64,
 ) -> io::Result<()> {
     let pages = index.encode(segment.seed, segment.sequence, segment_bytes);
-    segment.file.write_at(segment_bytes - pages.len() as u64, &pages)?;
+    segment
+        .file
+        .write_at(segment_bytes - pages.len() as u64, &pages)?;
     segment.file.sync()
 }
 
@@ -148,7 +188,11 @@ pub(crate) fn create_spare(disk: &dyn Disk, number: u64, bytes: u64) -> io::Resu
     let file = disk.create(&segment_name(number), bytes)?;
     file.sync()?;
     disk.sync_directory()?;
-    Ok(Spare { number, file, zeroed: false })
+    Ok(Spare {
+        number,
+        file,
+        zeroed: false,
+    })
 }
 
 fn zero(file: &dyn File, from: u64, end: u64, bytes: u64) -> io::Result<()> {
@@ -174,15 +218,22 @@ impl Log {
             && let Some(task) = self.urgent_task()
         {
             let work = Arc::new(Mutex::new(Work::Waiting(Box::new(task))));
-            self.urgent = Some(Running { work: Arc::clone(&work) });
+            self.urgent = Some(Running {
+                work: Arc::clone(&work),
+            });
             return Some(Job { work, urgent: true });
         }
         if self.leisure.is_none()
             && let Some(task) = self.leisure_task()
         {
             let work = Arc::new(Mutex::new(Work::Waiting(Box::new(task))));
-            self.leisure = Some(Running { work: Arc::clone(&work) });
-            return Some(Job { work, urgent: false });
+            self.leisure = Some(Running {
+                work: Arc::clone(&work),
+            });
+            return Some(Job {
+                work,
+                urgent: false,
+            });
         }
         None
     }
@@ -193,7 +244,10 @@ impl Log {
     /// [`Error::Poisoned`] when the job, or the commit, failed to write or sync.
     pub fn finish(&mut self, done: JobDone) -> Result<(), Error> {
         for running in [&mut self.urgent, &mut self.leisure] {
-            if running.as_ref().is_some_and(|running| Arc::ptr_eq(&running.work, &done.work)) {
+            if running
+                .as_ref()
+                .is_some_and(|running| Arc::ptr_eq(&running.work, &done.work))
+            {
                 *running = None;
             }
         }
@@ -227,18 +281,29 @@ impl Log {
             let index = self.shared.read().segments[&segment.sequence].index.clone();
             let index = index.expect("an unsealed segment has its runs in memory");
             let segment_bytes = self.config.segment_bytes;
-            return Some(Task::Seal { segment, index, segment_bytes });
+            return Some(Task::Seal {
+                segment,
+                index,
+                segment_bytes,
+            });
         }
         let dead = now.saturating_sub(self.checkpoint_at) >= self.config.dead_interval
             && self.shared.read().any_dead();
         if self.checkpoint_due || dead {
             return Some(self.checkpoint_task());
         }
-        let mark = self.meta.try_lock().map_or(u64::MAX, |meta| meta.mark.round);
+        let mark = self
+            .meta
+            .try_lock()
+            .map_or(u64::MAX, |meta| meta.mark.round);
         if now.saturating_sub(self.meta_at) >= self.config.meta_interval && mark < self.last_round {
             self.meta_at = now;
             let (round, manifest) = (self.last_round, self.manifest_version);
-            return Some(Task::Meta { meta: Arc::clone(&self.meta), round, manifest });
+            return Some(Task::Meta {
+                meta: Arc::clone(&self.meta),
+                round,
+                manifest,
+            });
         }
         None
     }
@@ -260,11 +325,22 @@ impl Log {
             previous,
             whole,
         );
-        let taken: Vec<u64> =
-            self.chain.iter().chain(&self.chain_before).map(|(slot, _)| *slot).collect();
-        let choice = self.slots.choose(prepared.body.len(), &taken);
+        let taken: Vec<u64> = self
+            .chain
+            .iter()
+            .chain(&self.chain_before)
+            .map(|(slot, _)| *slot)
+            .collect();
+        let choice = self
+            .slots
+            .choose(prepared.body.len(), &taken, self.last_resort);
         let disk = Arc::clone(&self.disk);
-        Task::Checkpoint { disk, choice, id: self.identity.directory, prepared }
+        Task::Checkpoint {
+            disk,
+            choice,
+            id: self.identity.directory,
+            prepared,
+        }
     }
 
     fn leisure_task(&mut self) -> Option<Task> {
@@ -278,17 +354,28 @@ impl Log {
             if self.may_create() {
                 let number = self.spares.next_number;
                 self.spares.next_number += 1;
-                return Some(Task::Create { disk: Arc::clone(&self.disk), number, bytes });
+                return Some(Task::Create {
+                    disk: Arc::clone(&self.disk),
+                    number,
+                    bytes,
+                });
             }
         }
         if let Some((spare, from)) = self.zeroing.take() {
             return Some(Task::Zero { spare, from, bytes });
         }
         if let Some(spare) = self.spares.take_unzeroed() {
-            return Some(Task::Zero { spare, from: 0, bytes });
+            return Some(Task::Zero {
+                spare,
+                from: 0,
+                bytes,
+            });
         }
         let surplus = self.spares.take_surplus(self.config.spares)?;
-        Some(Task::Remove { disk: Arc::clone(&self.disk), number: surplus.number })
+        Some(Task::Remove {
+            disk: Arc::clone(&self.disk),
+            number: surplus.number,
+        })
     }
 
     fn settle(&mut self, outcome: Outcome) -> Result<(), Error> {
@@ -333,10 +420,19 @@ impl Log {
     }
 
     fn settle_seal(&mut self, index: &Arc<RunIndex>) {
-        let Some(FullSegment { segment, mut sealed }) = self.full.pop_front() else { return };
+        let Some(FullSegment {
+            segment,
+            mut sealed,
+        }) = self.full.pop_front()
+        else {
+            return;
+        };
         sealed.footer_at = self.config.segment_bytes - index.footer_bytes(0);
         sealed.runs = u32::try_from(index.runs).expect("runs are bounded per segment");
-        assert!(sealed.footer_at >= sealed.end, "the writer keeps room for the footer");
+        assert!(
+            sealed.footer_at >= sealed.end,
+            "the writer keeps room for the footer"
+        );
         let mut directory = self.shared.write();
         if let Some(state) = directory.segments.get_mut(&segment.sequence) {
             state.index = None;
@@ -358,15 +454,16 @@ impl Log {
         let (slot, file) = match result {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                // The one before stays the truth. The next one is whole, since this one's changes are noted nowhere.
-                tracing::warn!("no room for a larger checkpoint: it is tried again");
-                self.whole_next = true;
+                self.checkpoint_found_no_room();
                 return Ok(());
             }
             Err(error) => return Err(self.poison("write a checkpoint", &error)),
         };
+        self.last_resort = false;
         self.counters.syncs_checkpoint += 1;
-        let bytes = file.size().map_err(|error| self.poison("measure a checkpoint", &error))?;
+        let bytes = file
+            .size()
+            .map_err(|error| self.poison("measure a checkpoint", &error))?;
         self.slots.files.insert(slot, (file, bytes));
         let number = prepared.number;
         let before = self.chain.clone();
@@ -393,9 +490,34 @@ impl Log {
         Ok(())
     }
 
+    /// The checkpoint before stays the truth. The next one is whole, since this one's changes are noted nowhere, and
+    /// goes into a slot that was kept back; if those are too small, spares make room.
+    fn checkpoint_found_no_room(&mut self) {
+        self.whole_next = true;
+        self.checkpoint_due = true;
+        if !std::mem::replace(&mut self.last_resort, true) {
+            return;
+        }
+        match self
+            .spares
+            .take(Taker::Cleaner)
+            .or_else(|| self.spares.take(Taker::Housekeeping))
+        {
+            Some(spare) if self.disk.remove(&segment_name(spare.number)).is_ok() => {
+                self.files -= 1;
+            }
+            _ => {
+                tracing::error!("no room for a checkpoint: restarts take longer until there is");
+                self.checkpoint_due = false;
+            }
+        }
+    }
+
     /// Names the next segment, if there is a file for it. Its header is written after the manifest.
     fn name_next(&mut self, taker: Taker) -> bool {
-        let Some(spare) = self.spares.take(taker) else { return false };
+        let Some(spare) = self.spares.take(taker) else {
+            return false;
+        };
         self.prepared = Some(self.new_life(spare));
         true
     }
@@ -409,22 +531,28 @@ impl Log {
 
     /// Makes a next segment ready here and now, if there is room for one.
     pub(crate) fn prepare_segment(&mut self, taker: Taker) -> Result<(), Error> {
-        if self.spares.free() == 0 {
+        // A new file fills up the reserves before anybody may take it.
+        while self.spares.free() == 0 {
             self.look_at_free_bytes();
-            if self.may_create() {
-                let number = self.spares.next_number;
-                self.spares.next_number += 1;
-                match create_spare(&*self.disk, number, self.config.segment_bytes) {
-                    Ok(spare) => {
-                        self.files += 1;
-                        self.spares.put(spare);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-                    Err(error) => return Err(self.poison("make a segment", &error)),
+            if !self.may_create() {
+                break;
+            }
+            let number = self.spares.next_number;
+            self.spares.next_number += 1;
+            match create_spare(&*self.disk, number, self.config.segment_bytes) {
+                Ok(spare) => {
+                    self.files += 1;
+                    self.spares.put(spare);
                 }
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(self.poison("make a segment", &error)),
             }
         }
-        if self.name_next(taker) { self.commit_named(false, true) } else { Ok(()) }
+        if self.name_next(taker) {
+            self.commit_named(false, true)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes one manifest version: the truth from then on. Names a next segment if there is none.
@@ -434,6 +562,9 @@ impl Log {
     }
 
     fn commit_named(&mut self, clean: bool, named: bool) -> Result<(), Error> {
+        if self.chain.is_empty() {
+            return Err(self.poison("write the manifest", &"there is no checkpoint to name"));
+        }
         let manifest = self.manifest(clean);
         let disk = Arc::clone(&self.disk);
         self.manifests
@@ -478,8 +609,16 @@ impl Log {
                 named(&state.segment, role)
             })
             .collect();
-        segments.extend(self.prepared.iter().map(|next| named(next, SegmentRole::Prepared)));
-        segments.extend(self.outputs.iter().map(|output| named(output, SegmentRole::Output)));
+        segments.extend(
+            self.prepared
+                .iter()
+                .map(|next| named(next, SegmentRole::Prepared)),
+        );
+        segments.extend(
+            self.outputs
+                .iter()
+                .map(|output| named(output, SegmentRole::Output)),
+        );
         Manifest {
             version: self.manifest_version + 1,
             identity: self.identity,
@@ -536,7 +675,12 @@ pub(crate) fn write_header(
     segment_bytes: u64,
 ) -> io::Result<()> {
     let (sequence, seed) = (segment.sequence, segment.seed);
-    let pages = encode_header(&SegmentHeader { identity, sequence, seed, segment_bytes });
+    let pages = encode_header(&SegmentHeader {
+        identity,
+        sequence,
+        seed,
+        segment_bytes,
+    });
     segment.file.write_at(0, &pages)?;
     segment.file.sync()
 }

@@ -23,7 +23,9 @@ pub(crate) fn batch_span(batch: &[u8]) -> Option<BatchSpan> {
     let i64_at = |at: usize| batch[at..at + 8].try_into().ok().map(i64::from_be_bytes);
     let last_delta = batch[23..27].try_into().ok().map(i32::from_be_bytes)?;
     let base_offset = i64_at(0)?;
-    let next_offset = base_offset.checked_add(i64::from(last_delta))?.checked_add(1)?;
+    let next_offset = base_offset
+        .checked_add(i64::from(last_delta))?
+        .checked_add(1)?;
     (base_offset >= 0 && last_delta >= 0).then_some(BatchSpan {
         base_offset,
         next_offset,

@@ -15,7 +15,9 @@ use crate::segment::Segment;
 use crate::spares::{Spare, Spares};
 use crate::tail::Tail;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 use std::time::Duration;
 
 /// What the log thread and the readers share. No I/O happens under either lock.
@@ -40,11 +42,15 @@ impl Shared {
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Directory> {
-        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+        self.directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Directory> {
-        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+        self.directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -100,6 +106,8 @@ pub struct Log {
     pub(crate) checkpoint_due: bool,
     /// The next checkpoint must be whole: one could not be written.
     pub(crate) whole_next: bool,
+    /// It goes into a slot that was kept back: no new one could be made.
+    pub(crate) last_resort: bool,
     pub(crate) checkpoint_at: Duration,
     pub(crate) meta: Arc<Mutex<Meta>>,
     pub(crate) meta_at: Duration,
@@ -147,7 +155,9 @@ impl Log {
     /// Answers [`Error::Poisoned`] once the log has failed.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match &self.poisoned {
-            Some(why) => Err(Error::Poisoned { why: Arc::clone(why) }),
+            Some(why) => Err(Error::Poisoned {
+                why: Arc::clone(why),
+            }),
             None => Ok(()),
         }
     }
@@ -159,7 +169,9 @@ impl Log {
             tracing::error!(%why, "the log has failed");
             self.poisoned = Some(Arc::clone(&why));
         }
-        Error::Poisoned { why: Arc::clone(self.poisoned.as_ref().unwrap_or(&why)) }
+        Error::Poisoned {
+            why: Arc::clone(self.poisoned.as_ref().unwrap_or(&why)),
+        }
     }
 
     /// Where a restart goes on after what is alive now.
@@ -170,6 +182,12 @@ impl Log {
             segment: self.open.segment.sequence,
             position: self.open.position,
         }
+    }
+
+    /// Whether the cleaner is at work.
+    #[must_use]
+    pub fn cleaning(&self) -> bool {
+        !self.outputs.is_empty()
     }
 
     /// Figures for metrics.

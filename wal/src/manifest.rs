@@ -168,28 +168,39 @@ pub(crate) struct ManifestFiles {
 impl ManifestFiles {
     /// Before the first version.
     pub(crate) fn none() -> Self {
-        Self { files: [None, None] }
+        Self {
+            files: [None, None],
+        }
     }
 
     /// Opens what is there and returns the newest valid version. A version that a crash left written but not synced is
     /// made durable before it is believed.
-    pub(crate) fn open(disk: &dyn Disk, names: &[String]) -> Result<(Self, Option<Manifest>), Error> {
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        names: &[String],
+    ) -> Result<(Self, Option<Manifest>), Error> {
         let mut newest: Option<Manifest> = None;
         let mut files = [None, None];
         for (slot, name) in MANIFESTS.into_iter().enumerate() {
             if !names.iter().any(|found| found == name) {
                 continue;
             }
-            let file = disk.open(name).map_err(|error| Error::io("open", name, error))?;
+            let file = disk
+                .open(name)
+                .map_err(|error| Error::io("open", name, error))?;
             if let Some(blob) = blob::read(&*file, name, BlobKind::Manifest)? {
                 let manifest = Manifest::decode(&blob).ok_or_else(|| {
                     Error::Corrupt(Damage::new(name, 0, "valid checksum, senseless content"))
                 })?;
-                if newest.as_ref().is_none_or(|newest| newest.version < manifest.version) {
+                if newest
+                    .as_ref()
+                    .is_none_or(|newest| newest.version < manifest.version)
+                {
                     newest = Some(manifest);
                 }
             }
-            file.sync().map_err(|error| Error::io("sync", name, error))?;
+            file.sync()
+                .map_err(|error| Error::io("sync", name, error))?;
             files[slot] = Some(file);
         }
         Ok((Self { files }, newest))

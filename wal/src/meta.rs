@@ -55,7 +55,8 @@ impl Meta {
             pages.extend(&bytes);
             pages.pad_to(PAGE_BYTES);
         }
-        self.file.write_at(mark.generation % 2 * 2 * PAGE_BYTES as u64, &pages)?;
+        self.file
+            .write_at(mark.generation % 2 * 2 * PAGE_BYTES as u64, &pages)?;
         self.file.sync()?;
         self.mark = mark;
         Ok(())
@@ -100,6 +101,10 @@ fn decode(page: &[u8], directory: DirectoryId) -> Option<Mark> {
     if from.u64()? != META_MAGIC || from.u32()? != VERSION || from.u128()? != directory.0 {
         return None;
     }
-    let mark = Mark { generation: from.u64()?, round: from.u64()?, manifest: from.u64()? };
+    let mark = Mark {
+        generation: from.u64()?,
+        round: from.u64()?,
+        manifest: from.u64()?,
+    };
     (from.u32()? == crc32fast::hash(&bytes[..MARK_BYTES - 4])).then_some(mark)
 }

@@ -104,7 +104,9 @@ impl ModelDisk {
             capacity: u64::MAX,
             ..State::default()
         };
-        Arc::new(Self { state: Arc::new(Mutex::new(state)) })
+        Arc::new(Self {
+            state: Arc::new(Mutex::new(state)),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,7 +116,9 @@ impl ModelDisk {
     /// An independent disk in the same state.
     #[must_use]
     pub fn fork(&self) -> Arc<Self> {
-        Arc::new(Self { state: Arc::new(Mutex::new(self.state().clone())) })
+        Arc::new(Self {
+            state: Arc::new(Mutex::new(self.state().clone())),
+        })
     }
 
     /// Calls so far.
@@ -126,7 +130,11 @@ impl ModelDisk {
     /// Calls of one kind so far.
     #[must_use]
     pub fn calls_of(&self, call: Call) -> u64 {
-        self.state().kind_calls.get(&(call as u8)).copied().unwrap_or(0)
+        self.state()
+            .kind_calls
+            .get(&(call as u8))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Makes a call fail: the nth from the disk's beginning, 1 being the first.
@@ -185,18 +193,16 @@ impl ModelDisk {
 
     /// As [`ModelDisk::crash`], with the fate of each dirty sector (file name, sector) given, and whether unsynced
     /// directory entries are lost.
-    pub fn crash_with(
-        &self,
-        mut fate: impl FnMut(&str, usize) -> SectorFate,
-        names_lost: bool,
-    ) {
+    pub fn crash_with(&self, mut fate: impl FnMut(&str, usize) -> SectorFate, names_lost: bool) {
         let mut state = self.state();
         let mut names = state.names.clone();
         for (name, image) in &state.synced_names {
             names.entry(name.clone()).or_insert(*image);
         }
-        let by_image: BTreeMap<usize, String> =
-            names.into_iter().map(|(name, image)| (image, name)).collect();
+        let by_image: BTreeMap<usize, String> = names
+            .into_iter()
+            .map(|(name, image)| (image, name))
+            .collect();
         for number in 0..state.images.len() {
             let name = by_image.get(&number).map_or("", String::as_str);
             let image = &mut state.images[number];
@@ -236,7 +242,12 @@ impl ModelDisk {
         let state = self.state();
         let mut found = Vec::new();
         for (name, image) in &state.names {
-            found.extend(state.images[*image].dirty.keys().map(|sector| (name.clone(), *sector)));
+            found.extend(
+                state.images[*image]
+                    .dirty
+                    .keys()
+                    .map(|sector| (name.clone(), *sector)),
+            );
         }
         found
     }
@@ -245,7 +256,10 @@ impl ModelDisk {
     #[must_use]
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();
-        state.names.get(name).map(|image| state.images[*image].bytes.clone())
+        state
+            .names
+            .get(name)
+            .map(|image| state.images[*image].bytes.clone())
     }
 
     /// Replaces a file's content, synced, behind the log's back.
@@ -253,7 +267,11 @@ impl ModelDisk {
         let mut state = self.state();
         if let Some(image) = state.names.get(name).copied() {
             let synced_size = bytes.len();
-            state.images[image] = Image { bytes, synced_size, dirty: BTreeMap::new() };
+            state.images[image] = Image {
+                bytes,
+                synced_size,
+                dirty: BTreeMap::new(),
+            };
         }
     }
 
@@ -311,11 +329,17 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        self.names.values().map(|image| self.images[*image].bytes.len() as u64).sum()
+        self.names
+            .values()
+            .map(|image| self.images[*image].bytes.len() as u64)
+            .sum()
     }
 
     fn image(&self, name: &str) -> io::Result<usize> {
-        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names
+            .get(name)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -346,7 +370,10 @@ impl Disk for ModelDisk {
         }
         let number = state.images.len();
         let bytes = vec![0; usize::try_from(size_bytes).map_err(|_| io::ErrorKind::InvalidInput)?];
-        state.images.push(Image { bytes, ..Image::default() });
+        state.images.push(Image {
+            bytes,
+            ..Image::default()
+        });
         state.names.insert(name.to_owned(), number);
         drop(state);
         Ok(self.file(name, number))
@@ -404,7 +431,11 @@ impl Disk for ModelDisk {
 
 impl ModelDisk {
     fn file(&self, name: &str, number: usize) -> Arc<dyn File> {
-        Arc::new(ModelFile { disk: self.clone(), name: name.to_owned(), number })
+        Arc::new(ModelFile {
+            disk: self.clone(),
+            name: name.to_owned(),
+            number,
+        })
     }
 }
 
@@ -419,9 +450,15 @@ impl ModelFile {
         let mut state = self.disk.state();
         state.fail(Call::Read)?;
         let start = usize::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let end = start.checked_add(into.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        let end = start
+            .checked_add(into.len())
+            .ok_or(io::ErrorKind::InvalidInput)?;
         let sectors = (start / SECTOR_BYTES) as u64..end.div_ceil(SECTOR_BYTES) as u64;
-        if state.bad_sectors.iter().any(|(name, at)| *name == self.name && sectors.contains(at)) {
+        if state
+            .bad_sectors
+            .iter()
+            .any(|(name, at)| *name == self.name && sectors.contains(at))
+        {
             return Err(error_of(Fault::Io));
         }
         let bytes = state.images[self.number].bytes.get(start..end);
@@ -443,14 +480,19 @@ impl ModelFile {
         image.bytes[start..end].copy_from_slice(data);
         let name = self.name.clone();
         let written = (start / SECTOR_BYTES) as u64..end.div_ceil(SECTOR_BYTES) as u64;
-        state.bad_sectors.retain(|(bad, at)| *bad != name || !written.contains(at));
+        state
+            .bad_sectors
+            .retain(|(bad, at)| *bad != name || !written.contains(at));
         Ok(())
     }
 }
 
 impl File for ModelFile {
     fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-        assert!(position.is_multiple_of(4096) && into.len().is_multiple_of(4096), "unaligned read");
+        assert!(
+            position.is_multiple_of(4096) && into.len().is_multiple_of(4096),
+            "unaligned read"
+        );
         assert_eq!(into.as_ptr().align_offset(4096), 0, "unaligned memory");
         self.read(position, into)
     }
@@ -460,7 +502,10 @@ impl File for ModelFile {
     }
 
     fn write_at(&self, position: u64, data: &[u8]) -> io::Result<()> {
-        assert!(position.is_multiple_of(4096) && data.len().is_multiple_of(4096), "unaligned write");
+        assert!(
+            position.is_multiple_of(4096) && data.len().is_multiple_of(4096),
+            "unaligned write"
+        );
         assert_eq!(data.as_ptr().align_offset(4096), 0, "unaligned memory");
         let mut state = self.disk.state();
         match state.call(Call::Write) {

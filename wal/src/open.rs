@@ -60,8 +60,10 @@ impl Log {
 }
 
 fn remove_marker(disk: &dyn Disk) -> Result<(), Error> {
-    disk.remove(FORMATTING).map_err(|error| Error::io("remove", FORMATTING, error))?;
-    disk.sync_directory().map_err(|error| Error::io("sync", ".", error))
+    disk.remove(FORMATTING)
+        .map_err(|error| Error::io("remove", FORMATTING, error))?;
+    disk.sync_directory()
+        .map_err(|error| Error::io("sync", ".", error))
 }
 
 /// Formats an empty directory, or one whose formatting was cut short. The marker comes first and goes last.
@@ -76,37 +78,69 @@ fn format(
         move |error| Error::io(doing, &name, error)
     };
     if !names.iter().any(|name| name == FORMATTING) {
-        let marker = disk.create(FORMATTING, PAGE_BYTES as u64).map_err(io("create", FORMATTING))?;
+        let marker = disk
+            .create(FORMATTING, PAGE_BYTES as u64)
+            .map_err(io("create", FORMATTING))?;
         marker.sync().map_err(io("sync", FORMATTING))?;
     }
     disk.sync_directory().map_err(io("sync", "."))?;
-    for name in names.iter().filter(|name| is_ours(name) || name.ends_with(".new")) {
+    for name in names
+        .iter()
+        .filter(|name| is_ours(name) || name.ends_with(".new"))
+    {
         disk.remove(name).map_err(io("remove", name))?;
     }
     let file = disk.create(META, META_BYTES).map_err(io("create", META))?;
-    let mut meta = Meta { file, directory: identity.directory, mark: Mark::default() };
+    let mut meta = Meta {
+        file,
+        directory: identity.directory,
+        mark: Mark::default(),
+    };
     for generation in 1..=2 {
-        meta.write(Mark { generation, ..Mark::default() }).map_err(io("write", META))?;
+        meta.write(Mark {
+            generation,
+            ..Mark::default()
+        })
+        .map_err(io("write", META))?;
     }
+    let mut slots = Slots::default();
+    slots
+        .reserve(&*disk, (config.segment_bytes / 64).max(64 << 10))
+        .map_err(io("create", "checkpoint"))?;
     let mut spares = Spares::default();
     let count = 2 + CLEANER_RESERVE + HOUSEKEEPING_RESERVE;
     for number in 0..count as u64 {
         let name = segment_name(number);
-        let file = disk.create(&name, config.segment_bytes).map_err(io("create", &name))?;
+        let file = disk
+            .create(&name, config.segment_bytes)
+            .map_err(io("create", &name))?;
         file.sync().map_err(io("sync", &name))?;
-        spares.put(Spare { number, file, zeroed: false });
+        spares.put(Spare {
+            number,
+            file,
+            zeroed: false,
+        });
     }
     disk.sync_directory().map_err(io("sync", "."))?;
-    let first = spares.take(Taker::Entries).expect("the pool holds more than its reserves");
+    let first = spares
+        .take(Taker::Entries)
+        .expect("the pool holds more than its reserves");
     let segment = Segment::new(first.number, 1, disk.random(), first.file);
     write_header(&segment, identity, config.segment_bytes).map_err(io("write", "segment"))?;
-    let mut directory =
-        Directory { run_bytes_max: config.run_bytes_max, ..Directory::default() };
-    directory.segments.insert(1, SegmentState::open(Arc::clone(&segment)));
+    let mut directory = Directory {
+        run_bytes_max: config.run_bytes_max,
+        ..Directory::default()
+    };
+    directory
+        .segments
+        .insert(1, SegmentState::open(Arc::clone(&segment)));
     let mut log = Log {
         shared: Shared::new(directory, &config),
         pool: Pool::new(POOL_BYTES),
-        open: OpenSegment { segment, position: DATA_START },
+        open: OpenSegment {
+            segment,
+            position: DATA_START,
+        },
         full: VecDeque::new(),
         prepared: None,
         outputs: Vec::new(),
@@ -118,12 +152,13 @@ fn format(
         manifests: ManifestFiles::none(),
         manifest_version: 0,
         next_sequence: 2,
-        slots: Slots::default(),
+        slots,
         chain: Vec::new(),
         chain_before: Vec::new(),
         checkpoint_number: 0,
         checkpoint_due: true,
         whole_next: false,
+        last_resort: false,
         checkpoint_at: disk.elapsed(),
         meta: Arc::new(Mutex::new(meta)),
         meta_at: disk.elapsed(),
@@ -143,7 +178,13 @@ fn format(
     // Both slots hold a version before the marker goes.
     log.commit(false)?;
     remove_marker(&*log.disk)?;
-    Ok((log, Recovery { formatted: true, ..Recovery::default() }))
+    Ok((
+        log,
+        Recovery {
+            formatted: true,
+            ..Recovery::default()
+        },
+    ))
 }
 
 /// Everything that is read before anything is decided.
@@ -174,7 +215,11 @@ impl Start {
         if !names.iter().any(|name| name == META) {
             return Err(Damage::new(META, 0, "missing").into());
         }
-        let meta_file = disk.open(META).map_err(|error| Error::io("open", META, error))?;
+        let meta_file = disk
+            .open(META)
+            .map_err(|error| Error::io("open", META, error))?;
+        // Cut short by somebody: the copies that are left count, and the next mark needs its place.
+        meta_file.allocate(META_BYTES).map_err(|error| Error::io("allocate", META, error))?;
         let mark = meta::read(&*meta_file, identity.directory)
             .ok_or_else(|| Error::from(Damage::new(META, 0, "no copy is valid")))?;
         if mark.manifest > manifest.version {
@@ -184,7 +229,11 @@ impl Start {
             );
             return Err(Damage::new("manifest", 0, why).into());
         }
-        let meta = Meta { file: meta_file, directory: identity.directory, mark };
+        let meta = Meta {
+            file: meta_file,
+            directory: identity.directory,
+            mark,
+        };
         let slots = Slots::open(&*disk, names)?;
         let mut start = Self {
             disk,
@@ -211,11 +260,21 @@ impl Start {
             }
         }
         for name in names {
-            let Some(number) = segment_number(name) else { continue };
+            let Some(number) = segment_number(name) else {
+                continue;
+            };
             self.file_count += 1;
-            let file = self.disk.open(name).map_err(|error| Error::io("open", name, error))?;
-            let named =
-                self.manifest.segments.iter().find(|named| named.number == number).copied();
+            self.spares.next_number = self.spares.next_number.max(number + 1);
+            let file = self
+                .disk
+                .open(name)
+                .map_err(|error| Error::io("open", name, error))?;
+            let named = self
+                .manifest
+                .segments
+                .iter()
+                .find(|named| named.number == number)
+                .copied();
             match named {
                 Some(named) => self.open_named(name, file, named)?,
                 None => self.open_spare(name, file, number)?,
@@ -225,7 +284,9 @@ impl Start {
     }
 
     fn open_named(&mut self, name: &str, file: Arc<dyn File>, named: Named) -> Result<(), Error> {
-        let size = file.size().map_err(|error| Error::io("measure", name, error))?;
+        let size = file
+            .size()
+            .map_err(|error| Error::io("measure", name, error))?;
         if size != self.config.segment_bytes {
             let why = format!("{size} bytes instead of {}", self.config.segment_bytes);
             return Err(Damage::new(name, size, why).into());
@@ -252,7 +313,9 @@ impl Start {
     }
 
     fn open_spare(&mut self, name: &str, file: Arc<dyn File>, number: u64) -> Result<(), Error> {
-        let size = file.size().map_err(|error| Error::io("measure", name, error))?;
+        let size = file
+            .size()
+            .map_err(|error| Error::io("measure", name, error))?;
         let bytes = self.config.segment_bytes;
         let mut zeroed = self.manifest.zeroed.contains(&number);
         if size == bytes {
@@ -261,13 +324,19 @@ impl Start {
             // Its making was cut short: nothing was ever written to it.
             zeroed = false;
             if size > bytes || file.allocate(bytes).is_err() {
-                self.disk.remove(name).map_err(|error| Error::io("remove", name, error))?;
+                self.disk
+                    .remove(name)
+                    .map_err(|error| Error::io("remove", name, error))?;
                 self.file_count -= 1;
                 self.spares.next_number = self.spares.next_number.max(number + 1);
                 return Ok(());
             }
         }
-        self.spares.put(Spare { number, file, zeroed });
+        self.spares.put(Spare {
+            number,
+            file,
+            zeroed,
+        });
         Ok(())
     }
 
@@ -278,7 +347,9 @@ impl Start {
             tracing::error!(name, %error, "a segment's header cannot be read");
             return Ok(None);
         }
-        let Some(header) = decode_header(name, &pages)? else { return Ok(None) };
+        let Some(header) = decode_header(name, &pages)? else {
+            return Ok(None);
+        };
         if header.identity.directory != self.identity.directory {
             return Err(Damage::new(name, 0, "belongs to another data directory").into());
         }
@@ -293,8 +364,10 @@ impl Start {
     }
 
     fn recover(self) -> Result<(Log, Recovery), Error> {
-        let mut directory =
-            Directory { run_bytes_max: self.config.run_bytes_max, ..Directory::default() };
+        let mut directory = Directory {
+            run_bytes_max: self.config.run_bytes_max,
+            ..Directory::default()
+        };
         let id = self.identity.directory;
         let point = checkpoint::load(&self.slots, &self.manifest.chain, id, &mut directory)?;
         self.fill_segments(&mut directory);
@@ -373,7 +446,12 @@ impl Start {
                 (DATA_START, None)
             };
             let segment = Arc::clone(segment);
-            segments.push(LogSegment { segment, from, previous, sealed_end });
+            segments.push(LogSegment {
+                segment,
+                from,
+                previous,
+                sealed_end,
+            });
         }
         Ok(segments)
     }
@@ -383,7 +461,11 @@ impl Start {
             SegmentRole::Sealed(sealed) if !sealed.cleaned => sealed.last_round,
             _ => 0,
         });
-        sealed.max().unwrap_or(0).max(point.round).max(self.meta.mark.round)
+        sealed
+            .max()
+            .unwrap_or(0)
+            .max(point.round)
+            .max(self.meta.mark.round)
     }
 
     /// Builds the log around what was read.
@@ -399,7 +481,11 @@ impl Start {
         let mut spares = self.spares;
         for segment in parts.unused {
             let file = Arc::clone(&segment.file);
-            spares.put(Spare { number: segment.number, file, zeroed: false });
+            spares.put(Spare {
+                number: segment.number,
+                file,
+                zeroed: false,
+            });
         }
         let number = self.manifest.chain.last().map_or(0, |(_, number)| *number);
         let now = self.disk.elapsed();
@@ -424,6 +510,7 @@ impl Start {
             checkpoint_number: number,
             checkpoint_due: unclean,
             whole_next: unclean,
+            last_resort: false,
             checkpoint_at: now,
             meta: Arc::new(Mutex::new(self.meta)),
             meta_at: now,
@@ -456,10 +543,15 @@ impl Log {
         if !unclean {
             return self.commit(false);
         }
-        let read = self.full.iter().map(|full| &full.segment).chain([&self.open.segment]);
+        let read = self
+            .full
+            .iter()
+            .map(|full| &full.segment)
+            .chain([&self.open.segment]);
         let files: Vec<Arc<dyn File>> = read.map(|segment| Arc::clone(&segment.file)).collect();
         for file in files {
-            file.sync().map_err(|error| self.poison("sync what was recovered", &error))?;
+            file.sync()
+                .map_err(|error| self.poison("sync what was recovered", &error))?;
         }
         for taker in [Taker::Housekeeping, Taker::Cleaner] {
             if self.prepared.is_none() {
@@ -502,13 +594,21 @@ fn divide(
         }
     }
     let end_of = |sequence: u64| {
-        let found = scan.ends.iter().rev().find(|(segment, _, _)| *segment == sequence);
+        let found = scan
+            .ends
+            .iter()
+            .rev()
+            .find(|(segment, _, _)| *segment == sequence);
         found.map_or((DATA_START, last), |(_, end, last)| (*end, *last))
     };
     let first = unsealed.first().map(|segment| segment.sequence);
     let first = first.expect("a manifest always names the open segment");
-    let open_sequence =
-        scan.ends.iter().map(|(sequence, _, _)| *sequence).max().unwrap_or(first);
+    let open_sequence = scan
+        .ends
+        .iter()
+        .map(|(sequence, _, _)| *sequence)
+        .max()
+        .unwrap_or(first);
     let open_sequence = open_sequence.max(if named_unsealed(named, point.segment) {
         point.segment
     } else {
@@ -521,13 +621,25 @@ fn divide(
         let sequence = segment.sequence;
         let (end, (last_round, last_crc)) = end_of(sequence);
         if sequence < open_sequence {
-            let runs = directory.segments.get(&sequence).and_then(|state| state.index.as_ref());
+            let runs = directory
+                .segments
+                .get(&sequence)
+                .and_then(|state| state.index.as_ref());
             let runs = runs.map_or(0, |index| index.runs);
             let runs = u32::try_from(runs).expect("runs are bounded per segment");
-            let sealed = Sealed { end, last_round, last_crc, runs, ..Sealed::default() };
+            let sealed = Sealed {
+                end,
+                last_round,
+                last_crc,
+                runs,
+                ..Sealed::default()
+            };
             full.push_back(FullSegment { segment, sealed });
         } else if sequence == open_sequence {
-            open = Some(OpenSegment { segment, position: end });
+            open = Some(OpenSegment {
+                segment,
+                position: end,
+            });
         } else {
             directory.segments.remove(&sequence);
             if prepared.is_none() {
@@ -538,25 +650,39 @@ fn divide(
         }
     }
     let open = open.expect("the open segment is among the unsealed ones");
-    Parts { open, full, prepared, unused, sealed }
+    Parts {
+        open,
+        full,
+        prepared,
+        unused,
+        sealed,
+    }
 }
 
 fn named_unsealed(named: &BTreeMap<u64, (Arc<Segment>, SegmentRole)>, sequence: u64) -> bool {
-    named.get(&sequence).is_some_and(|(_, role)| {
-        matches!(role, SegmentRole::Prepared | SegmentRole::Open)
-    })
+    named
+        .get(&sequence)
+        .is_some_and(|(_, role)| matches!(role, SegmentRole::Prepared | SegmentRole::Open))
 }
 
 fn recovery_of(directory: &Directory, scan: &Scan, unclean: bool) -> Recovery {
     Recovery {
-        groups: directory.groups.iter().map(|(id, group)| group.recovered(*id)).collect(),
+        groups: directory
+            .groups
+            .iter()
+            .map(|(id, group)| group.recovered(*id))
+            .collect(),
         torn: scan.torn.clone(),
         unclean,
         damages: scan.damages.clone(),
         suspect: scan.suspect,
         rounds_replayed: scan.rounds_replayed,
         bytes_read: scan.bytes_read,
-        removed: directory.removed.iter().map(|(group, replica)| (*group, *replica)).collect(),
+        removed: directory
+            .removed
+            .iter()
+            .map(|(group, replica)| (*group, *replica))
+            .collect(),
         formatted: false,
     }
 }
@@ -577,14 +703,27 @@ fn check_identity(
         return Err(wrong("directory", expected, found));
     }
     if found.node != given.node {
-        return Err(wrong("node", given.node.to_string(), found.node.to_string()));
+        return Err(wrong(
+            "node",
+            given.node.to_string(),
+            found.node.to_string(),
+        ));
     }
     if found.cluster != 0 && given.cluster != 0 && found.cluster != given.cluster {
         let (expected, found) = (given.cluster, found.cluster);
-        return Err(wrong("cluster", format!("{expected:032x}"), format!("{found:032x}")));
+        return Err(wrong(
+            "cluster",
+            format!("{expected:032x}"),
+            format!("{found:032x}"),
+        ));
     }
     if manifest.segment_bytes != config.segment_bytes {
-        return Err(Error::Config("segment_bytes differs from what the directory was made with"));
+        return Err(Error::Config(
+            "segment_bytes differs from what the directory was made with",
+        ));
     }
-    Ok(Identity { cluster: found.cluster.max(given.cluster), ..given })
+    Ok(Identity {
+        cluster: found.cluster.max(given.cluster),
+        ..given
+    })
 }

@@ -22,7 +22,11 @@ impl Pages {
         let start = memory.as_ptr().align_offset(PAGE_BYTES);
         assert!(start < PAGE_BYTES, "bytes can always be aligned to a page");
         memory.resize(start, 0);
-        Self { memory, start, pool: None }
+        Self {
+            memory,
+            start,
+            pool: None,
+        }
     }
 
     /// A buffer of `bytes` zero bytes.
@@ -51,13 +55,19 @@ impl Pages {
     /// Appends zero bytes until the length is a multiple of `unit`.
     pub fn pad_to(&mut self, unit: usize) {
         let length = self.len().next_multiple_of(unit);
-        assert!(self.start + length <= self.memory.capacity(), "pages never grow");
+        assert!(
+            self.start + length <= self.memory.capacity(),
+            "pages never grow"
+        );
         self.memory.resize(self.start + length, 0);
     }
 
     /// Makes it this long, zero bytes at the end if it was shorter.
     pub(crate) fn set_len(&mut self, bytes: usize) {
-        assert!(self.start + bytes <= self.memory.capacity(), "pages never grow");
+        assert!(
+            self.start + bytes <= self.memory.capacity(),
+            "pages never grow"
+        );
         self.memory.resize(self.start + bytes, 0);
     }
 
@@ -89,8 +99,11 @@ impl AsRef<[u8]> for Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            let mut pages =
-                Self { memory: std::mem::take(&mut self.memory), start: self.start, pool: None };
+            let mut pages = Self {
+                memory: std::mem::take(&mut self.memory),
+                start: self.start,
+                pool: None,
+            };
             pages.clear();
             pool.give_back(pages);
         }
@@ -113,7 +126,10 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool that keeps at most this many bytes of unused buffers.
     pub(crate) fn new(kept_max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { kept: Mutex::new((Vec::new(), 0)), kept_max_bytes })
+        Arc::new(Self {
+            kept: Mutex::new((Vec::new(), 0)),
+            kept_max_bytes,
+        })
     }
 
     /// An empty buffer for at least `bytes` bytes; it comes back to the pool when it is dropped.

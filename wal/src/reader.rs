@@ -92,9 +92,8 @@ impl Reader {
         replica: ReplicaId,
         offset: i64,
     ) -> Result<Option<Index>, ReadError> {
-        let holds = |span: &crate::footer::Span| {
-            span.base_offset <= offset && offset < span.next_offset
-        };
+        let holds =
+            |span: &crate::footer::Span| span.base_offset <= offset && offset < span.next_offset;
         // From the back: a truncated extent's offsets are a bound that a later one may overlap.
         let candidates = self.extents(group, replica, |extent| holds(&extent.span));
         self.search(group, replica, candidates.iter().rev(), holds)
@@ -120,7 +119,10 @@ impl Reader {
     /// Live bytes of a group, frame headers included; after a trim or truncation within a segment an estimate.
     #[must_use]
     pub fn group_bytes(&self, group: GroupId, replica: ReplicaId) -> u64 {
-        self.shared.read().group(group, replica).map_or(0, crate::directory::Group::bytes)
+        self.shared
+            .read()
+            .group(group, replica)
+            .map_or(0, crate::directory::Group::bytes)
     }
 
     /// The first index of the longest suffix of at most `keep_bytes` live bytes, to the granularity of a segment:
@@ -150,7 +152,9 @@ impl Reader {
     #[must_use]
     pub fn bounds(&self, group: GroupId, replica: ReplicaId) -> Option<(Index, Index)> {
         let directory = self.shared.read();
-        directory.group(group, replica).map(|found| (found.base.index, Index(found.last)))
+        directory
+            .group(group, replica)
+            .map(|found| (found.base.index, Index(found.last)))
     }
 
     fn extents(
@@ -160,9 +164,16 @@ impl Reader {
         wanted: impl Fn(&Extent) -> bool,
     ) -> Vec<Extent> {
         let directory = self.shared.read();
-        directory.group(group, replica).map_or_else(Vec::new, |found| {
-            found.extents.iter().filter(|extent| wanted(extent)).copied().collect()
-        })
+        directory
+            .group(group, replica)
+            .map_or_else(Vec::new, |found| {
+                found
+                    .extents
+                    .iter()
+                    .filter(|extent| wanted(extent))
+                    .copied()
+                    .collect()
+            })
     }
 
     /// The first live entry in these extents whose batch satisfies `wanted`.
@@ -177,11 +188,16 @@ impl Reader {
             let mut next = candidate.first;
             while next <= candidate.last {
                 // The extent may have moved meanwhile; then its successor is searched from the same index on.
-                let Some(pinned) = self.pin(group, replica, Index(next)) else { break };
+                let Some(pinned) = self.pin(group, replica, Index(next)) else {
+                    break;
+                };
                 let runs = self.runs(&pinned, (group, replica), next)?;
                 let Some(last_run) = runs.last() else { break };
                 let upto = last_run.last().min(pinned.extent.last).min(candidate.last);
-                for run in runs.iter().filter(|run| run.last() >= next && wanted(&run.span)) {
+                for run in runs
+                    .iter()
+                    .filter(|run| run.last() >= next && wanted(&run.span))
+                {
                     let found = self.read_run(&pinned, (group, replica), run)?;
                     let hit = found.into_iter().find(|entry| {
                         (next..=upto).contains(&entry.index.0)
@@ -213,7 +229,11 @@ impl Reader {
             }
             None => Runs::Footer(state.footer_at),
         };
-        Some(Pinned { segment, extent, runs })
+        Some(Pinned {
+            segment,
+            extent,
+            runs,
+        })
     }
 
     /// The runs of a pinned extent from an index on.
@@ -265,7 +285,10 @@ impl Reader {
                 Err(error) => return Err(error),
             };
             let expected = entries.last().map_or(from, |entry| entry.index.next());
-            for entry in found.into_iter().filter(|entry| (expected.0..=last).contains(&entry.index.0)) {
+            for entry in found
+                .into_iter()
+                .filter(|entry| (expected.0..=last).contains(&entry.index.0))
+            {
                 bytes += entry.payload.len() as u64;
                 entries.push(entry);
             }
@@ -273,7 +296,11 @@ impl Reader {
         let first = entries.first().map(|entry| entry.index);
         if first != Some(from) {
             let (segment, position) = (pinned.segment.sequence, pinned.extent.position);
-            return Err(ReadError::Corrupt { segment, position, why: "the runs lack an entry" });
+            return Err(ReadError::Corrupt {
+                segment,
+                position,
+                why: "the runs lack an entry",
+            });
         }
         Ok(entries)
     }
@@ -308,7 +335,11 @@ impl Reader {
 }
 
 fn io_error(segment: &Segment, position: u64, error: std::io::Error) -> ReadError {
-    ReadError::Io { segment: segment.sequence, position, source: Arc::new(error) }
+    ReadError::Io {
+        segment: segment.sequence,
+        position,
+        source: Arc::new(error),
+    }
 }
 
 fn read_direct(segment: &Segment, run: &Run) -> Result<Bytes, ReadError> {
@@ -329,8 +360,14 @@ fn parse_run(
     let mut offset = 0;
     for index in run.first..=run.last() {
         let position = run.position + offset as u64;
-        let broken = |why| ReadError::Corrupt { segment: segment.sequence, position, why };
-        let rest = bytes.get(offset..run.bytes as usize).ok_or(broken("shorter than its run"))?;
+        let broken = |why| ReadError::Corrupt {
+            segment: segment.sequence,
+            position,
+            why,
+        };
+        let rest = bytes
+            .get(offset..run.bytes as usize)
+            .ok_or(broken("shorter than its run"))?;
         let Some((header, frame)) = frame::parse(segment.place(position), rest) else {
             return Err(broken("checksum"));
         };
@@ -342,7 +379,11 @@ fn parse_run(
         }
         let start = offset + FRAME_HEADER_BYTES;
         let payload = bytes.slice(start..start + header.payload_bytes);
-        entries.push(frame.entry(payload).ok_or(broken("unknown kind of entry"))?);
+        entries.push(
+            frame
+                .entry(payload)
+                .ok_or(broken("unknown kind of entry"))?,
+        );
         offset += frame::frame_bytes(header.payload_bytes);
     }
     Ok(entries)
@@ -383,7 +424,10 @@ pub(crate) fn load_footer(
     {
         return Ok(Arc::new(index));
     }
-    tracing::error!(segment = segment.sequence, "a footer is damaged: built again from the rounds");
+    tracing::error!(
+        segment = segment.sequence,
+        "a footer is damaged: built again from the rounds"
+    );
     rebuild_footer(segment, footer_at, run_bytes_max).map(Arc::new)
 }
 
@@ -416,4 +460,3 @@ fn rebuild_footer(
     }
     Ok(index)
 }
-

@@ -36,7 +36,12 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(end: u64) -> Self {
-        Self { start: 0, pages: Pages::default(), end, bytes_read: 0 }
+        Self {
+            start: 0,
+            pages: Pages::default(),
+            end,
+            bytes_read: 0,
+        }
     }
 
     /// The bytes from a position on, at least `least` of them; None beyond the end.
@@ -71,7 +76,10 @@ impl Window {
             return Ok(None);
         };
         // The header says how long the round is; it is believed only once the checksum over it holds.
-        let said = first[56..60].try_into().map(u32::from_le_bytes).expect("four bytes");
+        let said = first[56..60]
+            .try_into()
+            .map(u32::from_le_bytes)
+            .expect("four bytes");
         if first[..4] != crate::layout::ROUND_MAGIC.to_le_bytes()
             || said == 0
             || !u64::from(said).is_multiple_of(PAGE_BYTES as u64)
@@ -79,7 +87,9 @@ impl Window {
             return Ok(None);
         }
         let place = segment.place(position);
-        let Some(bytes) = self.bytes(segment, position, u64::from(said))? else { return Ok(None) };
+        let Some(bytes) = self.bytes(segment, position, u64::from(said))? else {
+            return Ok(None);
+        };
         Ok(round::parse(place, bytes).map(|round| (round, bytes)))
     }
 }
@@ -141,7 +151,11 @@ pub(crate) fn decide(evidence: Evidence) -> Verdict {
     if evidence.later || evidence.mark >= evidence.round || !evidence.readable {
         return Verdict::Corrupt;
     }
-    if evidence.header { Verdict::Torn } else { Verdict::CleanEnd }
+    if evidence.header {
+        Verdict::Torn
+    } else {
+        Verdict::CleanEnd
+    }
 }
 
 /// Replays what the checkpoint does not hold.
@@ -176,7 +190,10 @@ impl Replay<'_> {
         }
         let last = self.scan.last.map_or(0, |(round, _)| round);
         if self.mark > last && !self.scan.suspect {
-            let why = format!("the log ends at round {last}, round {} was synced", self.mark);
+            let why = format!(
+                "the log ends at round {last}, round {} was synced",
+                self.mark
+            );
             self.suspect_all(Damage::new("log", 0, why));
         }
         Ok(self.scan)
@@ -226,7 +243,9 @@ impl Replay<'_> {
     ) -> Result<Option<u64>, Error> {
         let segment = &log.segment;
         // An unreadable place is told from a damaged one where it is judged.
-        let Ok(Some((round, bytes))) = window.round(segment, position) else { return Ok(None) };
+        let Ok(Some((round, bytes))) = window.round(segment, position) else {
+            return Ok(None);
+        };
         self.check_manifest(segment, position, &round)?;
         let place = segment.place(position);
         if !self.continues(&round) || !round.intact(place, bytes) {
@@ -302,8 +321,13 @@ impl Replay<'_> {
         if index.0 > 0 {
             self.directory.mark_faulty(group, index, index, false);
         } else {
-            let from = self.directory.groups.get(&group).map_or(0, |found| found.base.index.0);
-            self.directory.mark_faulty(group, Index(from + 1), Index(u64::MAX), true);
+            let from = self
+                .directory
+                .groups
+                .get(&group)
+                .map_or(0, |found| found.base.index.0);
+            self.directory
+                .mark_faulty(group, Index(from + 1), Index(u64::MAX), true);
         }
     }
 
@@ -319,10 +343,14 @@ impl Replay<'_> {
 
     /// Whether a following segment goes on exactly here: then this one ended by rolling.
     fn rolled_to(&self, later: &[LogSegment]) -> Result<bool, Error> {
-        let Some(next) = later.first() else { return Ok(false) };
+        let Some(next) = later.first() else {
+            return Ok(false);
+        };
         let mut window = Window::new(self.segment_bytes);
         let found = window.round(&next.segment, DATA_START);
-        let Ok(Some((round, _))) = found else { return Ok(false) };
+        let Ok(Some((round, _))) = found else {
+            return Ok(false);
+        };
         self.check_manifest(&next.segment, DATA_START, &round)?;
         Ok(self.scan.last.is_some() && self.continues(&round))
     }
@@ -345,7 +373,9 @@ impl Replay<'_> {
                 (false, None)
             }
         };
-        let chained = header.as_ref().is_some_and(|(round, _)| self.continues(round));
+        let chained = header
+            .as_ref()
+            .is_some_and(|(round, _)| self.continues(round));
         let first_later = self.later_round(log, position, later)?;
         let evidence = Evidence {
             header: chained,
@@ -358,9 +388,17 @@ impl Replay<'_> {
         match (decide(evidence), header) {
             (Verdict::CleanEnd, _) => Ok(Next::End),
             (Verdict::Torn, Some((round, _))) => {
-                let frames = round.items.iter().map(|item| (item.group, item.index)).collect();
-                let torn =
-                    Torn { round: expected, segment: segment.sequence, position, frames };
+                let frames = round
+                    .items
+                    .iter()
+                    .map(|item| (item.group, item.index))
+                    .collect();
+                let torn = Torn {
+                    round: expected,
+                    segment: segment.sequence,
+                    position,
+                    frames,
+                };
                 tracing::warn!(?torn, "the last round is torn and was discarded");
                 self.scan.torn = Some(torn);
                 Ok(Next::End)
@@ -381,9 +419,7 @@ impl Replay<'_> {
                     (Some((round, _)), _) if round.header.round != self.point.round => {
                         Next::At(position)
                     }
-                    (_, Some((sequence, next))) if sequence == segment.sequence => {
-                        Next::At(next)
-                    }
+                    (_, Some((sequence, next))) if sequence == segment.sequence => Next::At(next),
                     (_, Some(_)) => Next::NextSegment,
                     (_, None) => {
                         self.scan.last = Some((self.mark.max(expected - 1), 0));
@@ -403,7 +439,9 @@ impl Replay<'_> {
     ) -> Result<Option<(u64, u64)>, Error> {
         let mut first = None;
         let here = (&log.segment, position + PAGE_BYTES as u64, log.sealed_end);
-        let others = later.iter().map(|log| (&log.segment, log.from, log.sealed_end));
+        let others = later
+            .iter()
+            .map(|log| (&log.segment, log.from, log.sealed_end));
         for (segment, from, end) in std::iter::once(here).chain(others) {
             let end = end.unwrap_or(self.segment_bytes);
             let mut window = Window::new(end);
@@ -423,4 +461,3 @@ impl Replay<'_> {
         Ok(first)
     }
 }
-

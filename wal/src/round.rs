@@ -88,14 +88,22 @@ pub(crate) fn encode(
         let crc = frame.encode(Place { position, ..place }, &mut pages);
         let mut item = Vec::with_capacity(ROUND_ITEM_BYTES);
         item.put_u64(frame.group.0);
-        item.put_u64(if frame.frame_type == frame::FrameType::Entry { frame.index.0 } else { 0 });
+        item.put_u64(if frame.frame_type == frame::FrameType::Entry {
+            frame.index.0
+        } else {
+            0
+        });
         item.put_u32(crc);
         item.put_len(frame.size());
         let at = ROUND_HEADER_BYTES + number * ROUND_ITEM_BYTES;
         pages[at..at + ROUND_ITEM_BYTES].copy_from_slice(&item);
     }
     pages.pad_to(PAGE_BYTES);
-    assert_eq!(pages.len(), bytes, "the size of a round is known before it is built");
+    assert_eq!(
+        pages.len(),
+        bytes,
+        "the size of a round is known before it is built"
+    );
     let mut fixed = Vec::with_capacity(ROUND_HEADER_BYTES);
     fixed.put_u32(ROUND_MAGIC);
     fixed.put_u32(0);
@@ -110,11 +118,19 @@ pub(crate) fn encode(
     fixed.put_len(frames_at);
     fixed.put_u32(header.flags);
     fixed.put_u32(0);
-    assert_eq!(fixed.len(), ROUND_HEADER_BYTES, "the header has a fixed size");
+    assert_eq!(
+        fixed.len(),
+        ROUND_HEADER_BYTES,
+        "the header has a fixed size"
+    );
     pages[..ROUND_HEADER_BYTES].copy_from_slice(&fixed);
     let crc = header_crc(place, &pages[..frames_at]);
     pages[4..8].copy_from_slice(&crc.to_le_bytes());
-    EncodedRound { pages, crc, positions }
+    EncodedRound {
+        pages,
+        crc,
+        positions,
+    }
 }
 
 fn header_crc(place: Place, header: &[u8]) -> u32 {
@@ -139,7 +155,9 @@ pub(crate) fn parse(place: Place, bytes: &[u8]) -> Option<ParsedRound> {
     let chain = from.u32()?;
     let count = usize::try_from(from.u32()?).ok()?;
     let (bytes_all, frames_at, flags) = (from.u32()?, from.u32()?, from.u32()?);
-    let list_end = count.checked_mul(ROUND_ITEM_BYTES)?.checked_add(ROUND_HEADER_BYTES)?;
+    let list_end = count
+        .checked_mul(ROUND_ITEM_BYTES)?
+        .checked_add(ROUND_HEADER_BYTES)?;
     if list_end != usize::try_from(frames_at).ok()?
         || list_end > bytes.len()
         || usize::try_from(bytes_all).ok()? > bytes.len()
@@ -161,8 +179,20 @@ pub(crate) fn parse(place: Place, bytes: &[u8]) -> Option<ParsedRound> {
         end = end.checked_add(item.bytes)?;
         items.push(item);
     }
-    let header = RoundHeader { round, watermark, manifest, chain, flags };
-    (end <= bytes_all).then_some(ParsedRound { header, crc, bytes: bytes_all, frames_at, items })
+    let header = RoundHeader {
+        round,
+        watermark,
+        manifest,
+        chain,
+        flags,
+    };
+    (end <= bytes_all).then_some(ParsedRound {
+        header,
+        crc,
+        bytes: bytes_all,
+        frames_at,
+        items,
+    })
 }
 
 impl ParsedRound {
@@ -192,6 +222,7 @@ impl ParsedRound {
 
     /// Whether every frame is whole.
     pub(crate) fn intact(&self, place: Place, bytes: &[u8]) -> bool {
-        self.frames(place, bytes).all(|(_, _, frame)| frame.is_some())
+        self.frames(place, bytes)
+            .all(|(_, _, frame)| frame.is_some())
     }
 }

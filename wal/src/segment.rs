@@ -26,7 +26,13 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn new(number: u64, sequence: u64, seed: u64, file: Arc<dyn File>) -> Arc<Self> {
-        Arc::new(Self { number, sequence, seed, file, footer: Mutex::new(None) })
+        Arc::new(Self {
+            number,
+            sequence,
+            seed,
+            file,
+            footer: Mutex::new(None),
+        })
     }
 
     pub(crate) fn name(&self) -> String {
@@ -34,7 +40,11 @@ impl Segment {
     }
 
     pub(crate) fn place(&self, position: u64) -> Place {
-        Place { seed: self.seed, sequence: self.sequence, position }
+        Place {
+            seed: self.seed,
+            sequence: self.sequence,
+            position,
+        }
     }
 
     pub(crate) fn set_footer(&self, footer: Option<Arc<RunIndex>>) {
@@ -42,7 +52,10 @@ impl Segment {
     }
 
     pub(crate) fn footer_in_memory(&self) -> Option<Arc<RunIndex>> {
-        self.footer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.footer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Reads whole pages around a range, past the page cache. Returns them and where the range begins in them.
@@ -106,7 +119,11 @@ pub(crate) fn decode_header(name: &str, pages: &[u8]) -> Result<Option<SegmentHe
     for copy in pages.chunks(PAGE_BYTES) {
         if let Some((version, header)) = decode_copy(copy) {
             if version != VERSION {
-                return Err(Error::UnknownVersion { name: name.to_owned(), version, known: VERSION });
+                return Err(Error::UnknownVersion {
+                    name: name.to_owned(),
+                    version,
+                    known: VERSION,
+                });
             }
             return Ok(Some(header));
         }

@@ -68,7 +68,11 @@ impl Spares {
             } else {
                 segment.file.unmap();
                 let file = Arc::clone(&segment.file);
-                self.put(Spare { number: segment.number, file, zeroed: true });
+                self.put(Spare {
+                    number: segment.number,
+                    file,
+                    zeroed: true,
+                });
             }
         }
         self.pinned = still;
@@ -90,7 +94,9 @@ impl Spares {
 
     /// Spares beyond the reserves.
     pub(crate) fn free(&self) -> usize {
-        self.ready.len().saturating_sub(self.cleaner + self.housekeeping)
+        self.ready
+            .len()
+            .saturating_sub(self.cleaner + self.housekeeping)
     }
 
     /// What the cleaner may take.
@@ -123,13 +129,19 @@ impl Spares {
     /// Takes one out that is more than needed, to remove its file.
     pub(crate) fn take_surplus(&mut self, ahead: usize) -> Option<Spare> {
         let most = CLEANER_RESERVE + HOUSEKEEPING_RESERVE + 2 * ahead + 4;
-        (self.ready.len() > most).then(|| self.ready.pop_back()).flatten()
+        (self.ready.len() > most)
+            .then(|| self.ready.pop_back())
+            .flatten()
     }
 
     /// The numbers of the files that were written before.
     pub(crate) fn zeroed(&self) -> Vec<u64> {
-        let mut numbers: Vec<u64> =
-            self.ready.iter().filter(|spare| spare.zeroed).map(|spare| spare.number).collect();
+        let mut numbers: Vec<u64> = self
+            .ready
+            .iter()
+            .filter(|spare| spare.zeroed)
+            .map(|spare| spare.number)
+            .collect();
         numbers.sort_unstable();
         numbers
     }

@@ -19,13 +19,22 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { rounds: VecDeque::new(), held_bytes: 0, bytes_max }
+        Self {
+            rounds: VecDeque::new(),
+            held_bytes: 0,
+            bytes_max,
+        }
     }
 
     /// Keeps a synced round; the oldest ones go. `held_bytes` is the memory behind it.
     pub(crate) fn push(&mut self, sequence: u64, position: u64, bytes: Bytes, held_bytes: usize) {
         self.held_bytes += held_bytes as u64;
-        self.rounds.push_back(TailRound { sequence, position, bytes, held_bytes });
+        self.rounds.push_back(TailRound {
+            sequence,
+            position,
+            bytes,
+            held_bytes,
+        });
         while self.held_bytes > self.bytes_max
             && let Some(oldest) = self.rounds.pop_front()
         {

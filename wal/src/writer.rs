@@ -30,8 +30,11 @@ impl Log {
             frames_of(record, &mut frames);
         }
         let chunks = self.split(&frames)?;
-        let purpose =
-            records.iter().map(Record::purpose).max().unwrap_or(Purpose::Housekeeping);
+        let purpose = records
+            .iter()
+            .map(Record::purpose)
+            .max()
+            .unwrap_or(Purpose::Housekeeping);
         self.admit(&frames, &chunks, purpose)?;
         let mut done = Round {
             number: self.last_round,
@@ -52,8 +55,10 @@ impl Log {
             done.bytes += bytes;
             done.sync_seconds += seconds;
             done.rounds += 1;
-            done.entries +=
-                frames.iter().filter(|frame| frame.frame_type == FrameType::Entry).count() as u64;
+            done.entries += frames
+                .iter()
+                .filter(|frame| frame.frame_type == FrameType::Entry)
+                .count() as u64;
         }
         done.number = self.last_round;
         done.room = self.room();
@@ -82,7 +87,9 @@ impl Log {
     /// before an entry that follows an entry and between groups.
     fn split(&self, frames: &[Frame<'_>]) -> Result<Vec<Range<usize>>, Error> {
         let bytes_max = usize::try_from(
-            self.config.round_bytes_max.min(self.config.round_capacity()),
+            self.config
+                .round_bytes_max
+                .min(self.config.round_capacity()),
         )
         .expect("a round is below 2 GiB");
         let mut chunks = Vec::new();
@@ -141,7 +148,9 @@ impl Log {
         chunks: &[Range<usize>],
         purpose: Purpose,
     ) -> Result<(), Error> {
-        if chunks.first().is_none_or(|first| chunks.len() == 1 && self.fits(&frames[first.clone()]))
+        if chunks
+            .first()
+            .is_none_or(|first| chunks.len() == 1 && self.fits(&frames[first.clone()]))
         {
             return Ok(());
         }
@@ -183,7 +192,9 @@ impl Log {
         if self.prepared.is_none() {
             self.prepare_segment(taker)?;
         }
-        let Some(next) = self.prepared.take() else { return Err(Error::Full) };
+        let Some(next) = self.prepared.take() else {
+            return Err(Error::Full);
+        };
         let mut directory = self.shared.write();
         let state = &directory.segments[&self.open.segment.sequence];
         let groups = state.index.as_ref().map_or_else(Vec::new, |index| {
@@ -201,10 +212,19 @@ impl Log {
         drop(directory);
         let open = std::mem::replace(
             &mut self.open,
-            OpenSegment { segment: next, position: DATA_START },
+            OpenSegment {
+                segment: next,
+                position: DATA_START,
+            },
         );
-        let rolled = Rolled { segment: open.segment.sequence, groups };
-        self.full.push_back(FullSegment { segment: open.segment, sealed });
+        let rolled = Rolled {
+            segment: open.segment.sequence,
+            groups,
+        };
+        self.full.push_back(FullSegment {
+            segment: open.segment,
+            sealed,
+        });
         Ok(rolled)
     }
 
@@ -216,7 +236,10 @@ impl Log {
     ) -> Result<(u64, f64), Error> {
         let number = self.last_round + 1;
         for (ordinal, frame) in (0..).zip(frames.iter_mut()) {
-            frame.stamp = Stamp { round: number, ordinal };
+            frame.stamp = Stamp {
+                round: number,
+                ordinal,
+            };
         }
         let header = RoundHeader {
             round: number,
@@ -230,7 +253,8 @@ impl Log {
         let encoded = round::encode(&self.pool, place, header, frames);
         let started = self.disk.elapsed();
         let file = std::sync::Arc::clone(&self.open.segment.file);
-        file.write_at(position, &encoded.pages).map_err(|error| self.poison("write", &error))?;
+        file.write_at(position, &encoded.pages)
+            .map_err(|error| self.poison("write", &error))?;
         file.sync().map_err(|error| self.poison("sync", &error))?;
         let seconds = (self.disk.elapsed().saturating_sub(started)).as_secs_f64();
         // Durable from here on.
@@ -310,7 +334,11 @@ fn check_record(
         if removed.is_some_and(|removed| *replica <= removed) {
             return invalid("a removed replica never comes back");
         }
-        let fresh = Outlook { replica: *replica, base: base.index, last: base.index };
+        let fresh = Outlook {
+            replica: *replica,
+            base: base.index,
+            last: base.index,
+        };
         match outlook {
             Some(found) if found.replica > *replica => return invalid("an older replica's base"),
             Some(found) if found.replica == *replica => {
@@ -344,7 +372,11 @@ fn check_record(
                 let size_bytes = entry.payload.len() as u64;
                 if size_bytes > entry_bytes_max {
                     let max_bytes = entry_bytes_max;
-                    return Err(Error::TooLarge { group: id, size_bytes, max_bytes });
+                    return Err(Error::TooLarge {
+                        group: id,
+                        size_bytes,
+                        max_bytes,
+                    });
                 }
                 found.last = entry.index;
             }

@@ -184,7 +184,10 @@ impl Group {
             }
             self.extents.pop_front();
         }
-        let first_left = self.terms.iter().rposition(|(_, first)| first.0 <= below + 1);
+        let first_left = self
+            .terms
+            .iter()
+            .rposition(|(_, first)| first.0 <= below + 1);
         if let Some(first_left) = first_left {
             self.terms.drain(..first_left);
             self.terms[0].1 = Index(below + 1);
@@ -194,7 +197,10 @@ impl Group {
             self.terms.clear();
         }
         self.memberships.retain(|entry| entry.index.0 > below);
-        if self.faulty.is_some_and(|faulty| faulty.until.0 <= below && !faulty.control) {
+        if self
+            .faulty
+            .is_some_and(|faulty| faulty.until.0 <= below && !faulty.control)
+        {
             self.faulty = None;
         }
         self.base = base;
@@ -223,7 +229,11 @@ impl Group {
         let mut hard_state = self.hard_state;
         if hard_state.term < self.last_term() {
             // An entry was synced, the hard state written behind it was not: no vote of that term was ever sent.
-            hard_state = HardState { term: self.last_term(), vote: None, ..hard_state };
+            hard_state = HardState {
+                term: self.last_term(),
+                vote: None,
+                ..hard_state
+            };
         }
         RecoveredGroup {
             group,

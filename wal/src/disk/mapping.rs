@@ -30,7 +30,9 @@ impl Mapping {
     /// Copies a range out.
     pub(super) fn copy_out(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
         let start = usize::try_from(position).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let end = start.checked_add(into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let end = start
+            .checked_add(into.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         if end > self.map.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -73,8 +75,9 @@ fn copy_from_self(from: *const u8, into: &mut [u8]) -> io::Result<()> {
         };
         // SAFETY: `local` is exclusively borrowed memory of exactly this length. `remote` is only an address to the
         // kernel: it checks every page and fails with EFAULT instead of a signal.
-        let copied =
-            unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+        let copied = unsafe {
+            libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0)
+        };
         match usize::try_from(copied) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(copied) => done += copied,

@@ -54,11 +54,21 @@ impl RealDisk {
         if !direct {
             tracing::warn!(path = %shown, "no O_DIRECT here: the log is written through the page cache");
         }
-        Ok(Arc::new(Self { path, directory, _lock: lock, direct, started: Instant::now() }))
+        Ok(Arc::new(Self {
+            path,
+            directory,
+            _lock: lock,
+            direct,
+            started: Instant::now(),
+        }))
     }
 
     fn wrap(&self, file: fs::File) -> Arc<dyn File> {
-        Arc::new(RealFile { file, direct: self.direct, mapping: Mutex::new(None) })
+        Arc::new(RealFile {
+            file,
+            direct: self.direct,
+            mapping: Mutex::new(None),
+        })
     }
 
     fn options(&self) -> fs::OpenOptions {
@@ -91,7 +101,9 @@ fn probe_direct(path: &Path) -> io::Result<bool> {
     let direct = match opened {
         Ok(file) => {
             let mut page = Pages::zeroed(PAGE_BYTES);
-            file.write_all_at(&page, 0).and_then(|()| file.read_exact_at(&mut page, 0)).is_ok()
+            file.write_all_at(&page, 0)
+                .and_then(|()| file.read_exact_at(&mut page, 0))
+                .is_ok()
         }
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
         Err(error) => return Err(error),

@@ -8,16 +8,40 @@ use wal::{Config, Log, Record};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { group: u64, count: u64, bytes: usize, kind: u8 },
-    HardState { group: u64 },
-    Truncate { group: u64, back: u64 },
-    Trim { group: u64, keep: u64 },
-    Install { group: u64, ahead: u64 },
-    Derived { group: u64 },
-    Remove { group: u64 },
-    Jobs { most: usize },
+    Append {
+        group: u64,
+        count: u64,
+        bytes: usize,
+        kind: u8,
+    },
+    HardState {
+        group: u64,
+    },
+    Truncate {
+        group: u64,
+        back: u64,
+    },
+    Trim {
+        group: u64,
+        keep: u64,
+    },
+    Install {
+        group: u64,
+        ahead: u64,
+    },
+    Derived {
+        group: u64,
+    },
+    Remove {
+        group: u64,
+    },
+    Jobs {
+        most: usize,
+    },
     Idle,
-    Crash { seed: u64 },
+    Crash {
+        seed: u64,
+    },
     Reopen,
     Close,
 }
@@ -56,7 +80,14 @@ impl World {
         let (log, recovery) = open_with(&disk, config.clone()).unwrap();
         assert!(recovery.formatted);
         let reference = Reference::default();
-        Self { disk, config, log: Some(log), reference, term: 1, next_replica: 1 }
+        Self {
+            disk,
+            config,
+            log: Some(log),
+            reference,
+            term: 1,
+            next_replica: 1,
+        }
     }
 
     fn write(&mut self, records: Vec<Record>) {
@@ -74,7 +105,11 @@ impl World {
         }
         let replica = raft::types::ReplicaId(self.next_replica);
         self.next_replica += 1;
-        let base = Record::Base { group: GroupId(group), replica, base: base_at(0, 0) };
+        let base = Record::Base {
+            group: GroupId(group),
+            replica,
+            base: base_at(0, 0),
+        };
         (replica, 0, vec![base])
     }
 
@@ -88,14 +123,23 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Append { group, count, bytes, kind } => {
+            Step::Append {
+                group,
+                count,
+                bytes,
+                kind,
+            } => {
                 let (replica, last, mut records) = self.ensure(group);
                 self.term += u64::from(count == 4);
                 let kind = EntryKind::from_u8(kind).unwrap();
                 let entries = (last + 1..=last + count)
                     .map(|index| entry(group, index, self.term, kind, bytes))
                     .collect();
-                records.push(Record::Entries { group: GroupId(group), replica, entries });
+                records.push(Record::Entries {
+                    group: GroupId(group),
+                    replica,
+                    entries,
+                });
                 self.write(records);
             }
             Step::HardState { group } => {
@@ -104,40 +148,74 @@ impl World {
                 let Record::HardState { state, .. } = hard_state(group, self.term, 3) else {
                     unreachable!()
                 };
-                records.push(Record::HardState { group: GroupId(group), replica, state });
+                records.push(Record::HardState {
+                    group: GroupId(group),
+                    replica,
+                    state,
+                });
                 self.write(records);
             }
             Step::Truncate { group, back } => {
-                let Some(found) = self.reference.groups.get(&group) else { return };
-                let from = (found.last() + 1).saturating_sub(back).max(found.base.index.0 + 1);
+                let Some(found) = self.reference.groups.get(&group) else {
+                    return;
+                };
+                let from = (found.last() + 1)
+                    .saturating_sub(back)
+                    .max(found.base.index.0 + 1);
                 let (group, replica) = (GroupId(group), found.replica);
-                self.write(vec![Record::Truncate { group, replica, from: Index(from) }]);
+                self.write(vec![Record::Truncate {
+                    group,
+                    replica,
+                    from: Index(from),
+                }]);
             }
             Step::Trim { group, keep } => {
-                let Some(found) = self.reference.groups.get(&group) else { return };
+                let Some(found) = self.reference.groups.get(&group) else {
+                    return;
+                };
                 let index = found.last().saturating_sub(keep);
-                let Some(last) = found.entries.get(&index) else { return };
+                let Some(last) = found.entries.get(&index) else {
+                    return;
+                };
                 let base = base_at(index, last.term.0);
                 let replica = found.replica;
-                self.write(vec![Record::Base { group: GroupId(group), replica, base }]);
+                self.write(vec![Record::Base {
+                    group: GroupId(group),
+                    replica,
+                    base,
+                }]);
             }
             Step::Install { group, ahead } => {
                 let (replica, last, mut records) = self.ensure(group);
                 let base = base_at(last + ahead, self.term);
-                records.push(Record::Base { group: GroupId(group), replica, base });
+                records.push(Record::Base {
+                    group: GroupId(group),
+                    replica,
+                    base,
+                });
                 self.write(records);
             }
             Step::Derived { group } => {
                 let (replica, last, mut records) = self.ensure(group);
                 let state = format!("derived {last}").into();
                 let (group, index) = (GroupId(group), Index(last));
-                records.push(Record::Derived { group, replica, index, state });
+                records.push(Record::Derived {
+                    group,
+                    replica,
+                    index,
+                    state,
+                });
                 self.write(records);
             }
             Step::Remove { group } => {
-                let Some(found) = self.reference.groups.get(&group) else { return };
+                let Some(found) = self.reference.groups.get(&group) else {
+                    return;
+                };
                 let replica = found.replica;
-                self.write(vec![Record::Remove { group: GroupId(group), replica }]);
+                self.write(vec![Record::Remove {
+                    group: GroupId(group),
+                    replica,
+                }]);
             }
             Step::Jobs { most } => run_some_jobs(self.log.as_mut().unwrap(), most).unwrap(),
             Step::Idle => {
@@ -155,13 +233,21 @@ impl World {
             }
         }
         let reader = self.log.as_ref().unwrap().reader();
-        assert_eq!(self.reference.difference_read(&reader), None, "after {step:?}");
+        assert_eq!(
+            self.reference.difference_read(&reader),
+            None,
+            "after {step:?}"
+        );
     }
 }
 
 fn cases() -> ProptestConfig {
     let cases = if slow() { 2_000 } else { 48 };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -21,7 +21,11 @@ pub struct RefGroup {
 
 impl RefGroup {
     pub fn last(&self) -> u64 {
-        self.entries.keys().next_back().copied().unwrap_or(self.base.index.0)
+        self.entries
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or(self.base.index.0)
     }
 }
 
@@ -33,10 +37,17 @@ pub struct Reference {
 impl Reference {
     pub fn apply(&mut self, record: &Record) {
         match record {
-            Record::Base { group, replica, base } => {
+            Record::Base {
+                group,
+                replica,
+                base,
+            } => {
                 let found = self.groups.entry(group.0).or_default();
                 if found.replica != *replica {
-                    *found = RefGroup { replica: *replica, ..RefGroup::default() };
+                    *found = RefGroup {
+                        replica: *replica,
+                        ..RefGroup::default()
+                    };
                 }
                 found.base = base.clone();
                 found.entries.retain(|index, _| *index > base.index.0);
@@ -58,7 +69,12 @@ impl Reference {
                 let found = self.groups.get_mut(&group.0).unwrap();
                 found.entries.retain(|index, _| *index < from.0);
             }
-            Record::Derived { group, index, state, .. } => {
+            Record::Derived {
+                group,
+                index,
+                state,
+                ..
+            } => {
                 self.groups.get_mut(&group.0).unwrap().derived = Some((*index, state.clone()));
             }
         }
@@ -82,7 +98,11 @@ impl Reference {
             let mut hard_state = want.hard_state;
             let last_term = terms.last().map_or(want.base.term, |(term, _)| *term);
             if hard_state.term < last_term {
-                hard_state = HardState { term: last_term, vote: None, ..hard_state };
+                hard_state = HardState {
+                    term: last_term,
+                    vote: None,
+                    ..hard_state
+                };
             }
             let memberships: Vec<&Entry> = want
                 .entries
@@ -113,7 +133,13 @@ impl Reference {
     /// Compares every entry as read.
     pub fn difference_read(&self, reader: &Reader) -> Option<String> {
         for (id, want) in &self.groups {
-            match read_all(reader, GroupId(*id), want.replica, want.base.index.0, want.last()) {
+            match read_all(
+                reader,
+                GroupId(*id),
+                want.replica,
+                want.base.index.0,
+                want.last(),
+            ) {
                 Ok(entries) => {
                     let expected: Vec<Entry> = want.entries.values().cloned().collect();
                     if entries != expected {
@@ -153,15 +179,27 @@ pub fn read_all(
         next += more.len() as u64;
         entries.extend(more);
     }
-    assert!(reader.entries(group, replica, Index(base), Index(last), 1).is_err());
-    assert!(reader.entries(group, replica, Index(last + 1), Index(last + 9), 1).is_err());
+    assert!(
+        reader
+            .entries(group, replica, Index(base), Index(last), 1)
+            .is_err()
+    );
+    assert!(
+        reader
+            .entries(group, replica, Index(last + 1), Index(last + 9), 1)
+            .is_err()
+    );
     Ok(entries)
 }
 
 pub const R1: ReplicaId = ReplicaId(1);
 
 pub fn identity() -> Identity {
-    Identity { cluster: 7, node: NodeId(1), directory: DirectoryId(42) }
+    Identity {
+        cluster: 7,
+        node: NodeId(1),
+        directory: DirectoryId(42),
+    }
 }
 
 pub fn open(disk: &Arc<ModelDisk>) -> Result<(Log, Recovery), Error> {
@@ -182,13 +220,20 @@ pub fn base_at(index: u64, term: u64) -> Base {
     Base {
         index: Index(index),
         term: Term(term),
-        membership: Membership { voters: vec![member(1)], ..Membership::default() },
+        membership: Membership {
+            voters: vec![member(1)],
+            ..Membership::default()
+        },
         state: Bytes::from(format!("state as of {index}")),
     }
 }
 
 pub fn base(group: u64, index: u64, term: u64) -> Record {
-    Record::Base { group: GroupId(group), replica: R1, base: base_at(index, term) }
+    Record::Base {
+        group: GroupId(group),
+        replica: R1,
+        base: base_at(index, term),
+    }
 }
 
 /// One entry with a payload that no other entry has.
@@ -196,10 +241,17 @@ pub fn entry(group: u64, index: u64, term: u64, kind: EntryKind, bytes: usize) -
     let mut payload = vec![0; bytes.max(24)];
     let mut random = group << 48 ^ index << 16 ^ term;
     for byte in &mut payload {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         *byte = (random >> 56) as u8;
     }
-    Entry { index: Index(index), term: Term(term), kind, payload: payload.into() }
+    Entry {
+        index: Index(index),
+        term: Term(term),
+        kind,
+        payload: payload.into(),
+    }
 }
 
 /// A record batch's header with offsets and time, and some payload behind it.
@@ -222,19 +274,32 @@ pub fn entries(group: u64, from: u64, count: u64, term: u64, bytes: usize) -> Re
 }
 
 pub fn hard_state(group: u64, term: u64, vote: u64) -> Record {
-    let state =
-        HardState { term: Term(term), vote: Some(ReplicaId(vote)), commit: Index(0) };
-    Record::HardState { group: GroupId(group), replica: R1, state }
+    let state = HardState {
+        term: Term(term),
+        vote: Some(ReplicaId(vote)),
+        commit: Index(0),
+    };
+    Record::HardState {
+        group: GroupId(group),
+        replica: R1,
+        state,
+    }
 }
 
 pub fn truncate(group: u64, from: u64) -> Record {
-    Record::Truncate { group: GroupId(group), replica: R1, from: Index(from) }
+    Record::Truncate {
+        group: GroupId(group),
+        replica: R1,
+        from: Index(from),
+    }
 }
 
 /// Runs every job that there is, inline.
 pub fn run_jobs(log: &mut Log) -> Result<(), Error> {
     for _ in 0..1000 {
-        let Some(job) = log.next_job() else { return Ok(()) };
+        let Some(job) = log.next_job() else {
+            return Ok(());
+        };
         log.finish(job.run())?;
     }
     panic!("jobs without end");
@@ -243,7 +308,9 @@ pub fn run_jobs(log: &mut Log) -> Result<(), Error> {
 /// Runs urgent jobs only.
 pub fn run_some_jobs(log: &mut Log, most: usize) -> Result<(), Error> {
     for _ in 0..most {
-        let Some(job) = log.next_job() else { return Ok(()) };
+        let Some(job) = log.next_job() else {
+            return Ok(());
+        };
         log.finish(job.run())?;
     }
     Ok(())
