@@ -59,6 +59,7 @@ scripts! {
     g_pre_vote_wakes_the_silent_leader
     g_quiesce_and_wake
     g_quiesced_leader_goes_down
+    g_silence_is_refused_when_behind
     l1_read_before_an_own_commit
     l2_late_answers_confirm_no_later_read
     l2_reads_are_batched
