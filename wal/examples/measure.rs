@@ -7,7 +7,7 @@ use raft::types::{Base, DirectoryId, Entry, EntryKind, GroupId, Index, NodeId, R
 use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
-use wal::{Config, Disk, Identity, Log, PAGE_BYTES, Pages, RealDisk, Record};
+use wal::{Config, Identity, Log, PAGE_BYTES, Pages, RealDisk, Record};
 
 const GROUPS: u64 = 16;
 

@@ -65,6 +65,8 @@ pub(crate) struct Directory {
     pub(crate) run_bytes_max: u64,
     /// A segment may have lost its last live extent since the last checkpoint.
     pub(crate) died: bool,
+    /// Memory for one frame's changes.
+    pub(crate) scratch: Vec<Change>,
     /// Groups that were removed since the last checkpoint.
     pub(crate) gone: Vec<GroupId>,
 }
@@ -119,7 +121,7 @@ impl Directory {
             // Another instance's: dead.
             return true;
         };
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut self.scratch);
         let sensible = match frame.frame_type {
             FrameType::Entry => apply_entry(group, frame, sequence, position, &mut changes),
             FrameType::HardState => frame::hard_state(frame).is_some_and(|state| {
@@ -148,6 +150,8 @@ impl Directory {
             group.changed = true;
         }
         self.account(&changes);
+        changes.clear();
+        self.scratch = changes;
         sensible
     }
 

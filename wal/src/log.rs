@@ -211,7 +211,7 @@ impl Log {
             + usize::from(self.zeroing.is_some())
             + self.outputs.len();
         stats.segments_spare = (self.spares.len() + waiting) as u64;
-        stats.segments_zeroed = self.spares.zeroed().len() as u64;
+        stats.segments_zeroed = self.spares.zeroed_count() as u64;
         stats.used_bytes = self.files * self.config.segment_bytes;
         stats.free_bytes = self.free_bytes;
         stats.round = self.last_round;

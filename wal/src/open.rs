@@ -219,7 +219,9 @@ impl Start {
             .open(META)
             .map_err(|error| Error::io("open", META, error))?;
         // Cut short by somebody: the copies that are left count, and the next mark needs its place.
-        meta_file.allocate(META_BYTES).map_err(|error| Error::io("allocate", META, error))?;
+        meta_file
+            .allocate(META_BYTES)
+            .map_err(|error| Error::io("allocate", META, error))?;
         let mark = meta::read(&*meta_file, identity.directory)
             .ok_or_else(|| Error::from(Damage::new(META, 0, "no copy is valid")))?;
         if mark.manifest > manifest.version {

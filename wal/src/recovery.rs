@@ -173,7 +173,7 @@ pub(crate) struct Replay<'a> {
 /// Where reading goes on after a bad round.
 enum Next {
     At(u64),
-    NextSegment,
+    Following,
     End,
 }
 
@@ -218,7 +218,7 @@ impl Replay<'_> {
             }
             match self.bad(log, &mut window, position, later)? {
                 Next::At(next) => position = next,
-                Next::NextSegment => break,
+                Next::Following => break,
                 Next::End => {
                     goes_on = false;
                     break;
@@ -420,7 +420,7 @@ impl Replay<'_> {
                         Next::At(position)
                     }
                     (_, Some((sequence, next))) if sequence == segment.sequence => Next::At(next),
-                    (_, Some(_)) => Next::NextSegment,
+                    (_, Some(_)) => Next::Following,
                     (_, None) => {
                         self.scan.last = Some((self.mark.max(expected - 1), 0));
                         Next::End
@@ -459,5 +459,33 @@ impl Replay<'_> {
             self.scan.bytes_read += window.bytes_read;
         }
         Ok(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table: every combination of what can be known, and what it means.
+    #[test]
+    fn rule_14_decision_table() {
+        for bits in 0..16_u64 {
+            let bit = |at: u64| bits >> at & 1 == 1;
+            let (header, readable, later, marked) = (bit(0), bit(1), bit(2), bit(3));
+            let mark = if marked { 7 } else { 6 };
+            let verdict = decide(Evidence {
+                header,
+                readable,
+                round: 7,
+                later,
+                mark,
+            });
+            let expected = match (readable, later || marked, header) {
+                (false, _, _) | (_, true, _) => Verdict::Corrupt,
+                (true, false, true) => Verdict::Torn,
+                (true, false, false) => Verdict::CleanEnd,
+            };
+            assert_eq!(verdict, expected, "{header} {readable} {later} {marked}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! checksums: so the chain of header checksums binds every byte that was ever written but the padding.
 
 use crate::codec::{self, Decoder, Encode};
-use crate::frame::{self, Frame, FrameHeader, Place};
+use crate::frame::{self, Frame, FrameHeader, FrameType, Place};
 use crate::layout::{ROUND_HEADER_BYTES, ROUND_ITEM_BYTES, ROUND_MAGIC};
 use crate::pages::{PAGE_BYTES, Pages, Pool, page_align};
 use raft::types::{GroupId, Index};
@@ -86,17 +86,18 @@ pub(crate) fn encode(
         let position = place.position + pages.len() as u64;
         positions.push(position);
         let crc = frame.encode(Place { position, ..place }, &mut pages);
-        let mut item = Vec::with_capacity(ROUND_ITEM_BYTES);
-        item.put_u64(frame.group.0);
-        item.put_u64(if frame.frame_type == frame::FrameType::Entry {
+        let index = if frame.frame_type == FrameType::Entry {
             frame.index.0
         } else {
             0
-        });
-        item.put_u32(crc);
-        item.put_len(frame.size());
+        };
+        let size = u32::try_from(frame.size()).expect("frames are below a segment");
         let at = ROUND_HEADER_BYTES + number * ROUND_ITEM_BYTES;
-        pages[at..at + ROUND_ITEM_BYTES].copy_from_slice(&item);
+        let item = &mut pages[at..at + ROUND_ITEM_BYTES];
+        item[..8].copy_from_slice(&frame.group.0.to_le_bytes());
+        item[8..16].copy_from_slice(&index.to_le_bytes());
+        item[16..20].copy_from_slice(&crc.to_le_bytes());
+        item[20..].copy_from_slice(&size.to_le_bytes());
     }
     pages.pad_to(PAGE_BYTES);
     assert_eq!(

@@ -134,6 +134,11 @@ impl Spares {
             .flatten()
     }
 
+    /// How many were written before.
+    pub(crate) fn zeroed_count(&self) -> usize {
+        self.ready.iter().filter(|spare| spare.zeroed).count()
+    }
+
     /// The numbers of the files that were written before.
     pub(crate) fn zeroed(&self) -> Vec<u64> {
         let mut numbers: Vec<u64> = self

@@ -62,11 +62,15 @@ fn d4_a_new_segment_needs_the_end_of_the_old_one() {
         })
         .unwrap();
     disk.set_bytes(&name, before.bytes(&name).unwrap());
-    let (_, recovery) = open(&disk).unwrap();
+    let (log, recovery) = open(&disk).unwrap();
     assert!(
         !recovery.damages.is_empty(),
         "a missing round in the middle is damage"
     );
+    assert!(recovery.groups[0].faulty.is_some());
+    // And it is not forgotten by the next start.
+    log.close().unwrap();
+    let (_, recovery) = open(&disk).unwrap();
     assert!(recovery.groups[0].faulty.is_some());
 }
 
@@ -318,7 +322,10 @@ fn x3_a_stale_copy_of_the_cleaner_never_wins() {
         cleaned += u64::from(finished.is_ok() && log.stats().segments_cleaned > 0);
         let reader = log.reader();
         let difference = state.difference_read(&reader);
-        assert!(disk.injected() > 0 || difference.is_none(), "cut {cut}: {difference:?}");
+        assert!(
+            disk.injected() > 0 || difference.is_none(),
+            "cut {cut}: {difference:?}"
+        );
         drop(log);
         disk.crash(cut);
         let (log, recovery) = open_with(&disk, config.clone()).unwrap();
@@ -752,4 +759,15 @@ fn derived_state_and_memberships_survive() {
         recovery.groups[0].derived,
         Some((Index(2), Bytes::from("derived 2")))
     );
+}
+
+/// The log moves to its thread, jobs to others, readers everywhere.
+#[test]
+fn handles_may_go_where_they_are_used() {
+    fn send<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    send::<Log>();
+    send::<wal::Job>();
+    send::<wal::JobDone>();
+    shared::<wal::Reader>();
 }

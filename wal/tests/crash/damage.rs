@@ -155,9 +155,10 @@ fn w3_d1_d2_every_flipped_bit_is_told_or_harmless() {
         }
     }
     println!("refused, reported, harmless: {counts:?}");
+    // One bit never makes a refusal: whatever refuses when it is lost is there twice.
     assert!(
-        counts.iter().all(|count| *count > 0),
-        "every kind of outcome was met: {counts:?}"
+        counts[0] == 0 && counts[1] > 100 && counts[2] > 100,
+        "{counts:?}"
     );
 }
 

@@ -1,6 +1,8 @@
 //! The log against crashes, damage and errors. Case ids refer to the catalogue of known bugs; W1 to W6 are its WAL
 //! tests. `WALSER_SLOW_TESTS=1` runs the long enumerations in full.
 
+#![allow(clippy::unwrap_used)] // Helpers outside of #[test] functions are tests, too.
+
 mod catalogue;
 mod damage;
 mod errors;

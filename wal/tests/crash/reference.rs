@@ -258,6 +258,9 @@ pub fn entry(group: u64, index: u64, term: u64, kind: EntryKind, bytes: usize) -
 pub fn batch(offset: i64, count: i32, timestamp: i64, bytes: usize) -> Bytes {
     let mut payload = vec![0x5a; bytes.max(61)];
     payload[0..8].copy_from_slice(&offset.to_be_bytes());
+    let length = i32::try_from(payload.len() - 12).unwrap();
+    payload[8..12].copy_from_slice(&length.to_be_bytes());
+    payload[16] = 2;
     payload[23..27].copy_from_slice(&(count - 1).to_be_bytes());
     payload[35..43].copy_from_slice(&timestamp.to_be_bytes());
     payload.into()
