@@ -29,6 +29,7 @@ scripts! {
     e13_leader_that_hears_nobody
     e14_campaign_on_the_leader
     e15_learner_that_is_a_voter_elsewhere
+    e16_only_the_leader_hands_over
     e16_target_of_a_transfer_is_still_a_learner
     e16_transfer_only_to_voters_that_have_everything
     e17_transfer_ends_when_the_node_goes_down
