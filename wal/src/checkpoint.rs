@@ -7,6 +7,7 @@ use crate::disk::{Disk, File};
 use crate::error::{Damage, Error};
 use crate::footer::Span;
 use crate::layout::checkpoint_name;
+use crate::mutant::{self, Mutant};
 use crate::record::Faulty;
 use raft::types::{
     Base, DirectoryId, Entry, EntryKind, GroupId, HardState, Index, ReplicaId, Term,
@@ -353,7 +354,7 @@ pub(crate) fn write(
         body: body.to_vec(),
     };
     blob::write(&*file, BlobKind::Checkpoint, &blob)?;
-    if is_new {
+    if is_new && !mutant::on(Mutant::NamesNotSynced) {
         disk.sync_directory()?;
     }
     Ok((slot, file))

@@ -39,6 +39,7 @@ mod manifest;
 mod meta;
 #[cfg(feature = "model")]
 pub mod model;
+mod mutant;
 mod open;
 mod pages;
 mod reader;

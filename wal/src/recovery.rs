@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::error::{Damage, Error};
 use crate::frame::FrameType;
 use crate::layout::DATA_START;
+use crate::mutant::{self, Mutant};
 use crate::pages::{PAGE_BYTES, Pages};
 use crate::record::Torn;
 use crate::round::{self, FLAG_CLEANED, FLAG_IDLE, ParsedRound};
@@ -148,7 +149,11 @@ pub(crate) enum Verdict {
 
 /// The decision table.
 pub(crate) fn decide(evidence: Evidence) -> Verdict {
-    if evidence.later || evidence.mark >= evidence.round || !evidence.readable {
+    let later = evidence.later && !mutant::on(Mutant::LaterIgnored);
+    let marked = evidence.mark >= evidence.round
+        && !mutant::on(Mutant::LaterIgnored)
+        && !mutant::on(Mutant::MarkIgnored);
+    if later || marked || !evidence.readable {
         return Verdict::Corrupt;
     }
     if evidence.header {
@@ -189,7 +194,8 @@ impl Replay<'_> {
             }
         }
         let last = self.scan.last.map_or(0, |(round, _)| round);
-        if self.mark > last && !self.scan.suspect {
+        let blind = mutant::on(Mutant::MarkIgnored) || mutant::on(Mutant::LaterIgnored);
+        if self.mark > last && !self.scan.suspect && !blind {
             let why = format!(
                 "the log ends at round {last}, round {} was synced",
                 self.mark
@@ -248,7 +254,9 @@ impl Replay<'_> {
         };
         self.check_manifest(segment, position, &round)?;
         let place = segment.place(position);
-        if !self.continues(&round) || !round.intact(place, bytes) {
+        if !self.continues(&round)
+            || !(round.intact(place, bytes) || mutant::on(Mutant::TornAccepted))
+        {
             return Ok(None);
         }
         self.take_in(log, position, &round, bytes);
@@ -271,7 +279,8 @@ impl Replay<'_> {
         position: u64,
         round: &ParsedRound,
     ) -> Result<(), Error> {
-        if round.header.manifest > self.manifest {
+        let stale = round.header.manifest > self.manifest;
+        if stale && !mutant::on(Mutant::StaleManifestAccepted) {
             let why = format!(
                 "the manifest is stale: round {} knows version {}, the newest here is {}",
                 round.header.round, round.header.manifest, self.manifest

@@ -6,6 +6,7 @@ use crate::frame::{Frame, FrameType, Stamp, frames_of};
 use crate::layout::DATA_START;
 use crate::log::{FullSegment, Log, OpenSegment};
 use crate::manifest::Sealed;
+use crate::mutant::{self, Mutant};
 use crate::pages::page_align;
 use crate::record::{Purpose, Record, Rolled, Round};
 use crate::round::{self, FLAG_IDLE, RoundHeader, unpadded_bytes};
@@ -255,7 +256,15 @@ impl Log {
         let file = std::sync::Arc::clone(&self.open.segment.file);
         file.write_at(position, &encoded.pages)
             .map_err(|error| self.poison("write", &error))?;
-        file.sync().map_err(|error| self.poison("sync", &error))?;
+        let mut synced = if mutant::on(Mutant::SyncForgotten) {
+            Ok(())
+        } else {
+            file.sync()
+        };
+        if mutant::on(Mutant::SyncRetried) && synced.is_err() {
+            synced = file.sync();
+        }
+        synced.map_err(|error| self.poison("sync", &error))?;
         let seconds = (self.disk.elapsed().saturating_sub(started)).as_secs_f64();
         // Durable from here on.
         let bytes = encoded.pages.len() as u64;

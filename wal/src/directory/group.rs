@@ -2,6 +2,7 @@
 
 use super::Change;
 use crate::footer::Span;
+use crate::mutant::{self, Mutant};
 use crate::record::{Faulty, RecoveredGroup};
 use bytes::Bytes;
 use raft::types::{Base, Entry, GroupId, HardState, Index, ReplicaId, Term};
@@ -154,7 +155,9 @@ impl Group {
             if extent.last < from {
                 break;
             }
-            self.extents_changed_from = self.extents_changed_from.min(extent.first);
+            if !mutant::on(Mutant::TruncationNotCheckpointed) {
+                self.extents_changed_from = self.extents_changed_from.min(extent.first);
+            }
             changes.push(extent.change(-1));
             if extent.first < from {
                 extent.cut_back(from - 1);
@@ -204,7 +207,7 @@ impl Group {
             self.faulty = None;
         }
         self.base = base;
-        self.base_changed = true;
+        self.base_changed = !mutant::on(Mutant::BaseNotCheckpointed);
         self.changed = true;
     }
 

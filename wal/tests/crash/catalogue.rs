@@ -771,3 +771,74 @@ fn handles_may_go_where_they_are_used() {
     send::<wal::JobDone>();
     shared::<wal::Reader>();
 }
+
+/// X2: a truncation without new entries, in an incremental checkpoint, while the log that holds it is replayed no more.
+#[test]
+fn x2_a_truncation_reaches_the_next_checkpoint() {
+    let disk = ModelDisk::new(1);
+    let (mut log, _) = open(&disk).unwrap();
+    log.write(vec![base(1, 0, 0), base(2, 0, 0), entries(1, 1, 9, 1, 900)])
+        .unwrap();
+    let next = fill(&mut log, 2, 1, 5);
+    run_jobs(&mut log).unwrap();
+    log.write(vec![truncate(1, 4)]).unwrap();
+    fill(&mut log, 2, next, 5);
+    run_jobs(&mut log).unwrap();
+    log.close().unwrap();
+    let (log, recovery) = open(&disk).unwrap();
+    assert_eq!(recovery.rounds_replayed, 0);
+    assert_eq!(recovery.groups[0].last_index, Index(3));
+    let group = GroupId(1);
+    assert_eq!(
+        log.reader()
+            .entries(group, R1, Index(1), Index(9), u64::MAX)
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+/// X6: the disk loses the last rounds together with the mark behind them; only the meta file still knows.
+#[test]
+fn x6_a_lost_stretch_with_its_own_marks_is_corruption() {
+    let disk = ModelDisk::new(1);
+    let (mut log, _) = open(&disk).unwrap();
+    log.write(vec![base(1, 0, 0), entries(1, 1, 2, 1, 100)])
+        .unwrap();
+    let before = disk.bytes("segment-00000000").unwrap();
+    log.write(vec![entries(1, 3, 2, 1, 100)]).unwrap();
+    assert!(log.idle().unwrap());
+    drop(log);
+    assert_ne!(disk.bytes("segment-00000000").unwrap(), before);
+    disk.set_bytes("segment-00000000", before);
+    let (_, recovery) = open(&disk).unwrap();
+    assert!(recovery.suspect, "{recovery:?}");
+    assert!(recovery.groups[0].faulty.is_some());
+}
+
+/// D16: a round of another node, of the same sequence, place, number and chain, is no round here: the seed differs.
+#[test]
+fn d16_a_round_of_another_node_is_no_round() {
+    let name = "segment-00000000";
+    let write = |seed, writes: u64| {
+        let disk = ModelDisk::new(seed);
+        let (mut log, _) = open(&disk).unwrap();
+        log.write(vec![base(1, 0, 0)]).unwrap();
+        for index in 1..=writes {
+            log.write(vec![entries(1, index, 1, 1, 100)]).unwrap();
+        }
+        disk
+    };
+    let (ours, theirs) = (write(1, 3), write(2, 4));
+    let mut bytes = ours.bytes(name).unwrap();
+    // Format writes no round: base and three entries take a page each.
+    let next = 8_192 + 4 * 4_096;
+    assert!(bytes[next - 4_096..].starts_with(b"Rnd1") && !bytes[next..].starts_with(b"Rnd1"));
+    let foreign = theirs.bytes(name).unwrap();
+    assert!(foreign[next..].starts_with(b"Rnd1"));
+    bytes[next..next + 4_096].copy_from_slice(&foreign[next..next + 4_096]);
+    ours.set_bytes(name, bytes);
+    let (_, recovery) = open(&ours).unwrap();
+    assert!(recovery.damages.is_empty(), "{:?}", recovery.damages);
+    assert_eq!(recovery.groups[0].last_index, Index(3));
+}

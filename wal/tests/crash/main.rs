@@ -8,5 +8,6 @@ mod damage;
 mod errors;
 mod explorer;
 mod model;
+mod mutants;
 mod real;
 mod reference;
