@@ -12,6 +12,7 @@ use protocol::messages::list_offsets::{
 use protocol::record_batch::{self, Record};
 use protocol::wire::Str;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::Target;
 use super::client::Cluster;
@@ -59,6 +60,8 @@ enum Begin {
 
 /// One partition that is being read.
 struct Position {
+    /// Who leads it; None to ask again.
+    leader: Option<i32>,
     offset: i64,
     /// First offset that is not wanted any more.
     end: Option<i64>,
@@ -110,8 +113,12 @@ impl Consume {
             }
             cluster.extend(self.target.wait());
             let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-            for partition in positions.keys() {
-                let leader = cluster.leader(&self.topic, *partition).await?;
+            for (partition, position) in &mut positions {
+                let leader = match position.leader {
+                    Some(leader) => leader,
+                    None => cluster.leader(&self.topic, *partition).await?,
+                };
+                position.leader = Some(leader);
                 by_leader.entry(leader).or_default().push(*partition);
             }
             for (leader, partitions) in by_leader {
@@ -142,6 +149,7 @@ impl Consume {
             return Err(Failure::with(Exit::NotFound, message).next("use start, end, +N or -N"));
         }
         Ok(Position {
+            leader: None,
             offset,
             end: self.exit_at_end.then_some(end),
         })
@@ -207,7 +215,18 @@ impl Consume {
             }],
             ..Default::default()
         };
-        let answer = cluster.node(leader, &request).await?;
+        let answer = match cluster.node(leader, &request).await {
+            Err(lost) if lost.exit == Exit::Unreachable && Instant::now() < cluster.deadline => {
+                for partition in partitions {
+                    positions
+                        .entry(*partition)
+                        .and_modify(|position| position.leader = None);
+                }
+                let code = ErrorCode::NetworkException.code();
+                return cluster.pause(&lost.message, code).await;
+            }
+            answer => answer?,
+        };
         if answer.error_code != 0 {
             return Err(Failure::of_code(
                 answer.error_code,
@@ -221,13 +240,14 @@ impl Consume {
             .flat_map(|topic| topic.partitions)
         {
             let what = format!("topic {} partition {}", self.topic, row.partition_index);
-            if row.error_code != 0 {
-                cluster.pause(&what, row.error_code).await?;
-                continue;
-            }
             let Some(position) = positions.get_mut(&row.partition_index) else {
                 continue;
             };
+            if row.error_code != 0 {
+                position.leader = None;
+                cluster.pause(&what, row.error_code).await?;
+                continue;
+            }
             let bytes = row
                 .records
                 .map(protocol::wire::Slices::into_bytes)

@@ -1,5 +1,6 @@
 //! `walser produce`: lines of standard input become records.
 
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -66,6 +67,7 @@ impl Produce {
             compression,
             acks,
             sent: 0,
+            leaders: HashMap::new(),
         };
         let mut spread = Spread {
             count,
@@ -162,6 +164,8 @@ struct Sender<'a> {
     compression: Compression,
     acks: i16,
     sent: u64,
+    /// Who leads a partition, as far as known.
+    leaders: HashMap<i32, i32>,
 }
 
 impl Sender<'_> {
@@ -202,7 +206,11 @@ impl Sender<'_> {
         };
         let what = format!("topic {topic} partition {}", pending.partition);
         loop {
-            let leader = self.cluster.leader(topic, pending.partition).await?;
+            let leader = match self.leaders.get(&pending.partition) {
+                Some(leader) => *leader,
+                None => self.cluster.leader(topic, pending.partition).await?,
+            };
+            self.leaders.insert(pending.partition, leader);
             let answer = self.cluster.node(leader, &request).await?;
             let row = answer
                 .responses
@@ -215,6 +223,7 @@ impl Sender<'_> {
                 self.sent += pending.records.len() as u64;
                 return Ok(());
             }
+            self.leaders.remove(&pending.partition);
             let failed = self.cluster.pause(&what, row.error_code).await;
             if let Err(failure) = failed {
                 return Err(self.partly(failure));

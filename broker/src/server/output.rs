@@ -63,7 +63,11 @@ pub struct Output {
     dirty: Weak<Dirty>,
     registered: Cell<bool>,
     writer: Cell<bool>,
+    /// Told when answers were sent.
     changed: Notify,
+    /// Told when the connection is closed or asked to end. NB: apart from `changed`, so that a write does not wake
+    /// the reader.
+    ended: Notify,
     closed: Cell<Option<&'static str>>,
     draining: Cell<bool>,
     moved: Cell<Instant>,
@@ -92,6 +96,7 @@ impl Output {
             registered: Cell::new(false),
             writer: Cell::new(false),
             changed: Notify::new(),
+            ended: Notify::new(),
             closed: Cell::new(None),
             draining: Cell::new(false),
             moved: Cell::new(Instant::now()),
@@ -117,6 +122,7 @@ impl Output {
         if self.closed.get().is_none() {
             self.closed.set(Some(reason));
             self.stream.borrow_mut().take();
+            self.ended.notify_waiters();
             self.changed.notify_waiters();
         }
     }
@@ -128,41 +134,42 @@ impl Output {
 
     /// Resolves when the connection is closed. Cancel-safe.
     pub async fn until_closed(&self) {
-        self.until(|output| output.closed.get().is_some()).await;
+        self.until(&self.ended, |output| output.closed.get().is_some())
+            .await;
     }
 
     /// Asks the reader to take no more requests.
     pub fn drain(&self) {
         self.draining.set(true);
-        self.changed.notify_waiters();
+        self.ended.notify_waiters();
     }
 
     /// Resolves when no more requests are to be read. Cancel-safe.
     pub async fn until_ending(&self) {
-        self.until(|output| output.closed.get().is_some() || output.draining.get())
-            .await;
+        let ending = |output: &Self| output.closed.get().is_some() || output.draining.get();
+        self.until(&self.ended, ending).await;
     }
 
     /// Resolves when fewer bytes than this wait to be sent, or the connection is closed. Cancel-safe.
     pub async fn until_below(&self, bytes: usize) {
-        self.until(|output| output.closed.get().is_some() || output.waiting_bytes() < bytes)
-            .await;
+        let below = |output: &Self| output.closed.get().is_some() || output.waiting_bytes() < bytes;
+        self.until(&self.changed, below).await;
     }
 
     /// Resolves when every request is answered and every answer sent, or the connection is closed. Cancel-safe.
     pub async fn until_drained(&self) {
-        self.until(|output| output.closed.get().is_some() || output.is_idle())
-            .await;
+        let drained = |output: &Self| output.closed.get().is_some() || output.is_idle();
+        self.until(&self.changed, drained).await;
     }
 
-    async fn until(&self, holds: impl Fn(&Self) -> bool) {
+    async fn until(&self, told: &Notify, holds: impl Fn(&Self) -> bool) {
         loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
+            let mut told = std::pin::pin!(told.notified());
+            told.as_mut().enable();
             if holds(self) {
                 return;
             }
-            changed.await;
+            told.await;
         }
     }
 
