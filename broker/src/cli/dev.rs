@@ -175,8 +175,12 @@ async fn run(nodes: &[Node], shape: Shape, throwaway: bool, started: Instant) ->
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut children = Vec::new();
+    // NB: waiting for a child closes the pipe that it still holds, which would end the node.
+    let mut pipes = Vec::new();
     for node in nodes {
-        children.push(spawn(node)?);
+        let mut child = spawn(node)?;
+        pipes.push(child.stdin.take());
+        children.push(child);
     }
     let outcome = tokio::select! {
         outcome = live(nodes, &mut children, shape, throwaway, started) => outcome,
@@ -184,6 +188,7 @@ async fn run(nodes: &[Node], shape: Shape, throwaway: bool, started: Instant) ->
         _ = interrupt.recv() => Ok(()),
     };
     stop(children).await;
+    drop(pipes);
     outcome
 }
 
