@@ -1,18 +1,16 @@
 //! Opening a data directory: format an empty one, recover any other.
 
 use crate::checkpoint::{self, Point, Slots};
+use crate::commit::write_header;
 use crate::config::Config;
 use crate::directory::{Directory, SegmentState};
 use crate::disk::{Disk, File};
 use crate::error::{Damage, Error};
-use crate::jobs::write_header;
-use crate::layout::{
-    CLEANER_RESERVE, DATA_START, FORMATTING, HOUSEKEEPING_RESERVE, META, is_ours, segment_name,
-    segment_number,
-};
+use crate::format::format;
+use crate::layout::{DATA_START, FORMATTING, META, is_ours, segment_name, segment_number};
 use crate::log::{FullSegment, Log, OpenSegment, Shared};
 use crate::manifest::{Manifest, ManifestFiles, Named, Sealed, SegmentRole};
-use crate::meta::{self, META_BYTES, Mark, Meta};
+use crate::meta::{self, META_BYTES, Meta};
 use crate::mutant::{self, Mutant};
 use crate::pages::{PAGE_BYTES, Pages, Pool};
 use crate::record::{Identity, Recovery, Stats};
@@ -23,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 /// Unused round buffers kept for the next rounds, in bytes.
-const POOL_BYTES: usize = 32 << 20;
+pub(crate) const POOL_BYTES: usize = 32 << 20;
 
 impl Log {
     /// Opens the log in a data directory; formats an empty directory. When it returns, everything that is told about
@@ -60,132 +58,11 @@ impl Log {
     }
 }
 
-fn remove_marker(disk: &dyn Disk) -> Result<(), Error> {
+pub(crate) fn remove_marker(disk: &dyn Disk) -> Result<(), Error> {
     disk.remove(FORMATTING)
         .map_err(|error| Error::io("remove", FORMATTING, error))?;
     disk.sync_directory()
         .map_err(|error| Error::io("sync", ".", error))
-}
-
-/// Formats an empty directory, or one whose formatting was cut short. The marker comes first and goes last.
-fn format(
-    disk: Arc<dyn Disk>,
-    config: Config,
-    identity: Identity,
-    names: &[String],
-) -> Result<(Log, Recovery), Error> {
-    let io = |doing, name: &str| {
-        let name = name.to_owned();
-        move |error| Error::io(doing, &name, error)
-    };
-    if !names.iter().any(|name| name == FORMATTING) {
-        let marker = disk
-            .create(FORMATTING, PAGE_BYTES as u64)
-            .map_err(io("create", FORMATTING))?;
-        marker.sync().map_err(io("sync", FORMATTING))?;
-    }
-    disk.sync_directory().map_err(io("sync", "."))?;
-    for name in names
-        .iter()
-        .filter(|name| is_ours(name) || name.ends_with(".new"))
-    {
-        disk.remove(name).map_err(io("remove", name))?;
-    }
-    let file = disk.create(META, META_BYTES).map_err(io("create", META))?;
-    let mut meta = Meta {
-        file,
-        directory: identity.directory,
-        mark: Mark::default(),
-    };
-    for generation in 1..=2 {
-        meta.write(Mark {
-            generation,
-            ..Mark::default()
-        })
-        .map_err(io("write", META))?;
-    }
-    let mut slots = Slots::default();
-    slots
-        .reserve(&*disk, (config.segment_bytes / 64).max(64 << 10))
-        .map_err(io("create", "checkpoint"))?;
-    let mut spares = Spares::default();
-    let count = 2 + CLEANER_RESERVE + HOUSEKEEPING_RESERVE;
-    for number in 0..count as u64 {
-        let name = segment_name(number);
-        let file = disk
-            .create(&name, config.segment_bytes)
-            .map_err(io("create", &name))?;
-        file.sync().map_err(io("sync", &name))?;
-        spares.put(Spare {
-            number,
-            file,
-            zeroed: false,
-        });
-    }
-    disk.sync_directory().map_err(io("sync", "."))?;
-    let first = spares
-        .take(Taker::Entries)
-        .expect("the pool holds more than its reserves");
-    let segment = Segment::new(first.number, 1, disk.random(), first.file);
-    write_header(&segment, identity, config.segment_bytes).map_err(io("write", "segment"))?;
-    let mut directory = Directory {
-        run_bytes_max: config.run_bytes_max,
-        ..Directory::default()
-    };
-    directory
-        .segments
-        .insert(1, SegmentState::open(Arc::clone(&segment)));
-    let mut log = Log {
-        shared: Shared::new(directory, &config),
-        pool: Pool::new(POOL_BYTES),
-        open: OpenSegment {
-            segment,
-            position: DATA_START,
-        },
-        full: VecDeque::new(),
-        prepared: None,
-        outputs: Vec::new(),
-        sealed: BTreeMap::new(),
-        spares,
-        last_round: 0,
-        last_crc: 0,
-        idle: true,
-        manifests: ManifestFiles::none(),
-        manifest_version: 0,
-        next_sequence: 2,
-        slots,
-        chain: Vec::new(),
-        chain_before: Vec::new(),
-        checkpoint_number: 0,
-        checkpoint_due: true,
-        whole_next: false,
-        last_resort: false,
-        checkpoint_at: disk.elapsed(),
-        meta: Arc::new(Mutex::new(meta)),
-        meta_at: disk.elapsed(),
-        urgent: None,
-        leisure: None,
-        zeroing: None,
-        files: count as u64,
-        free_bytes: 0,
-        counters: Stats::default(),
-        poisoned: None,
-        disk,
-        config,
-        identity,
-    };
-    log.look_at_free_bytes();
-    log.finish_urgent()?;
-    // Both slots hold a version before the marker goes.
-    log.commit(false)?;
-    remove_marker(&*log.disk)?;
-    Ok((
-        log,
-        Recovery {
-            formatted: true,
-            ..Recovery::default()
-        },
-    ))
 }
 
 /// Everything that is read before anything is decided.

@@ -364,9 +364,8 @@ fn w6_s16_hostile_old_content_is_never_read() {
             run_jobs(log).unwrap();
         };
         write(&mut log, vec![base(1, 0, 0), base(2, 0, 0)]);
-        let mut index = 1;
         let mut recycled = false;
-        for at in 0..60 {
+        for index in 1..=60 {
             // A payload that begins, on a page boundary, with what lies in a segment right now: whole rounds.
             let name = files(&disk)
                 .into_iter()
@@ -389,8 +388,7 @@ fn w6_s16_hostile_old_content_is_never_read() {
                 }],
             );
             write(&mut log, vec![base(1, index, 1)]);
-            index += 1;
-            recycled |= log.stats().segments_spare > 4 && at > 20;
+            recycled |= log.stats().segments_spare > 4 && index > 20;
         }
         assert!(recycled, "segments were used again");
         drop(log);

@@ -90,3 +90,74 @@ fn d10_truncated_under_the_mapping_is_an_error_not_a_signal() {
         );
     }
 }
+
+/// X21: readers on other threads while segments are sealed, cleaned and recycled under them: an entry is what was
+/// written there, or an error says that it is gone; never bytes of another life.
+#[test]
+fn x21_readers_never_see_another_life() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(directory.path()).unwrap();
+    let config = Config {
+        clean_slack_bytes: 0,
+        ..Config::tiny()
+    };
+    let (mut log, _) = Log::open(disk, config, identity()).unwrap();
+    log.write(vec![base(1, 0, 0), base(2, 0, 0)]).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let written = std::sync::atomic::AtomicU64::new(0);
+    let reader = log.reader();
+    let read: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=2_u64)
+            .map(|group| {
+                let (reader, stop, written) = (&reader, &stop, &written);
+                scope.spawn(move || {
+                    let mut good = 0;
+                    let mut round = 0_u64;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        round += 1;
+                        let last = written.load(std::sync::atomic::Ordering::Acquire);
+                        let from = Index((last.saturating_sub(round % 60)).max(1));
+                        let found =
+                            reader.entries(GroupId(group), R1, from, Index(last.max(1)), 20_000);
+                        match found {
+                            Ok(entries) => {
+                                for found in entries {
+                                    let kind = found.kind;
+                                    let bytes = found.payload.len();
+                                    assert_eq!(found, entry(group, found.index.0, 1, kind, bytes));
+                                    good += 1;
+                                }
+                            }
+                            Err(ReadError::NotFound { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    good
+                })
+            })
+            .collect();
+        for index in 1..=400 {
+            log.write(vec![
+                entries(1, index, 1, 1, 3_000),
+                entries(2, index, 1, 1, 700),
+            ])
+            .unwrap();
+            written.store(index, std::sync::atomic::Ordering::Release);
+            if index % 16 == 0 {
+                log.write(vec![base(1, index - 8, 1), base(2, index.max(64) - 63, 1)])
+                    .unwrap();
+            }
+            run_some_jobs(&mut log, 3).unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    let stats = log.stats();
+    assert!(
+        read > 100 && stats.segments_cleaned > 0,
+        "{read} read, {stats:?}"
+    );
+}

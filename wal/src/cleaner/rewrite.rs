@@ -1,0 +1,325 @@
+//! The cleaner's job: copies live extents into output segments, frame by frame, each checked before it is copied.
+
+use super::{CleanTask, Cleaned, Moved, Output, Piece};
+use crate::directory::{Extent, span_of};
+use crate::footer::{Run, RunIndex};
+use crate::frame::{self, Frame};
+use crate::jobs::write_footer;
+use crate::layout::DATA_START;
+use crate::manifest::Sealed;
+use crate::pages::page_align;
+use crate::round::{self, FLAG_CLEANED, RoundHeader, unpadded_bytes};
+use crate::segment::{Segment, SegmentHeader, encode_header};
+use raft::types::{GroupId, Index};
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes of frames that are written at once.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// The output segment being filled.
+struct Filling {
+    segment: Arc<Segment>,
+    index: RunIndex,
+    position: u64,
+    number: u64,
+    crc: u32,
+}
+
+/// A frame copied out of its segment.
+struct Copied {
+    header: frame::FrameHeader,
+    payload: Vec<u8>,
+    piece: usize,
+}
+
+struct Rewrite {
+    task: CleanTask,
+    filling: Option<Filling>,
+    unused: Vec<Arc<Segment>>,
+    pending: Vec<Copied>,
+    pending_bytes: usize,
+    done: Vec<Output>,
+    /// New extents by piece.
+    new: Vec<Vec<Extent>>,
+    damaged: Vec<(GroupId, Index)>,
+    /// Pieces that stay where they are: damaged, or no room.
+    kept: Vec<bool>,
+}
+
+impl CleanTask {
+    /// Copies everything; one sync per output.
+    pub(crate) fn run(self) -> Cleaned {
+        let inputs = self.inputs;
+        let count = self.pieces.len();
+        let mut unused = self.outputs.clone();
+        unused.reverse();
+        let mut rewrite = Rewrite {
+            task: self,
+            filling: None,
+            unused,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            done: Vec::new(),
+            new: vec![Vec::new(); count],
+            damaged: Vec::new(),
+            kept: vec![false; count],
+        };
+        let failed = rewrite.copy_all().err();
+        let Rewrite {
+            task,
+            done,
+            new,
+            damaged,
+            kept,
+            ..
+        } = rewrite;
+        let moved = task
+            .pieces
+            .iter()
+            .zip(new)
+            .zip(&kept)
+            .filter(|((_, new), kept)| !**kept && !new.is_empty())
+            .map(|((piece, new), _)| Moved {
+                group: piece.group,
+                replica: piece.replica,
+                old: piece.extent,
+                new,
+            })
+            .collect();
+        Cleaned {
+            outputs: done,
+            moved,
+            damaged,
+            inputs,
+            failed,
+        }
+    }
+}
+
+impl Rewrite {
+    fn copy_all(&mut self) -> io::Result<()> {
+        for piece in 0..self.task.pieces.len() {
+            // Read first, append then: a damaged piece stays where it is as a whole.
+            match self.read_piece(piece)? {
+                Some(copied) => {
+                    for frame in copied {
+                        self.push(frame)?;
+                    }
+                }
+                None => self.kept[piece] = true,
+            }
+        }
+        self.flush()?;
+        self.seal()
+    }
+
+    /// The frames of a piece; None when one is damaged.
+    fn read_piece(&mut self, at: usize) -> io::Result<Option<Vec<Copied>>> {
+        let piece = &self.task.pieces[at];
+        let footer = crate::reader::load_footer(
+            &piece.segment,
+            piece.footer_at,
+            self.task.segment_bytes,
+            self.task.run_bytes_max,
+        );
+        let Ok(footer) = footer else {
+            self.damaged.push((piece.group, Index(piece.extent.first)));
+            return Ok(None);
+        };
+        let key = (piece.group, piece.replica);
+        let runs = footer.within(key, piece.extent.position, piece.extent.end);
+        let mut copied = Vec::new();
+        let mut next = piece.extent.first;
+        for run in runs {
+            if run.last() < next || run.first > piece.extent.last {
+                continue;
+            }
+            if !read_run(piece, run, at, &mut next, &mut copied)? {
+                self.damaged.push((piece.group, Index(next)));
+                return Ok(None);
+            }
+        }
+        if next <= piece.extent.last {
+            self.damaged.push((piece.group, Index(next)));
+            return Ok(None);
+        }
+        Ok(Some(copied))
+    }
+
+    fn push(&mut self, frame: Copied) -> io::Result<()> {
+        let bytes = frame::frame_bytes(frame.payload.len());
+        if self.pending_bytes + bytes > PIECE_BYTES.min(self.task.segment_bytes as usize / 8) {
+            self.flush()?;
+        }
+        self.pending_bytes += bytes;
+        self.pending.push(frame);
+        Ok(())
+    }
+
+    /// Writes the pending frames as one piece of output.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let bytes = page_align(unpadded_bytes(self.pending.len(), self.pending_bytes)) as u64;
+        if !self.has_room(bytes) {
+            self.seal()?;
+            self.begin()?;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let Some(filling) = &mut self.filling else {
+            // No output is left: these pieces stay where they are.
+            for frame in pending {
+                self.kept[frame.piece] = true;
+            }
+            return Ok(());
+        };
+        let frames: Vec<Frame<'_>> = pending
+            .iter()
+            .map(|copied| Frame {
+                payload: Cow::Borrowed(&copied.payload),
+                ..copied.header.with(&[])
+            })
+            .collect();
+        filling.number += 1;
+        let header = RoundHeader {
+            round: filling.number,
+            watermark: 0,
+            manifest: 0,
+            chain: filling.crc,
+            flags: FLAG_CLEANED,
+        };
+        let place = filling.segment.place(filling.position);
+        let encoded = round::encode(&self.task.pool, place, header, &frames);
+        filling
+            .segment
+            .file
+            .write_at(filling.position, &encoded.pages)?;
+        filling.position += encoded.pages.len() as u64;
+        filling.crc = encoded.crc;
+        for ((copied, frame), position) in pending.iter().zip(&frames).zip(&encoded.positions) {
+            let key = (frame.group, frame.replica);
+            let size = u32::try_from(frame.size()).expect("frames are below a segment");
+            let span = span_of(frame);
+            let index = frame.index.0;
+            filling
+                .index
+                .add(key, index, *position, size, span, self.task.run_bytes_max);
+            let extent = Extent {
+                segment: filling.segment.sequence,
+                first: index,
+                last: index,
+                position: *position,
+                end: position + u64::from(size),
+                bytes: u64::from(size),
+                span,
+                cut: false,
+            };
+            join(&mut self.new[copied.piece], extent);
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.filling.as_ref().is_some_and(|filling| {
+            let footer = filling.index.footer_bytes(self.pending.len());
+            filling.position + bytes + footer <= self.task.segment_bytes
+        })
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let Some(segment) = self.unused.pop() else {
+            return Ok(());
+        };
+        let header = SegmentHeader {
+            identity: self.task.identity,
+            sequence: segment.sequence,
+            seed: segment.seed,
+            segment_bytes: self.task.segment_bytes,
+        };
+        segment.file.write_at(0, &encode_header(&header))?;
+        let index = RunIndex::default();
+        self.filling = Some(Filling {
+            segment,
+            index,
+            position: DATA_START,
+            number: 0,
+            crc: 0,
+        });
+        Ok(())
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        let Some(filling) = self.filling.take() else {
+            return Ok(());
+        };
+        write_footer(&filling.segment, &filling.index, self.task.segment_bytes)?;
+        let sealed = Sealed {
+            end: filling.position,
+            last_round: filling.number,
+            last_crc: filling.crc,
+            footer_at: self.task.segment_bytes - filling.index.footer_bytes(0),
+            runs: u32::try_from(filling.index.runs).expect("runs are bounded per segment"),
+            cleaned: true,
+        };
+        assert!(
+            sealed.footer_at >= sealed.end,
+            "room is kept for the footer"
+        );
+        let index = Arc::new(filling.index);
+        self.done.push(Output {
+            segment: filling.segment,
+            index,
+            sealed,
+        });
+        Ok(())
+    }
+}
+
+/// Reads the frames of a run from `next` on, checks them, and moves `next` behind them. False for damage.
+fn read_run(
+    piece: &Piece,
+    run: &Run,
+    at: usize,
+    next: &mut u64,
+    copied: &mut Vec<Copied>,
+) -> io::Result<bool> {
+    let (pages, skip) = piece.segment.read_pages(run.position, run.bytes as usize)?;
+    let mut offset = 0;
+    while offset < run.bytes as usize {
+        let place = piece.segment.place(run.position + offset as u64);
+        let bytes = &pages[skip + offset..skip + run.bytes as usize];
+        let Some((header, frame)) = frame::parse(place, bytes) else {
+            return Ok(false);
+        };
+        if header.group != piece.group || header.replica != piece.replica {
+            return Ok(false);
+        }
+        offset += frame.size();
+        if header.index.0 == *next && *next <= piece.extent.last {
+            copied.push(Copied {
+                header,
+                payload: frame.payload.into_owned(),
+                piece: at,
+            });
+            *next += 1;
+        }
+    }
+    Ok(true)
+}
+
+/// Appends an entry's extent to the last one if it continues it.
+fn join(extents: &mut Vec<Extent>, entry: Extent) {
+    match extents.last_mut() {
+        Some(last) if last.segment == entry.segment && last.last + 1 == entry.first => {
+            last.last = entry.last;
+            last.end = entry.end;
+            last.bytes += entry.bytes;
+            last.span.add(entry.span);
+        }
+        _ => extents.push(entry),
+    }
+}
