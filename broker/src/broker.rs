@@ -143,6 +143,9 @@ pub struct EpochEnd {
     pub end_offset: i64,
 }
 
+/// Where the answer to a produce goes.
+pub type Done = Box<dyn FnOnce(Result<Produced, Rejection>)>;
+
 /// The broker as handlers, HTTP and background tasks see it. Shared by `Rc` on the broker's one thread.
 pub struct Broker {
     pub(crate) node: NodeId,
@@ -164,6 +167,10 @@ pub struct Broker {
     /// The seeds' peer addresses.
     pub(crate) seeds: Vec<(NodeId, String)>,
     pub(crate) policy: crate::controller::Policy,
+    /// Seconds from a produce to its answer, for acks=all.
+    pub(crate) commit_seconds: Rc<crate::metrics::Histogram>,
+    /// How long the log took to open and the groups to come back.
+    pub(crate) recovery_seconds: f64,
     pub(crate) config: Rc<crate::config::Config>,
 }
 
@@ -176,8 +183,9 @@ impl Broker {
         batch: Bytes,
         acks: Acks,
         timeout: Duration,
-        done: Box<dyn FnOnce(Result<Produced, Rejection>)>,
+        done: Done,
     ) {
+        let done = if acks == Acks::All { self.timed(done) } else { done };
         let ticket = self.tickets.borrow_mut().issue(Asked::Produce(done));
         let deadline = self.clock.after(timeout);
         let (now, wall) = (self.clock.now(), self.clock.wall_ms());
@@ -185,6 +193,16 @@ impl Broker {
             .borrow_mut()
             .produce(now, wall, group, batch, acks, deadline, ticket);
         self.work.notify_one();
+    }
+
+    fn timed(&self, done: Done) -> Done {
+        let (histogram, began) = (self.commit_seconds.clone(), std::time::Instant::now());
+        Box::new(move |result| {
+            if result.is_ok() {
+                histogram.observe_duration(began.elapsed());
+            }
+            done(result);
+        })
     }
 
     /// Plans a read at the leader. Out of range, wrong epoch and not-leader are errors.

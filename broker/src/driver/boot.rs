@@ -22,6 +22,7 @@ use crate::controller::{Answer, ControllerRequest, Policy};
 use crate::data_directory::{self, DataDirectory};
 use crate::formation::{self, BootstrapRecord, Formation, Setup};
 use crate::metadata::{Image, Registration};
+use crate::metrics::histogram::{Histogram, LATENCY_SECONDS};
 use crate::peer::{Network, PeerEvent};
 use crate::shard::{self, Halt, RestoreError, Restored, Shard};
 use crate::topic_config::TopicConfig;
@@ -123,6 +124,7 @@ pub async fn run(
         .expect("a formed cluster has a record")
         .clone();
 
+    let opening = std::time::Instant::now();
     let (log, log_events, shard) = open_log(&config, &mut directory, &record, clock)?;
     let broker = Rc::new(Broker {
         node,
@@ -144,6 +146,8 @@ pub async fn run(
             .map(|s| (s.node, s.address.to_string()))
             .collect(),
         policy: policy(&config),
+        commit_seconds: Rc::new(Histogram::new(LATENCY_SECONDS)),
+        recovery_seconds: opening.elapsed().as_secs_f64(),
         config: Rc::new(config),
     });
     let write_answers = attach(&broker, Listeners { kafka, admin });

@@ -10,6 +10,7 @@ use std::time::Duration;
 use raft::types::GroupId;
 use wal::{Job, JobDone, Log, Record, Stats};
 
+use crate::metrics::histogram::{BATCH_COUNTS, Histogram, LATENCY_SECONDS, SIZE_BYTES};
 use crate::shard::{AppendId, LogDone};
 
 /// A log that is idle for so long writes one page more, so that the end of the log is known.
@@ -44,24 +45,27 @@ struct Shared {
 }
 
 /// Figures of the rounds, for metrics.
-#[derive(Clone, Debug, Default)]
 pub struct Rounds {
     /// Rounds written.
     pub rounds: u64,
-    /// Entries in them.
-    pub entries: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// How long write and sync took, by bucket of [`SYNC_BUCKETS_SECONDS`]; the last one is above all of them.
-    pub sync_buckets: [u64; SYNC_BUCKETS_SECONDS.len() + 1],
-    /// The sum.
-    pub sync_seconds: f64,
+    /// Seconds from the start of the write to the end of the sync.
+    pub seconds: Histogram,
+    /// Entries per round.
+    pub entries: Histogram,
+    /// Bytes per round.
+    pub bytes: Histogram,
 }
 
-/// Upper bounds of the sync histogram.
-pub const SYNC_BUCKETS_SECONDS: [f64; 12] = [
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0,
-];
+impl Default for Rounds {
+    fn default() -> Self {
+        Self {
+            rounds: 0,
+            seconds: Histogram::new(LATENCY_SECONDS),
+            entries: Histogram::new(BATCH_COUNTS),
+            bytes: Histogram::new(SIZE_BYTES),
+        }
+    }
+}
 
 /// A handle to the log thread.
 pub struct LogThread {
@@ -107,10 +111,9 @@ impl LogThread {
         locked(&self.shared.stats).clone()
     }
 
-    /// The rounds' figures.
-    #[must_use]
-    pub fn rounds(&self) -> Rounds {
-        locked(&self.shared.rounds).clone()
+    /// Looks at the rounds' figures.
+    pub fn with_rounds<T>(&self, look: impl FnOnce(&Rounds) -> T) -> T {
+        look(&locked(&self.shared.rounds))
     }
 
     /// Writes what is queued, closes the log cleanly, and ends the thread. Blocks.
@@ -213,11 +216,9 @@ impl Worker {
         };
         let mut rounds = locked(&self.shared.rounds);
         rounds.rounds += round.rounds;
-        rounds.entries += round.entries;
-        rounds.bytes += round.bytes;
-        rounds.sync_seconds += round.sync_seconds;
-        let bucket = SYNC_BUCKETS_SECONDS.partition_point(|&bound| bound < round.sync_seconds);
-        rounds.sync_buckets[bucket] += 1;
+        rounds.seconds.observe(round.sync_seconds);
+        rounds.entries.observe(round.entries as f64);
+        rounds.bytes.observe(round.bytes as f64);
         drop(rounds);
         let sealed: Vec<GroupId> = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
         Ok(LogDone {

@@ -43,6 +43,12 @@ impl BatchFacts {
         })
     }
 
+    /// How many offsets it takes.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        u64::try_from(self.span).unwrap_or(0)
+    }
+
     fn next_offset(&self) -> i64 {
         self.base_offset + self.span
     }

@@ -181,6 +181,9 @@ impl Io {
         index: Index,
         changes: &mut VecDeque<Change>,
     ) {
+        let before = group.applied();
+        group.counts.commits += 1;
+        group.counts.entries_committed += index.0.saturating_sub(before.0);
         match &mut group.machine {
             Machine::Partition(state) => {
                 let applied = state.committed(index);
@@ -235,6 +238,7 @@ impl Io {
     ) {
         tracing::debug!(target: "raft", group = group.id.0, term = term.0, ?role, ?leader, "role");
         self.progress.insert(group.id);
+        count_role(group, role);
         if role == Role::Leader {
             group.in_sync.clear();
             self.refresh_in_sync(group, Tick(0), 0);
@@ -256,6 +260,20 @@ impl Io {
             self.answers.push(refusal(&waiting, why));
         }
     }
+}
+
+fn count_role(group: &mut Group, role: Role) {
+    if role == group.was {
+        return;
+    }
+    let counts = &mut group.counts;
+    counts.role_changes += 1;
+    match (group.was, role) {
+        (_, Role::Leader) => counts.elections_won += 1,
+        (Role::Candidate, Role::Follower) => counts.elections_lost += 1,
+        _ => {}
+    }
+    group.was = role;
 }
 
 fn answer(waiting: &Waiting, log_start: i64) -> Answer {

@@ -35,6 +35,27 @@ pub(super) struct Waiting {
     pub(super) wanted: Wanted,
 }
 
+/// What happened to a replica since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Elections won.
+    pub elections_won: u64,
+    /// Campaigns that ended without winning.
+    pub elections_lost: u64,
+    /// Changes of role.
+    pub role_changes: u64,
+    /// Advances of the commit index.
+    pub commits: u64,
+    /// Entries committed.
+    pub entries_committed: u64,
+    /// Prefixes dropped.
+    pub trims: u64,
+    /// Bytes of batches taken as leader.
+    pub bytes_in: u64,
+    /// Records in them.
+    pub records_in: u64,
+}
+
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) me: Member,
@@ -58,6 +79,9 @@ pub(super) struct Group {
     /// A trim to this offset is being located.
     pub(super) trimming: Option<i64>,
     pub(super) retention_due: Tick,
+    pub(super) counts: Counts,
+    /// The role before the last change.
+    pub(super) was: Role,
 }
 
 impl Group {

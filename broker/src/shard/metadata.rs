@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
+use raft::effect::Role;
 use raft::input::Input;
 use raft::types::{
     Base, Entry, EntryKind, GroupId, HardState, Index, Member, Membership, NodeId, ReplicaId, Tick,
@@ -12,7 +13,7 @@ use raft::types::{
 use wal::Record;
 
 use super::Shard;
-use super::group::{Group, Machine, Waiting, Wanted};
+use super::group::{Counts, Group, Machine, Waiting, Wanted};
 use super::output::{Answer, Order, Ticket};
 use crate::metadata::{Change, Command, Image, Rejected, StateError};
 use crate::partition::state::PartitionState;
@@ -322,6 +323,8 @@ impl Shard {
             base_state,
             trimming: None,
             retention_due: Tick(now.0 + self.config.retention_interval_ms),
+            counts: Counts::default(),
+            was: Role::Follower,
         };
         self.groups.insert(id, group);
     }

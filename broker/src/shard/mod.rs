@@ -41,6 +41,7 @@ use timers::Timers;
 use crate::metadata::Image;
 use crate::topic_config::TopicConfig;
 
+pub use group::Counts;
 pub use metadata::MetadataState;
 pub use output::{Answer, Halt, LogDone, Order, Output, PeerBatch, Ticket};
 pub use pipeline::AppendId;

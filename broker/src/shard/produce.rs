@@ -111,7 +111,11 @@ impl Shard {
             protocol::record_batch::set_log_append_time(&mut bytes, wall_ms);
             produced.log_append_time_ms = wall_ms;
         }
+        let (size, span) = (bytes.len() as u64, facts.records());
         let index = self.propose(now, id, EntryKind::Records, bytes.freeze())?;
+        let group = self.groups.get_mut(&id).expect("it has just accepted a batch");
+        group.counts.bytes_in += size;
+        group.counts.records_in += span;
         Ok(Step::Wait(index, produced))
     }
 

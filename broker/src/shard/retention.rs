@@ -96,6 +96,7 @@ impl Shard {
         };
         if group.node.trim(base, &mut effects).is_ok() {
             group.base_state = state;
+            group.counts.trims += 1;
         }
         self.execute(now, id, &mut effects);
         self.effects = effects;

@@ -4,6 +4,7 @@ use raft::effect::Role;
 use raft::types::{GroupId, Index, NodeId, ReplicaId, Term};
 
 use super::Shard;
+use super::group::Counts;
 
 /// One group here.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct GroupStatus {
     pub quiesced: bool,
     /// Whether two voter sets count.
     pub joint: bool,
+    /// What happened to the replica since it was opened.
+    pub counts: Counts,
 }
 
 /// A member as the local replica sees it.
@@ -81,6 +84,7 @@ impl Shard {
                 members: members.collect(),
                 quiesced: g.node.quiesced(),
                 joint: membership.is_joint(),
+                counts: g.counts,
             }
         })
     }
