@@ -307,11 +307,11 @@ pub(crate) async fn tick_controller(broker: Rc<Broker>) {
             }
             controller.tick(broker.now(), shard.image_or_empty(), &*shard)
         };
-        for action in &actions {
-            if let Some(wait) = broker.begin(action, PEER_TIMEOUT) {
-                let outcome = wait.await.unwrap_or_else(|_| Err(stopping()));
-                tracing::debug!(target: "controller", ?action, ?outcome, "decided");
-            }
+        let begun: Vec<_> = actions.iter().map(|a| (a, broker.begin(a, PEER_TIMEOUT))).collect();
+        for (action, wait) in begun {
+            let Some(wait) = wait else { continue };
+            let outcome = wait.await.unwrap_or_else(|_| Err(stopping()));
+            tracing::debug!(target: "controller", ?action, ?outcome, "decided");
         }
     }
 }

@@ -4,8 +4,8 @@ use raft::effect::Role;
 use raft::types::GroupId;
 
 use crate::broker::Broker;
-use crate::http::{GroupStatus, MemberStatus, Status};
-use crate::metrics::{
+use crate::http::status::{GroupStatus, MemberStatus, Status};
+use crate::metrics::node::{
     ClusterMetrics, FollowerMetrics, GroupMetrics, NodeMetrics, NodeState, RaftMetrics, WalMetrics,
 };
 use crate::shard;
@@ -45,7 +45,7 @@ impl Broker {
             schema: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node_id: self.node.0,
-            cluster_id: crate::handlers::cluster_id(image),
+            cluster_id: crate::handlers::metadata::cluster_id(image).to_string(),
             directory_id: shard.directory().to_string(),
             not_ready: self.ready().err(),
             uptime_seconds: self.now().0 / 1000,

@@ -17,7 +17,7 @@ struct Peer {
 }
 
 /// For how long a disk that fell silent counts as heard lately.
-const LATELY_MS: u64 = 3000;
+const LATELY_MS: u64 = 5000;
 /// Leader announcements that one frame carries at most.
 const ANNOUNCEMENTS_MAX: usize = 4096;
 

@@ -15,7 +15,7 @@ use wal::Record;
 use super::Shard;
 use super::group::{Counts, Group, Machine, Waiting, Wanted};
 use super::output::{Answer, Order, Ticket};
-use crate::metadata::{Change, Command, Image, Rejected, StateError};
+use crate::metadata::{Change, Command, ConfigScope, Image, Rejected, StateError, TopicId};
 use crate::partition::state::PartitionState;
 use crate::topic_config::TopicConfig;
 
@@ -187,11 +187,11 @@ impl Shard {
                 Change::ProducerIdsAllocated { node, first, count } if node == self.config.node => {
                     self.io.orders.push(Order::ProducerIds { first, count });
                 }
+                Change::BrokerConfigChanged { .. } => self.reload_all_configs(),
                 Change::ProducerIdsAllocated { .. }
                 | Change::TopicCreated { .. }
                 | Change::TopicRemoved { .. }
                 | Change::PreferenceChanged { .. }
-                | Change::BrokerConfigChanged { .. }
                 | Change::RemovalsConfirmed { .. }
                 | Change::MetadataVersionChanged { .. } => {}
             }
@@ -215,10 +215,11 @@ impl Shard {
         }
         self.drop_removed();
         self.order_peers();
-        let topics: Vec<_> = self
-            .image()
-            .map(|i| i.topics().map(|t| t.id).collect())
-            .unwrap_or_default();
+        self.reload_all_configs();
+    }
+
+    fn reload_all_configs(&mut self) {
+        let topics: Vec<TopicId> = self.image_or_empty().topics().map(|t| t.id).collect();
         for topic in topics {
             self.reload_config(topic);
         }
@@ -401,16 +402,22 @@ impl Shard {
 
     fn config_of(&self, id: GroupId) -> Rc<TopicConfig> {
         let topic = self.image().and_then(|i| i.topic(i.partition(id)?.topic));
-        Rc::new(topic.map_or_else(TopicConfig::default, |t| {
-            self.config.topic_defaults.with(&t.configs)
-        }))
+        Rc::new(topic.map_or_else(TopicConfig::default, |t| self.topic_defaults().with(&t.configs)))
     }
 
-    fn reload_config(&mut self, topic: crate::metadata::TopicId) {
+    /// This broker's own defaults, under those that were set for all brokers and for this one.
+    fn topic_defaults(&self) -> TopicConfig {
+        let image = self.image_or_empty();
+        let own = ConfigScope::Node(self.config.node);
+        let all = self.config.topic_defaults.with_broker(image.broker_configs(ConfigScope::Cluster));
+        all.with_broker(image.broker_configs(own))
+    }
+
+    fn reload_config(&mut self, topic: TopicId) {
         let Some(topic) = self.image().and_then(|i| i.topic(topic)) else {
             return;
         };
-        let config = Rc::new(self.config.topic_defaults.with(&topic.configs));
+        let config = Rc::new(self.topic_defaults().with(&topic.configs));
         for id in topic.partitions.clone() {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.config = config.clone();
