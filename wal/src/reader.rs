@@ -58,7 +58,7 @@ impl Reader {
             let left = max_bytes.saturating_sub(bytes);
             let more = self
                 .pin(group, replica, next)
-                .ok_or(ReadError::NotFound { group, index: next })
+                .ok_or_else(|| self.missing(group, replica, next))
                 .and_then(|pinned| self.read(&pinned, (group, replica), next, until, left));
             match more {
                 Ok(more) => {
@@ -212,6 +212,18 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// Why an index has no extent: it is not in the log, or it was damaged and is in doubt since the last start.
+    fn missing(&self, group: GroupId, replica: ReplicaId, index: Index) -> ReadError {
+        match self.bounds(group, replica) {
+            Some((base, last)) if base < index && index <= last => ReadError::Corrupt {
+                segment: 0,
+                position: 0,
+                why: "lost to damage that the last start has reported",
+            },
+            _ => ReadError::NotFound { group, index },
+        }
     }
 
     /// Finds the extent of an index and pins its segment, in one step.

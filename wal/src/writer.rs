@@ -49,8 +49,17 @@ impl Log {
         };
         for chunk in chunks {
             let frames = &mut frames[chunk];
-            if let Some(rolled) = self.make_room(frames, purpose)? {
-                done.rolled = Some(rolled);
+            let rolled = match self.make_room(frames, purpose) {
+                // Half of the records are durable already: "nothing was written" would be a lie.
+                Err(Error::Full) if done.rounds > 0 => {
+                    return Err(
+                        self.poison("make room for a write of several rounds", &Error::Full)
+                    );
+                }
+                other => other?,
+            };
+            if rolled.is_some() {
+                done.rolled = rolled;
             }
             let (bytes, seconds) = self.write_round(frames, 0)?;
             done.bytes += bytes;

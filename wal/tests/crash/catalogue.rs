@@ -68,6 +68,15 @@ fn d4_a_new_segment_needs_the_end_of_the_old_one() {
         "a missing round in the middle is damage"
     );
     assert!(recovery.groups[0].faulty.is_some());
+    let hole = Index(index - 2);
+    let error = log
+        .reader()
+        .entries(GroupId(1), R1, hole, hole, 1)
+        .unwrap_err();
+    assert!(
+        matches!(error, ReadError::Corrupt { .. }),
+        "a hole is no end: {error}"
+    );
     // And it is not forgotten by the next start.
     log.close().unwrap();
     let (_, recovery) = open(&disk).unwrap();
