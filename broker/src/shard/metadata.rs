@@ -305,7 +305,10 @@ impl Shard {
     ) {
         let (me, derived) = (start.me, start.base.index);
         let base_state = start.base.state.clone();
-        let node = raft::Node::new(self.config.raft.clone(), start, now);
+        // Every broker serves metadata from its own copy: it is told of commits at once.
+        let announce_commit = id == GroupId::METADATA;
+        let config = raft::Config { announce_commit, ..self.config.raft };
+        let node = raft::Node::new(config, start, now);
         if let Some(at) = node.deadline() {
             self.io.timers.schedule(id, at);
         }
