@@ -170,6 +170,7 @@ impl Io {
             }
         }
         group.derived = base.index;
+        group.shown = base.index;
         group.base_state = base.state.clone();
         self.progress.insert(group.id);
     }

@@ -79,6 +79,8 @@ pub(super) struct Group {
     /// A trim to this offset is being located.
     pub(super) trimming: Option<i64>,
     pub(super) retention_due: Tick,
+    /// The last entry that the machine has seen.
+    pub(super) shown: Index,
     pub(super) counts: Counts,
     /// The role before the last change.
     pub(super) was: Role,
@@ -103,7 +105,13 @@ impl Group {
         }
     }
 
+    /// An entry is in the log. One that the machine has seen already changes nothing: proposals are shown to it at
+    /// once, so that the next one of the same tick continues them, and come again as an effect of the flush.
     pub(super) fn appended(&mut self, entry: &Entry) -> Result<(), BadEntry> {
+        if entry.index <= self.shown {
+            return Ok(());
+        }
+        self.shown = entry.index;
         match &mut self.machine {
             Machine::Metadata(state) => {
                 state.appended(entry);
@@ -114,6 +122,7 @@ impl Group {
     }
 
     pub(super) fn truncated(&mut self, from: Index) {
+        self.shown = self.shown.min(from.prev());
         match &mut self.machine {
             Machine::Metadata(state) => state.truncated(from),
             Machine::Partition(state) => state.truncated(from),

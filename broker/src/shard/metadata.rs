@@ -327,6 +327,7 @@ impl Shard {
             base_state,
             trimming: None,
             retention_due: Tick(now.0 + self.config.retention_interval_ms),
+            shown: derived,
             counts: Counts::default(),
             was: Role::Follower,
         };

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use protocol::error_code::ErrorCode;
 use raft::input::Refused;
-use raft::types::{EntryKind, GroupId, Index, Tick};
+use raft::types::{Entry, EntryKind, GroupId, Index, Tick};
 
 use super::group::{Group, Waiting, Wanted};
 use super::output::{Answer, Ticket};
@@ -195,9 +195,12 @@ impl Shard {
             return Err(self.io.not_here(id));
         };
         let mut effects = std::mem::take(&mut self.effects);
-        let proposed = group.node.propose(now, kind, payload, &mut effects);
-        if proposed.is_ok() {
+        let proposed = group.node.propose(now, kind, payload.clone(), &mut effects);
+        if let Ok(index) = proposed {
             self.proposed.insert(id);
+            let entry = Entry { index, term: group.node.term(), kind, payload };
+            let shown = group.appended(&entry);
+            shown.expect("what the leader itself has made continues its log");
         }
         self.execute(now, id, &mut effects);
         self.effects = effects;

@@ -82,6 +82,7 @@ impl Shard {
         self.insert_group(now, id, start, machine);
         let group = self.groups.get_mut(&id).expect("just inserted");
         group.derived = from;
+        group.shown = from;
         let mut next = from.next();
         while next <= last {
             let entries = read(next, last).map_err(|why| RestoreError::Log(id, why))?;
