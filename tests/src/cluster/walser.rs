@@ -30,6 +30,7 @@ pub(super) fn configure(nodes: &[Node], options: &Options) {
             format!("listener.admin = \"{}\"", node.admin()),
             // As `dev`: small files, so that a test of many clusters fits on a disk.
             "segment.size = \"16MiB\"".to_owned(),
+            "entry.max = \"8MiB\"".to_owned(),
             "spares.size = \"32MiB\"".to_owned(),
             "tail.cache.size = \"32MiB\"".to_owned(),
             "unsorted.max = \"64MiB\"".to_owned(),
@@ -49,6 +50,12 @@ fn config_file(node: &Node) -> PathBuf {
 
 pub(super) fn command(node: &Node) -> Command {
     let mut command = Command::new(binary());
+    // The broker takes its configuration from such variables too; these are the harness's own.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("WALSER_") {
+            command.env_remove(name);
+        }
+    }
     command
         .arg("serve")
         .arg("--config")
