@@ -389,9 +389,7 @@ impl Broker {
         let (answer, answered) = oneshot::channel();
         let ticket = self.tickets.borrow_mut().issue(Asked::LogStart(answer));
         let (now, deadline) = (self.clock.now(), self.clock.after(timeout));
-        let mut shard = self.shard.borrow_mut();
-        shard.advance_log_start(now, group, before, deadline, Some(ticket));
-        drop(shard);
+        self.shard.borrow_mut().advance_log_start(now, group, before, deadline, Some(ticket));
         self.work.notify_one();
         answered.await.unwrap_or_else(|_| Err(stopping()))
     }

@@ -187,13 +187,13 @@ async fn elect(target: &Target, name: &Name) -> Result<()> {
     if answer.error_code != 0 {
         return Err(Failure::of_code(answer.error_code, None, &what));
     }
-    let rows = answer
+    let mut rows = answer
         .replica_election_results
         .iter()
         .flat_map(|topic| &topic.partition_result);
     // That it leads already is what was wanted.
     let not_needed = protocol::error_code::ErrorCode::ElectionNotNeeded.code();
-    for row in rows.filter(|row| row.error_code != 0 && row.error_code != not_needed) {
+    if let Some(row) = rows.find(|row| row.error_code != 0 && row.error_code != not_needed) {
         return Err(Failure::of_code(
             row.error_code,
             row.error_message.as_deref(),
@@ -225,8 +225,8 @@ async fn move_to(target: &Target, name: &Name, to: &[i32], wait: bool) -> Result
             &what,
         ));
     }
-    let rows = answer.responses.iter().flat_map(|topic| &topic.partitions);
-    for row in rows.filter(|row| row.error_code != 0) {
+    let mut rows = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    if let Some(row) = rows.find(|row| row.error_code != 0) {
         return Err(Failure::of_code(
             row.error_code,
             row.error_message.as_deref(),

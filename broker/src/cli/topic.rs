@@ -359,7 +359,7 @@ async fn alter(
             validate_only: dry_run,
         };
         let answer = cluster.any(&request).await?;
-        for row in answer.responses.iter().filter(|row| row.error_code != 0) {
+        if let Some(row) = answer.responses.iter().find(|row| row.error_code != 0) {
             return Err(Failure::of_code(
                 row.error_code,
                 row.error_message.as_deref(),
@@ -378,7 +378,7 @@ async fn alter(
             validate_only: dry_run,
         };
         let answer = cluster.any(&request).await?;
-        for row in answer.results.iter().filter(|row| row.error_code != 0) {
+        if let Some(row) = answer.results.iter().find(|row| row.error_code != 0) {
             return Err(Failure::of_code(
                 row.error_code,
                 row.error_message.as_deref(),
@@ -413,7 +413,7 @@ async fn delete(target: &Target, names: &[String], yes: bool, dry_run: bool) -> 
             ..Default::default()
         };
         let answer = cluster.any(&request).await?;
-        for row in answer.responses.iter().filter(|row| row.error_code != 0) {
+        if let Some(row) = answer.responses.iter().find(|row| row.error_code != 0) {
             let what = format!("topic {}", row.name.as_deref().unwrap_or("-"));
             return Err(Failure::of_code(
                 row.error_code,

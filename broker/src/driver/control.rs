@@ -63,7 +63,9 @@ impl Broker {
         let attempt = async {
             loop {
                 match self.controller_once(&request, timeout).await {
-                    Err(why) if may_retry(&why) => self.await_controller().await,
+                    // NB: after a lost answer the request may be carried out twice; the second time it meets its
+                    // own effect and says so (a topic exists already).
+                    Err(why) if why.code == ErrorCode::NotController => self.await_controller().await,
                     Err(why) => return Err(why),
                     Ok(response) => {
                         self.await_applied(response.applied).await;
@@ -278,15 +280,6 @@ fn no_controller() -> Rejection {
         code: ErrorCode::NotController,
         message,
         leader: None,
-    }
-}
-
-/// Whether another controller may take it. NB: after a lost answer the request may be carried out twice; the second
-/// time it meets its own effect and says so (a topic exists already).
-fn may_retry(why: &Rejection) -> bool {
-    match why.code {
-        ErrorCode::NotController => true,
-        _ => false,
     }
 }
 

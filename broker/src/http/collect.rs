@@ -92,8 +92,8 @@ impl Broker {
         let image = shard.image_or_empty();
         let statuses: Vec<_> = shard.status().collect();
         let groups = statuses.iter().map(|s| self.group_metrics(s, image)).collect();
-        let mut raft = RaftMetrics::default();
-        raft.state_changes = statuses.iter().map(|s| s.counts.role_changes).sum();
+        let state_changes = statuses.iter().map(|s| s.counts.role_changes).sum();
+        let mut raft = RaftMetrics { state_changes, ..RaftMetrics::default() };
         raft.partition.commit_seconds = self.commit_seconds.read();
         let offline = image.partitions().filter(|p| shard.leader(p.group).is_none()).count();
         let thin = |p: &&crate::metadata::Partition| {

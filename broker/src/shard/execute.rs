@@ -52,7 +52,7 @@ impl Io {
                     After::Persisted(seq) => group.append_of(seq),
                 };
                 let unsent = match append {
-                    Some(append) => self.pipeline.send_after(append, send).err(),
+                    Some(append) => self.pipeline.send_after(append, send),
                     None => Some(send),
                 };
                 if let Some((node, id, message)) = unsent {

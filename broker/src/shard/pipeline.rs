@@ -68,18 +68,18 @@ impl Pipeline {
         id
     }
 
-    /// Sends when that append is synced. False (and nothing kept) when it is synced already.
+    /// Sends when that append is synced. Gives the message back when it is synced already.
     pub(super) fn send_after(
         &mut self,
         append: AppendId,
         send: (NodeId, GroupId, Message),
-    ) -> Result<(), (NodeId, GroupId, Message)> {
+    ) -> Option<(NodeId, GroupId, Message)> {
         let Some(ahead) = append.0.checked_sub(self.synced.0 + 1) else {
-            return Err(send);
+            return Some(send);
         };
         let ahead = usize::try_from(ahead).expect("fits");
         self.pending[ahead].sends.push(send);
-        Ok(())
+        None
     }
 
     /// Takes what was gathered, to be written.

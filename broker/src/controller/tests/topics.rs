@@ -157,7 +157,8 @@ fn assignments_by_hand() {
         .unwrap();
     assert_eq!(world.nodes("orders"), [[4, 1], [2, 3]]);
     let invalid = ErrorCode::InvalidReplicaAssignment;
-    let cases: [(&[(i32, &[i32])], &str); 7] = [
+    type Placed<'a> = &'a [(i32, &'a [i32])];
+    let cases: [(Placed<'_>, &str); 7] = [
         (&[(0, &[])], "empty replica list"),
         (&[(0, &[1, 9])], "no such broker"),
         (&[(0, &[-1])], "no such broker"),
