@@ -185,7 +185,11 @@ impl Broker {
         timeout: Duration,
         done: Done,
     ) {
-        let done = if acks == Acks::All { self.timed(done) } else { done };
+        let done = if acks == Acks::All {
+            self.timed(done)
+        } else {
+            done
+        };
         let ticket = self.tickets.borrow_mut().issue(Asked::Produce(done));
         let deadline = self.clock.after(timeout);
         let (now, wall) = (self.clock.now(), self.clock.wall_ms());
@@ -389,7 +393,9 @@ impl Broker {
         let (answer, answered) = oneshot::channel();
         let ticket = self.tickets.borrow_mut().issue(Asked::LogStart(answer));
         let (now, deadline) = (self.clock.now(), self.clock.after(timeout));
-        self.shard.borrow_mut().advance_log_start(now, group, before, deadline, Some(ticket));
+        self.shard
+            .borrow_mut()
+            .advance_log_start(now, group, before, deadline, Some(ticket));
         self.work.notify_one();
         answered.await.unwrap_or_else(|_| Err(stopping()))
     }

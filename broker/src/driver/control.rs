@@ -65,7 +65,9 @@ impl Broker {
                 match self.controller_once(&request, timeout).await {
                     // NB: after a lost answer the request may be carried out twice; the second time it meets its
                     // own effect and says so (a topic exists already).
-                    Err(why) if why.code == ErrorCode::NotController => self.await_controller().await,
+                    Err(why) if why.code == ErrorCode::NotController => {
+                        self.await_controller().await
+                    }
                     Err(why) => return Err(why),
                     Ok(response) => {
                         self.await_applied(response.applied).await;
@@ -300,7 +302,10 @@ pub(crate) async fn tick_controller(broker: Rc<Broker>) {
             }
             controller.tick(broker.now(), shard.image_or_empty(), &*shard)
         };
-        let begun: Vec<_> = actions.iter().map(|a| (a, broker.begin(a, PEER_TIMEOUT))).collect();
+        let begun: Vec<_> = actions
+            .iter()
+            .map(|a| (a, broker.begin(a, PEER_TIMEOUT)))
+            .collect();
         for (action, wait) in begun {
             let Some(wait) = wait else { continue };
             let outcome = wait.await.unwrap_or_else(|_| Err(stopping()));

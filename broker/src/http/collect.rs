@@ -3,8 +3,8 @@
 use raft::effect::Role;
 use raft::types::GroupId;
 
-use crate::broker::Broker;
 use super::status::{GroupStatus, MemberStatus, Status};
+use crate::broker::Broker;
 use crate::metrics::node::{
     ClusterMetrics, FollowerMetrics, GroupMetrics, NodeMetrics, NodeState, RaftMetrics, WalMetrics,
 };
@@ -20,7 +20,9 @@ impl Broker {
     /// Why not.
     pub fn ready(&self) -> Result<(), String> {
         if !self.registered.get() {
-            return Err("not registered with a controller yet: a majority of the seeds must be up".into());
+            return Err(
+                "not registered with a controller yet: a majority of the seeds must be up".into(),
+            );
         }
         let shard = self.shard.borrow();
         if shard.replica(GroupId::METADATA).is_none() {
@@ -40,7 +42,10 @@ impl Broker {
     pub fn status(&self) -> Status {
         let shard = self.shard.borrow();
         let image = shard.image_or_empty();
-        let groups = shard.status().map(|s| self.group_status(&s, image)).collect();
+        let groups = shard
+            .status()
+            .map(|s| self.group_status(&s, image))
+            .collect();
         Status {
             schema: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,16 +96,29 @@ impl Broker {
         let shard = self.shard.borrow();
         let image = shard.image_or_empty();
         let statuses: Vec<_> = shard.status().collect();
-        let groups = statuses.iter().map(|s| self.group_metrics(s, image)).collect();
+        let groups = statuses
+            .iter()
+            .map(|s| self.group_metrics(s, image))
+            .collect();
         let state_changes = statuses.iter().map(|s| s.counts.role_changes).sum();
-        let mut raft = RaftMetrics { state_changes, ..RaftMetrics::default() };
+        let mut raft = RaftMetrics {
+            state_changes,
+            ..RaftMetrics::default()
+        };
         raft.partition.commit_seconds = self.commit_seconds.read();
-        let offline = image.partitions().filter(|p| shard.leader(p.group).is_none()).count();
+        let offline = image
+            .partitions()
+            .filter(|p| shard.leader(p.group).is_none())
+            .count();
         let thin = |p: &&crate::metadata::Partition| {
-            shard.leader(p.group).is_none_or(|l| l.in_sync.len() < p.replicas.len())
+            shard
+                .leader(p.group)
+                .is_none_or(|l| l.in_sync.len() < p.replicas.len())
         };
         let misled = |p: &&crate::metadata::Partition| {
-            shard.leader(p.group).is_some_and(|l| l.node != p.preferred().node)
+            shard
+                .leader(p.group)
+                .is_some_and(|l| l.node != p.preferred().node)
         };
         NodeMetrics {
             node_id: self.node.0,
@@ -119,9 +137,9 @@ impl Broker {
 
     fn wal_metrics(&self) -> WalMetrics {
         let stats = self.log.stats();
-        let (rounds, fsync_seconds, round_entries, round_bytes) = self.log.with_rounds(|r| {
-            (r.rounds, r.seconds.read(), r.entries.read(), r.bytes.read())
-        });
+        let (rounds, fsync_seconds, round_entries, round_bytes) = self
+            .log
+            .with_rounds(|r| (r.rounds, r.seconds.read(), r.entries.read(), r.bytes.read()));
         WalMetrics {
             fsyncs: stats.syncs_round,
             rounds,
@@ -142,16 +160,26 @@ impl Broker {
         }
     }
 
-    fn group_metrics(&self, s: &shard::GroupStatus, image: &crate::metadata::Image) -> GroupMetrics {
+    fn group_metrics(
+        &self,
+        s: &shard::GroupStatus,
+        image: &crate::metadata::Image,
+    ) -> GroupMetrics {
         let (topic, partition) = match s.group {
             GroupId::METADATA => (METADATA_NAME.to_owned(), 0),
             group => name_of(image, group),
         };
         let voters = s.members.iter().filter(|m| m.voter).count() as u64;
-        let others = s.members.iter().filter(|m| m.node != self.node && m.matched.is_some());
+        let others = s
+            .members
+            .iter()
+            .filter(|m| m.node != self.node && m.matched.is_some());
         let followers = others.map(|m| FollowerMetrics {
             node: m.node.0,
-            lag_entries: s.last_index.0.saturating_sub(m.matched.unwrap_or_default().0),
+            lag_entries: s
+                .last_index
+                .0
+                .saturating_sub(m.matched.unwrap_or_default().0),
             ..FollowerMetrics::default()
         });
         GroupMetrics {
@@ -183,8 +211,12 @@ impl Broker {
 }
 
 fn name_of(image: &crate::metadata::Image, group: GroupId) -> (String, i32) {
-    let found = image.partition(group).and_then(|p| Some((image.topic(p.topic)?, p.partition)));
-    found.map_or((String::new(), -1), |(topic, partition)| (topic.name.clone(), partition))
+    let found = image
+        .partition(group)
+        .and_then(|p| Some((image.topic(p.topic)?, p.partition)));
+    found.map_or((String::new(), -1), |(topic, partition)| {
+        (topic.name.clone(), partition)
+    })
 }
 
 fn role_name(role: Role) -> &'static str {

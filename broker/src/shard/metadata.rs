@@ -307,7 +307,10 @@ impl Shard {
         let base_state = start.base.state.clone();
         // Every broker serves metadata from its own copy: it is told of commits at once.
         let announce_commit = id == GroupId::METADATA;
-        let config = raft::Config { announce_commit, ..self.config.raft };
+        let config = raft::Config {
+            announce_commit,
+            ..self.config.raft
+        };
         let node = raft::Node::new(config, start, now);
         if let Some(at) = node.deadline() {
             self.io.timers.schedule(id, at);
@@ -406,14 +409,19 @@ impl Shard {
 
     fn config_of(&self, id: GroupId) -> Rc<TopicConfig> {
         let topic = self.image().and_then(|i| i.topic(i.partition(id)?.topic));
-        Rc::new(topic.map_or_else(TopicConfig::default, |t| self.topic_defaults().with(&t.configs)))
+        Rc::new(topic.map_or_else(TopicConfig::default, |t| {
+            self.topic_defaults().with(&t.configs)
+        }))
     }
 
     /// This broker's own defaults, under those that were set for all brokers and for this one.
     fn topic_defaults(&self) -> TopicConfig {
         let image = self.image_or_empty();
         let own = ConfigScope::Node(self.config.node);
-        let all = self.config.topic_defaults.with_broker(image.broker_configs(ConfigScope::Cluster));
+        let all = self
+            .config
+            .topic_defaults
+            .with_broker(image.broker_configs(ConfigScope::Cluster));
         all.with_broker(image.broker_configs(own))
     }
 

@@ -26,7 +26,10 @@ enum Step {
 
 impl Shard {
     /// Appends one batch, whose bytes were validated. `wall_ms` is the wall clock, for `LogAppendTime`.
-    #[expect(clippy::too_many_arguments, reason = "one call a batch: a struct would say the same twice")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call a batch: a struct would say the same twice"
+    )]
     pub fn produce(
         &mut self,
         now: Tick,
@@ -114,7 +117,10 @@ impl Shard {
         }
         let (size, span) = (bytes.len() as u64, facts.records());
         let index = self.propose(now, id, EntryKind::Records, bytes.freeze())?;
-        let group = self.groups.get_mut(&id).expect("it has just accepted a batch");
+        let group = self
+            .groups
+            .get_mut(&id)
+            .expect("it has just accepted a batch");
         group.counts.bytes_in += size;
         group.counts.records_in += span;
         Ok(Step::Wait(index, produced))
@@ -199,7 +205,12 @@ impl Shard {
         let proposed = group.node.propose(now, kind, payload.clone(), &mut effects);
         if let Ok(index) = proposed {
             self.proposed.insert(id);
-            let entry = Entry { index, term: group.node.term(), kind, payload };
+            let entry = Entry {
+                index,
+                term: group.node.term(),
+                kind,
+                payload,
+            };
             let shown = group.appended(&entry);
             shown.expect("what the leader itself has made continues its log");
         }
