@@ -18,3 +18,8 @@ test:
 # The whole cluster in one thread from one seed, twice, byte for byte the same.
 sim SEED:
     cargo run --release -p sim -- {{SEED}}
+
+# The short benchmark against a throwaway cluster, the floor beside it.
+bench:
+    cargo build --release -p broker -p tests
+    target/release/stand target/release/walser bench --quick --bootstrap {} --floor target/floor
