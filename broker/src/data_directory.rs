@@ -4,10 +4,12 @@
 //! belongs to one node id and, once known, to one cluster, and is refused to every other. Nothing that is not
 //! understood is ever removed or overwritten.
 //!
-//!     identity.json    format version, node id, directory UUID, cluster id
-//!     bootstrap.json   the bootstrap record, where this node has adopted one
-//!     lock             held by the running process, with its process id
-//!     log/             the write-ahead log's own
+//! ```text
+//! identity.json    format version, node id, directory UUID, cluster id
+//! bootstrap.json   the bootstrap record, where this node has adopted one
+//! lock             held by the running process, with its process id
+//! log/             the write-ahead log's own
+//! ```
 //!
 //! Each JSON file is replaced as a whole: new file, sync, rename, sync of the directory; its last line is a CRC-32 of
 //! the rest. A damaged one is an error, never an empty directory.
