@@ -158,6 +158,9 @@ impl Dispatch {
             refuse_version(peer, key, start.version, reply);
             return;
         }
+        if key == ApiKey::Metadata {
+            reader.allow_spare(METADATA_SPARE_BYTES);
+        }
         let request = RequestHeader::decode_rest(key, start, &mut reader)
             .and_then(|_| AnyRequest::decode(key, &mut reader, start.version));
         match request {
@@ -230,6 +233,10 @@ impl Service for Dispatch {
         self.handle(peer, frame, slot);
     }
 }
+
+/// librdkafka writes "all topics" in flexible versions as four zero bytes instead of one; what it means comes out
+/// right, and three bytes are left over.
+const METADATA_SPARE_BYTES: usize = 3;
 
 /// ApiVersions is answered in version 0 with the range that it has; anything else closes the connection.
 fn refuse_version(peer: &Peer, key: ApiKey, version: i16, mut reply: Reply) {

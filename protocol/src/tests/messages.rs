@@ -254,3 +254,20 @@ fn any_default(key: ApiKey) -> AnyRequest {
     every_api!(pick);
     found.expect("every key has a request")
 }
+
+/// librdkafka's "all topics" in Metadata 13: four zero bytes for the null array leave three bytes over.
+#[test]
+fn metadata_of_librdkafka_is_read() {
+    let frame = Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0]);
+    let mut strict = Reader::new(frame.clone());
+    let decoded = AnyRequest::decode(ApiKey::Metadata, &mut strict, 13);
+    assert_eq!(decoded.map(|_| ()), Err(DecodeError::Trailing { left: 3 }));
+    let mut reader = Reader::new(frame);
+    reader.allow_spare(3);
+    let Ok(AnyRequest::Metadata(request)) = AnyRequest::decode(ApiKey::Metadata, &mut reader, 13)
+    else {
+        panic!("it is a Metadata request");
+    };
+    assert_eq!(request.topics, None);
+    assert!(!request.allow_auto_topic_creation);
+}

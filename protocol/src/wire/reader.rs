@@ -106,6 +106,8 @@ pub struct Reader {
     bytes: Bytes,
     /// Bytes that arrays may still allocate.
     budget: usize,
+    /// Bytes that may be left over at the end of the message.
+    spare: usize,
 }
 
 impl Reader {
@@ -113,13 +115,13 @@ impl Reader {
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         let budget = BUDGET_LEAST.max(bytes.len().saturating_mul(4));
-        Self { bytes, budget }
+        Self { bytes, budget, spare: 0 }
     }
 
     /// Over one frame whose arrays may allocate `budget` bytes.
     #[must_use]
     pub fn with_budget(bytes: Bytes, budget: usize) -> Self {
-        Self { bytes, budget }
+        Self { bytes, budget, spare: 0 }
     }
 
     /// Accepts more memory for each byte: a response of many partitions grows about sixfold.
@@ -127,6 +129,11 @@ impl Reader {
         self.budget = self
             .budget
             .max(self.bytes.len().saturating_mul(RESPONSE_RATIO));
+    }
+
+    /// Passes over so many bytes after the message, for clients that are known to write them.
+    pub fn allow_spare(&mut self, bytes: usize) {
+        self.spare = bytes;
     }
 
     /// Bytes not read yet.
@@ -138,7 +145,7 @@ impl Reader {
     /// Refuses what follows the message.
     pub fn finish(&self) -> Result<(), DecodeError> {
         match self.bytes.len() {
-            0 => Ok(()),
+            left if left <= self.spare => Ok(()),
             left => Err(DecodeError::Trailing { left }),
         }
     }
@@ -420,7 +427,9 @@ impl Tags {
 
     /// Ends the field; it must have been read to its end.
     pub fn leave(&mut self, r: &mut Reader) -> Result<(), DecodeError> {
-        r.finish()?;
+        if r.remaining() > 0 {
+            return Err(DecodeError::Trailing { left: r.remaining() });
+        }
         r.bytes = std::mem::take(&mut self.after);
         Ok(())
     }
