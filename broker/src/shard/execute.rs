@@ -242,6 +242,8 @@ impl Io {
         count_role(group, role);
         if role == Role::Leader {
             group.in_sync.clear();
+            // A new leader knows nobody's match: nobody lags before he had the time to answer.
+            group.lag_marks = [(Tick(0), Index(0)); 2];
             self.refresh_in_sync(group, Tick(0), 0);
             return;
         }

@@ -16,7 +16,7 @@ impl Io {
             return;
         }
         let [old, new] = group.lag_marks;
-        if now.0 >= new.0.0 + lag_max_ms {
+        if lag_max_ms > 0 && now.0 >= new.0.0 + lag_max_ms {
             group.lag_marks = [new, (now, group.node.last_index())];
         }
         let floor = old.1.min(group.node.last_index());
