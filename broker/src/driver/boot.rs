@@ -441,6 +441,15 @@ fn restore(
 /// Bytes of entries read at once while groups are brought back.
 const RESTORE_READ_BYTES: u64 = 4 << 20;
 
+/// The log leaves so much of the disk free: a twentieth, at most this.
+const FREE_BYTES_MAX: u64 = 256 << 20;
+
+/// The size of the data directory's file system; unlimited where it cannot be told.
+fn disk_bytes(config: &Config) -> u64 {
+    let known = rustix::fs::statvfs(&config.node.data_dir);
+    known.map_or(u64::MAX, |fs| fs.f_blocks.saturating_mul(fs.f_frsize))
+}
+
 fn log_config(config: &Config) -> wal::Config {
     let (node, cluster) = (&config.node, &config.cluster);
     let spares = usize::try_from(node.spares_bytes / cluster.segment_bytes).unwrap_or(usize::MAX);
@@ -450,6 +459,7 @@ fn log_config(config: &Config) -> wal::Config {
         spares,
         tail_bytes: node.tail_cache_bytes,
         unsorted_bytes_max: node.unsorted_max_bytes,
+        free_bytes_min: FREE_BYTES_MAX.min(disk_bytes(config) / 20),
         ..wal::Config::default()
     }
 }

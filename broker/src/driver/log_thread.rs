@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use raft::types::GroupId;
 use wal::{Job, JobDone, Log, Record, Stats};
 
+use super::held::Held;
 use crate::metrics::histogram::{BATCH_COUNTS, Histogram, LATENCY_SECONDS, SIZE_BYTES};
 use crate::shard::{AppendId, LogDone};
 
@@ -84,6 +84,8 @@ impl LogThread {
         let urgent = start_jobs("log-urgent", shared.clone())?;
         let leisurely = start_jobs("log-jobs", shared.clone())?;
         let worker = Worker {
+            held: Held::default(),
+            through: AppendId::default(),
             log,
             urgent,
             leisurely,
@@ -133,12 +135,16 @@ struct Worker {
     urgent: mpsc::Sender<Job>,
     leisurely: mpsc::Sender<Job>,
     shared: Arc<Shared>,
+    held: Held,
+    /// The last append that was taken.
+    through: AppendId,
 }
 
 enum Work {
     Append(AppendId, Vec<Record>),
     JobsDone(Vec<JobDone>),
     Idle,
+    Retry,
     Close,
 }
 
@@ -157,6 +163,11 @@ impl Worker {
                     idle = true;
                     self.log.idle().map(|_| ())
                 }
+                Work::Retry => self.retry().map(|done| {
+                    if let Some(done) = done {
+                        tell(LogEvent::Done(done));
+                    }
+                }),
                 Work::Close => break,
             };
             if let Err(error) = result {
@@ -191,6 +202,15 @@ impl Worker {
             if queue.closing {
                 return Work::Close;
             }
+            if !self.held.is_empty() {
+                let waited = self.shared.filled.wait_timeout(queue, FULL_RETRY);
+                let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                queue = back;
+                if timeout.timed_out() {
+                    return Work::Retry;
+                }
+                continue;
+            }
             if idle {
                 queue = self
                     .shared
@@ -209,40 +229,59 @@ impl Worker {
     }
 
     fn write(&mut self, id: AppendId, records: Vec<Record>) -> Result<LogDone, wal::Error> {
-        let round = if self.log.room().entries {
-            self.log.write(records)?
-        } else {
-            self.write_when_there_is_room(&records)?
+        self.through = id;
+        let mut records = self.held.divert(records);
+        if !self.log.room().entries {
+            match self.log.write(records.clone()) {
+                Err(wal::Error::Full) => {
+                    records = self.held.hold(records);
+                    if records.is_empty() {
+                        return Ok(self.done(None));
+                    }
+                }
+                round => return round.map(|round| self.done(Some(round))),
+            }
+        }
+        let round = self.log.write(records)?;
+        Ok(self.done(Some(round)))
+    }
+
+    /// Tries again what the full disk keeps waiting. None when it still does.
+    fn retry(&mut self) -> Result<Option<LogDone>, wal::Error> {
+        match self.log.write(self.held.records()) {
+            Err(wal::Error::Full) => Ok(None),
+            Err(why) => Err(why),
+            Ok(round) => {
+                self.held.clear();
+                tracing::info!(target: "wal", "there is room again");
+                Ok(Some(self.done(Some(round))))
+            }
+        }
+    }
+
+    /// What to tell about a round; without one everything of the appends waits for room.
+    fn done(&self, round: Option<wal::Round>) -> LogDone {
+        let (through, held) = (self.through, self.held.groups());
+        let Some(round) = round else {
+            return LogDone {
+                through,
+                disk_full: true,
+                held,
+                ..LogDone::default()
+            };
         };
         let mut rounds = locked(&self.shared.rounds);
         rounds.rounds += round.rounds;
         rounds.seconds.observe(round.sync_seconds);
         rounds.entries.observe(round.entries as f64);
         rounds.bytes.observe(round.bytes as f64);
-        drop(rounds);
-        let sealed: Vec<GroupId> = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
-        Ok(LogDone {
-            through: id,
-            disk_full: !round.room.entries,
+        let disk_full = !round.room.entries || !held.is_empty();
+        let sealed = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
+        LogDone {
+            through,
+            disk_full,
             sealed,
-        })
-    }
-
-    /// Near the end of the disk: what was accepted before the shard knew waits here until space is freed.
-    fn write_when_there_is_room(&mut self, records: &[Record]) -> Result<wal::Round, wal::Error> {
-        loop {
-            match self.log.write(records.to_vec()) {
-                Err(wal::Error::Full) => {}
-                other => return other,
-            }
-            tracing::warn!(target: "wal", "the disk is full: waiting for space");
-            self.start_jobs();
-            let queue = locked(&self.shared.queue);
-            let waited = self.shared.filled.wait_timeout(queue, FULL_RETRY);
-            let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let done = std::mem::take(&mut queue.jobs_done);
-            drop(queue);
-            self.finish(done)?;
+            held,
         }
     }
 

@@ -177,7 +177,7 @@ impl Shard {
 
     /// Everything up to this append is synced.
     pub fn log_done(&mut self, now: Tick, done: &LogDone) {
-        let finished = self.io.pipeline.finish(done.through);
+        let finished = self.io.pipeline.finish(done.through, &done.held);
         for (node, group, message) in finished.sends {
             self.io
                 .outbox

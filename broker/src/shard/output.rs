@@ -31,6 +31,8 @@ pub struct LogDone {
     pub through: AppendId,
     /// There is no room for entries, only for what frees space.
     pub disk_full: bool,
+    /// Groups whose records, of any of these appends, are not synced: the disk has no room for them.
+    pub held: Vec<GroupId>,
     /// Groups that have entries in a segment that was sealed: their derived state is due.
     pub sealed: Vec<GroupId>,
 }

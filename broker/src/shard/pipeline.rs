@@ -29,6 +29,8 @@ pub(super) struct Pipeline {
     synced: AppendId,
     pending: VecDeque<Pending>,
     gathering: Vec<Record>,
+    /// Of synced appends: what belongs to groups whose records wait for room on the disk.
+    waiting: Finished,
 }
 
 impl Pipeline {
@@ -75,6 +77,15 @@ impl Pipeline {
         send: (NodeId, GroupId, Message),
     ) -> Option<(NodeId, GroupId, Message)> {
         let Some(ahead) = append.0.checked_sub(self.synced.0 + 1) else {
+            if self
+                .waiting
+                .persists
+                .iter()
+                .any(|(group, _)| *group == send.1)
+            {
+                self.waiting.sends.push(send);
+                return None;
+            }
             return Some(send);
         };
         let ahead = usize::try_from(ahead).expect("fits");
@@ -91,14 +102,14 @@ impl Pipeline {
         Some((id, std::mem::take(&mut self.gathering)))
     }
 
-    /// Everything up to `through` is synced.
-    pub(super) fn finish(&mut self, through: AppendId) -> Finished {
-        let mut finished = Finished::default();
+    /// Everything up to `through` is synced, but for what the full disk keeps waiting of the groups `held`.
+    pub(super) fn finish(&mut self, through: AppendId, held: &[GroupId]) -> Finished {
         let handed_out = self.current().0 - 1;
         assert!(
             through.0 <= handed_out,
             "only what was handed out can be synced"
         );
+        let mut finished = std::mem::take(&mut self.waiting);
         while self.synced < through {
             let pending = self
                 .pending
@@ -107,6 +118,13 @@ impl Pipeline {
             finished.persists.extend(pending.persists);
             finished.sends.extend(pending.sends);
             self.synced.0 += 1;
+        }
+        if !held.is_empty() {
+            let waits = |group: &GroupId| held.contains(group);
+            let persists = finished.persists.extract_if(.., |(group, _)| waits(group));
+            self.waiting.persists = persists.collect();
+            let sends = finished.sends.extract_if(.., |(_, group, _)| waits(group));
+            self.waiting.sends = sends.collect();
         }
         finished
     }
