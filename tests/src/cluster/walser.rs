@@ -38,7 +38,11 @@ pub(super) fn configure(nodes: &[Node], options: &Options) {
         if options.peer_via.get(at).is_some() {
             lines.push(format!("advertised.peer = \"{}\"", peer(at)));
         }
-        lines.extend(options.extra.iter().cloned());
+        for extra in &options.extra {
+            let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+            lines.retain(|line| key(line) != key(extra));
+            lines.push(extra.clone());
+        }
         let file = config_file(node);
         std::fs::write(file, lines.join("\n") + "\n").expect("harness: cannot write a config");
     }
