@@ -494,6 +494,7 @@ impl Log {
         drop(directory);
         self.commit(false)?;
         self.chain_before = before;
+        self.counters.segments_recycled += freed.len() as u64;
         for segment in freed {
             self.spares.recycle(segment);
         }

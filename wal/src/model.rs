@@ -159,6 +159,12 @@ impl ModelDisk {
         self.state().injected
     }
 
+    /// Whether the power has gone, by [`Fault::PowerCut`], and not come back.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.state().cut
+    }
+
     /// Forgets all faults that have not happened yet.
     pub fn heal(&self) {
         let mut state = self.state();

@@ -267,6 +267,8 @@ pub struct Stats {
     pub manifest: u64,
     /// Segments that the cleaner has rewritten.
     pub segments_cleaned: u64,
+    /// Segments whose data has all died and whose file went back to the pool.
+    pub segments_recycled: u64,
     /// Whether the log has failed.
     pub poisoned: bool,
 }

@@ -54,6 +54,11 @@ impl Memory {
         }
     }
 
+    /// How many entries are in memory.
+    pub(super) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }

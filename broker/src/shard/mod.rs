@@ -338,7 +338,8 @@ impl Shard {
     }
 
     fn evict(&mut self) {
-        for _ in 0..EVICTIONS_MAX {
+        // Each entry is looked at once: those that are still needed come back to the end of the queue.
+        for _ in 0..EVICTIONS_MAX.min(self.io.memory.entries()) {
             let Some((id, index)) = self.io.memory.surplus() else {
                 return;
             };

@@ -96,6 +96,11 @@ impl Shard {
                     .map_err(|bad| RestoreError::Entry(id, bad))?;
             }
         }
+        // NB: what was just replayed is known, but its payloads are on disk only.
+        let from = group.node.first_in_memory();
+        if let Some(state) = group.partition_mut() {
+            state.evicted(from);
+        }
         let commit = group.node.commit();
         self.io.committed(group, commit, &mut self.changes);
         Ok(())

@@ -1,7 +1,7 @@
 //! What a shard says about itself to operators and metrics.
 
 use raft::effect::Role;
-use raft::types::{GroupId, Index, NodeId, ReplicaId, Term};
+use raft::types::{GroupId, Index, Member, NodeId, ReplicaId, Term};
 
 use super::Shard;
 use super::group::Counts;
@@ -50,6 +50,8 @@ pub struct MemberStatus {
     pub node: NodeId,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it votes in the outgoing half of a joint membership.
+    pub outgoing: bool,
     /// As leader: the index up to which its log is known to be the leader's.
     pub matched: Option<Index>,
 }
@@ -59,11 +61,12 @@ impl Shard {
     pub fn status(&self) -> impl Iterator<Item = GroupStatus> + '_ {
         self.groups.values().map(|g| {
             let membership = g.node.membership();
-            let votes = |r: ReplicaId| membership.voters.iter().any(|v| v.replica == r);
+            let within = |set: &[Member], r: ReplicaId| set.iter().any(|v| v.replica == r);
             let members = membership.all_members().into_iter().map(|m| MemberStatus {
                 replica: m.replica,
                 node: m.node,
-                voter: votes(m.replica),
+                voter: within(&membership.voters, m.replica),
+                outgoing: within(&membership.outgoing, m.replica),
                 matched: g.is_leader().then(|| g.node.matched(m.replica)).flatten(),
             });
             let offsets = g
