@@ -156,6 +156,7 @@ impl Running {
                 through: id,
                 disk_full: !round.room.entries,
                 sealed,
+                held: Vec::new(),
             },
             kept,
         ))
