@@ -9,12 +9,14 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// A batch of `epoch` begins at `offset`; notes the epoch when it is new.
+    /// A batch of `epoch` begins at `offset`; notes the epoch when it is new. An epoch whose records are all trimmed
+    /// gives its place to it.
     pub fn append(&mut self, epoch: i32, offset: i64) {
-        match self.starts.last() {
-            Some(&(last, _)) if last >= epoch => {}
-            _ => self.starts.push((epoch, offset)),
+        if self.starts.last().is_some_and(|&(last, _)| last >= epoch) {
+            return;
         }
+        self.truncate(offset);
+        self.starts.push((epoch, offset));
     }
 
     /// Records at and above `offset` are gone.
@@ -40,19 +42,23 @@ impl Epochs {
         }
     }
 
-    /// Kafka's end offset of an epoch: the highest epoch at or below it, and where the next one begins (`log_end` for
-    /// the newest). (-1, -1) when unknown.
+    /// Kafka's end offset of an epoch: the highest epoch at or below it, and where the next one begins. (-1, -1) when
+    /// unknown.
+    ///
+    /// `current` is the leader's own epoch. It begins where the log ended when it was elected, whether it has a record
+    /// yet or not: what is older never answers "unknown", which a consumer would take for lost records.
     #[must_use]
-    pub fn end_offset(&self, epoch: i32, log_end: i64) -> (i32, i64) {
-        if self.starts.last().is_some_and(|&(last, _)| last == epoch) {
+    pub fn end_offset(&self, epoch: i32, current: i32, log_end: i64) -> (i32, i64) {
+        if epoch < 0 || epoch > current {
+            return (-1, -1);
+        }
+        if epoch == current {
             return (epoch, log_end);
         }
         let above = self.starts.partition_point(|&(known, _)| known <= epoch);
-        match (above.checked_sub(1), self.starts.get(above)) {
-            (_, None) => (-1, -1),
-            (None, Some(&(_, start))) => (epoch, start),
-            (Some(floor), Some(&(_, start))) => (self.starts[floor].0, start),
-        }
+        let end = self.starts.get(above).map_or(log_end, |&(_, start)| start);
+        let floor = above.checked_sub(1).map(|at| self.starts[at].0);
+        (floor.unwrap_or(epoch), end)
     }
 
     /// Epochs that have a record below `offset`, as bytes.

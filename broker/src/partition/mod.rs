@@ -9,3 +9,6 @@ pub mod epochs;
 pub mod max_timestamp;
 pub mod producers;
 pub mod state;
+
+#[cfg(test)]
+mod tests;

@@ -218,7 +218,7 @@ impl Io {
     }
 
     /// Answers those who wait for the own sync only.
-    fn answer_synced(&mut self, group: &mut Group) {
+    pub(super) fn answer_synced(&mut self, group: &mut Group) {
         if group.for_sync.is_empty() {
             return;
         }

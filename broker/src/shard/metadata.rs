@@ -202,6 +202,8 @@ impl Shard {
     /// Opens every group that the image gives to this disk and that is not open, drops what it says is removed.
     /// Needed where changes were not seen one by one: at start, and after an install.
     pub(super) fn reconcile_image(&mut self, now: Tick) {
+        // First what is to go: a removed replica may have a successor in the same group.
+        self.drop_removed();
         let Some(image) = self.image() else { return };
         let node = self.config.node;
         let here: Vec<(GroupId, bool)> = image
@@ -213,7 +215,6 @@ impl Shard {
                 self.open_assigned(now, group, settled);
             }
         }
-        self.drop_removed();
         self.order_peers();
         self.reload_all_configs();
     }
@@ -335,6 +336,9 @@ impl Shard {
             was: Role::Follower,
         };
         self.groups.insert(id, group);
+        if self.io.disk_full {
+            self.step(now, id, Input::DiskFull(true));
+        }
     }
 
     pub(super) fn seed_of(&self, id: GroupId) -> u64 {
@@ -383,6 +387,7 @@ impl Shard {
             return;
         };
         let replica = group.me.replica;
+        self.io.pipeline.forget(id);
         let append = self
             .io
             .pipeline

@@ -395,3 +395,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

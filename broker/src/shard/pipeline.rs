@@ -129,6 +129,14 @@ impl Pipeline {
         finished
     }
 
+    /// The group is closed: what it wrote proves nothing to a later replica, whose persists begin at 1 again.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        for pending in &mut self.pending {
+            pending.persists.retain(|&(of, _)| of != group);
+        }
+        self.waiting.persists.retain(|&(of, _)| of != group);
+    }
+
     pub(super) fn is_synced(&self, append: AppendId) -> bool {
         append <= self.synced
     }

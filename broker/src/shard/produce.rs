@@ -59,11 +59,12 @@ impl Shard {
                     .groups
                     .get_mut(&id)
                     .expect("it has just accepted a batch");
-                let queue = match acks {
-                    Acks::All => &mut group.for_commit,
-                    Acks::Leader | Acks::None => &mut group.for_sync,
-                };
-                wait(queue, waiting);
+                match acks {
+                    Acks::All => wait(&mut group.for_commit, waiting),
+                    Acks::Leader | Acks::None => wait(&mut group.for_sync, waiting),
+                }
+                // A duplicate of what is synced already.
+                self.io.answer_synced(group);
             }
         }
     }

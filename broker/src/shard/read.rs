@@ -74,7 +74,11 @@ impl Shard {
     pub fn epoch_end(&self, id: GroupId, current: i32, epoch: i32) -> Result<EpochEnd, Rejection> {
         let group = self.leading(id, current)?;
         let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
-        let (epoch, end_offset) = state.epochs().end_offset(epoch, state.high_watermark());
+        let own = i32::try_from(group.node.term().0).expect("terms stay below 2^31");
+        let ended = state
+            .epochs()
+            .end_offset(epoch, own, state.high_watermark());
+        let (epoch, end_offset) = ended;
         Ok(EpochEnd { epoch, end_offset })
     }
 
