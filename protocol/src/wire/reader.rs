@@ -115,13 +115,21 @@ impl Reader {
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         let budget = BUDGET_LEAST.max(bytes.len().saturating_mul(4));
-        Self { bytes, budget, spare: 0 }
+        Self {
+            bytes,
+            budget,
+            spare: 0,
+        }
     }
 
     /// Over one frame whose arrays may allocate `budget` bytes.
     #[must_use]
     pub fn with_budget(bytes: Bytes, budget: usize) -> Self {
-        Self { bytes, budget, spare: 0 }
+        Self {
+            bytes,
+            budget,
+            spare: 0,
+        }
     }
 
     /// Accepts more memory for each byte: a response of many partitions grows about sixfold.
@@ -428,7 +436,9 @@ impl Tags {
     /// Ends the field; it must have been read to its end.
     pub fn leave(&mut self, r: &mut Reader) -> Result<(), DecodeError> {
         if r.remaining() > 0 {
-            return Err(DecodeError::Trailing { left: r.remaining() });
+            return Err(DecodeError::Trailing {
+                left: r.remaining(),
+            });
         }
         r.bytes = std::mem::take(&mut self.after);
         Ok(())
