@@ -1,135 +1,124 @@
-//! Producers and consumers of a run, at the shard's own interface, and what they remember.
+//! Producers of a run and what each has under way.
 
 use std::collections::BTreeMap;
 
-use broker::broker::{Produced, Rejection};
+use broker::broker::Acks;
 use bytes::Bytes;
 use protocol::record_batch::BatchBuilder;
 use raft::types::{GroupId, NodeId};
 
-/// One batch of one record on its way.
-#[derive(Clone, Debug)]
+/// How a producer works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// acks=all, without an id: what is sent again may stand in the log twice.
+    Plain,
+    /// acks=all, with this producer id: sent until acknowledged, stands in the log once.
+    Idempotent(i64),
+    /// Less than acks=all, sent once: stands in the log at most once, may be lost.
+    Once(Acks),
+}
+
+impl Kind {
+    /// What it asks the leader for.
+    #[must_use]
+    pub fn acks(self) -> Acks {
+        match self {
+            Self::Plain | Self::Idempotent(_) => Acks::All,
+            Self::Once(acks) => acks,
+        }
+    }
+
+    /// Whether an acknowledged batch must survive.
+    #[must_use]
+    pub fn is_strong(self) -> bool {
+        !matches!(self, Self::Once(_))
+    }
+
+    /// Whether a batch can stand in the log twice.
+    #[must_use]
+    pub fn may_repeat(self) -> bool {
+        self == Self::Plain
+    }
+}
+
+/// One batch on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// The record's value, unique in the run.
+    /// The batch's number, unique in the run and rising for each producer and partition.
     pub value: u64,
-    /// Its sequence, for an idempotent producer.
+    /// Records in it, 1 to 3.
+    pub count: u8,
+    /// The sequence of its first record, for an idempotent producer.
     pub sequence: i32,
-    /// When it is given up and sent again.
+    /// When it is given up or sent again.
     pub deadline: u64,
-    /// When it was first sent.
-    pub first_sent: u64,
     /// Waiting for an answer; otherwise for its next attempt.
     pub sent: bool,
 }
 
-/// A producer: one operation per partition at a time, each sent until it is acknowledged.
+/// A producer: one operation per partition at a time.
 #[derive(Debug)]
 pub struct Client {
-    /// Which.
-    pub id: u64,
-    /// Idempotent producers have an id.
-    pub producer_id: Option<i64>,
+    /// How it works.
+    pub kind: Kind,
     /// The next sequence per partition.
     pub sequences: BTreeMap<GroupId, i32>,
     /// The operation under way per partition.
     pub open: BTreeMap<GroupId, Operation>,
+    /// The last one that was acknowledged per partition.
+    pub last_acked: BTreeMap<GroupId, Operation>,
     /// When it acts next.
     pub acts_at: u64,
 }
 
+/// The content of one record: which batch, and which of its records.
+#[must_use]
+pub fn record_value(value: u64, at: u8) -> u64 {
+    value << 2 | u64::from(at)
+}
+
 impl Client {
+    /// A producer with nothing under way.
+    #[must_use]
+    pub fn new(kind: Kind, acts_at: u64) -> Self {
+        Self {
+            kind,
+            sequences: BTreeMap::new(),
+            open: BTreeMap::new(),
+            last_acked: BTreeMap::new(),
+            acts_at,
+        }
+    }
+
+    /// Begins an operation.
+    pub fn begin(&mut self, group: GroupId, value: u64, count: u8) {
+        let next = self.sequences.entry(group).or_default();
+        let sequence = *next;
+        *next += i32::from(count);
+        let operation = Operation {
+            value,
+            count,
+            sequence,
+            deadline: 0,
+            sent: false,
+        };
+        self.open.insert(group, operation);
+    }
+
     /// The bytes of an operation.
     #[must_use]
-    pub fn batch(&self, operation: &Operation) -> Bytes {
+    pub fn batch(&self, operation: &Operation, padding_max: u64) -> Bytes {
         let mut builder = BatchBuilder::new();
-        if let Some(id) = self.producer_id {
+        if let Kind::Idempotent(id) = self.kind {
             builder = builder.producer(id, 0, operation.sequence);
         }
-        builder.value(1_000, &operation.value.to_be_bytes());
+        let padding = operation.value.wrapping_mul(7919) % (padding_max + 1);
+        for at in 0..operation.count {
+            let mut bytes = record_value(operation.value, at).to_be_bytes().to_vec();
+            bytes.resize(8 + usize::try_from(padding).expect("small"), at);
+            builder.value(1_000, &bytes);
+        }
         builder.build()
-    }
-}
-
-/// Everything that clients were told, to be held against the log.
-#[derive(Debug, Default)]
-pub struct History {
-    /// Values that were sent, by whom, and whether idempotent.
-    pub sent: BTreeMap<u64, (GroupId, bool)>,
-    /// Acknowledged: value by partition and offset.
-    pub acked: BTreeMap<(GroupId, i64), u64>,
-    /// What consumers have seen.
-    pub seen: BTreeMap<(GroupId, i64), u64>,
-    /// The highest log start that was answered.
-    pub log_starts: BTreeMap<GroupId, i64>,
-    /// Answers by kind, for the report.
-    pub answers: BTreeMap<String, u64>,
-}
-
-impl History {
-    /// An answer to a produce. An error tells what no broker may answer.
-    pub fn produced(
-        &mut self,
-        group: GroupId,
-        value: u64,
-        answer: &Result<Produced, Rejection>,
-    ) -> Result<(), String> {
-        let kind = answer
-            .as_ref()
-            .map_or_else(|why| format!("{:?}", why.code), |_| "ack".into());
-        *self.answers.entry(kind).or_default() += 1;
-        match answer {
-            Ok(produced) => {
-                let place = (group, produced.base_offset);
-                match self.acked.insert(place, value) {
-                    Some(other) if other != value => Err(format!(
-                        "{group} offset {} was acknowledged to {other} and to {value}",
-                        produced.base_offset
-                    )),
-                    _ => self.agrees(place, value),
-                }
-            }
-            Err(why) => {
-                use protocol::error_code::ErrorCode as Code;
-                match why.code {
-                    Code::NotLeaderOrFollower
-                    | Code::NotEnoughReplicas
-                    | Code::RequestTimedOut
-                    | Code::KafkaStorageError => Ok(()),
-                    other => Err(format!("{group}: a correct produce was answered {other:?}")),
-                }
-            }
-        }
-    }
-
-    /// A consumer read this.
-    pub fn read(&mut self, group: GroupId, offset: i64, value: u64) -> Result<(), String> {
-        if let Some(before) = self.seen.insert((group, offset), value)
-            && before != value
-        {
-            return Err(format!(
-                "{group} offset {offset} was read as {before}, then as {value}"
-            ));
-        }
-        if !self.sent.contains_key(&value) {
-            return Err(format!(
-                "{group} offset {offset} holds {value}, which nobody sent"
-            ));
-        }
-        match self.acked.get(&(group, offset)) {
-            Some(acked) if *acked != value => Err(format!(
-                "{group} offset {offset} was acknowledged as {acked} and read as {value}"
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn agrees(&self, place: (GroupId, i64), value: u64) -> Result<(), String> {
-        match self.seen.get(&place) {
-            Some(seen) if *seen != value => Err(format!(
-                "{place:?} was read as {seen} and acknowledged as {value}"
-            )),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -140,8 +129,8 @@ pub struct Waiting {
     pub client: usize,
     /// The partition.
     pub group: GroupId,
-    /// The value.
-    pub value: u64,
+    /// The operation.
+    pub operation: Operation,
     /// The broker that was asked.
     pub node: NodeId,
 }

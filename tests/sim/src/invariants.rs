@@ -2,163 +2,146 @@
 
 use std::collections::BTreeMap;
 
-use broker::shard::{GroupStatus, PeerBatch};
+use broker::shard::{GroupStatus, MemberStatus, PeerBatch};
 use raft::effect::Role;
-use raft::message::{AppendResult, Body};
-use raft::types::{Entry, GroupId, HardState, Index, NodeId, ReplicaId, Term};
-use wal::Record;
+use raft::message::{AppendResult, Body, Message};
+use raft::types::{Entry, GroupId, Index, NodeId, ReplicaId, Term};
+use wal::{Record, RecoveredGroup};
 
-/// What one disk has synced of one replica, kept from the records that the log acknowledged.
-#[derive(Clone, Debug, Default)]
-pub struct Synced {
-    /// The base index.
-    pub base: Index,
-    /// Term and vote.
-    pub hard_state: HardState,
-    /// Term and digest of every live entry.
-    pub entries: BTreeMap<Index, (Term, u64)>,
-}
-
-impl Synced {
-    fn last(&self) -> Index {
-        self.entries
-            .last_key_value()
-            .map_or(self.base, |(index, _)| *index)
-    }
-}
+use crate::report::Counts;
+use crate::synced::{Content, Disks, Synced, content};
 
 /// The account.
 #[derive(Debug, Default)]
 pub struct Account {
-    synced: BTreeMap<(NodeId, GroupId, ReplicaId), Synced>,
+    disks: Disks,
     leaders: BTreeMap<(GroupId, Term), NodeId>,
-    /// Term and digest of every committed entry, whoever committed it first.
-    committed: BTreeMap<GroupId, BTreeMap<Index, (Term, u64)>>,
-    /// Per replica and process life: the highest commit seen.
-    commits: BTreeMap<(NodeId, GroupId), Index>,
-    /// Highest term ever seen per replica.
+    /// Who got the vote of a replica in a term.
+    votes: BTreeMap<(GroupId, Term, ReplicaId), ReplicaId>,
+    /// Every committed entry, whoever committed it first.
+    committed: BTreeMap<GroupId, BTreeMap<Index, Content>>,
+    /// The highest commit index of each group, whoever said so first. (Its entry is not in `committed` where it was
+    /// trimmed at once.)
+    highest: BTreeMap<GroupId, Index>,
+    /// Per replica and process life: the highest commit seen, and the members then.
+    commits: BTreeMap<(NodeId, GroupId, ReplicaId), (Index, Vec<MemberStatus>)>,
+    /// Highest term seen per replica and process life.
     terms: BTreeMap<(NodeId, GroupId, ReplicaId), Term>,
-    /// Elections won.
-    pub elections: u64,
-}
-
-/// A short digest of an entry's content.
-#[must_use]
-pub fn digest(entry: &Entry) -> u64 {
-    let mut hash = 0xCBF2_9CE4_8422_2325_u64 ^ u64::from(entry.kind as u8);
-    for byte in entry.payload.iter() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
-    }
-    hash
+    /// What consumers of a partition were shown by the newest leader: its term, high watermark, log start.
+    shown: BTreeMap<GroupId, (Term, i64, i64)>,
+    /// What the disks did, and elections won.
+    pub counts: Counts,
 }
 
 type Broken = Result<(), String>;
 
 impl Account {
     /// The log acknowledged these records.
-    pub fn written(&mut self, node: NodeId, records: &[Record]) {
+    pub fn written(&mut self, node: NodeId, records: &[Record]) -> Broken {
+        self.disks.written(node, records, &mut self.counts);
         for record in records {
-            match record {
-                Record::Entries {
-                    group,
-                    replica,
-                    entries,
-                } => {
-                    let synced = self.synced.entry((node, *group, *replica)).or_default();
-                    for entry in entries {
-                        synced
-                            .entries
-                            .insert(entry.index, (entry.term, digest(entry)));
-                    }
-                }
-                Record::HardState {
-                    group,
-                    replica,
-                    state,
-                } => {
-                    self.synced
-                        .entry((node, *group, *replica))
-                        .or_default()
-                        .hard_state = *state;
-                }
-                Record::Truncate {
-                    group,
-                    replica,
-                    from,
-                } => {
-                    let synced = self.synced.entry((node, *group, *replica)).or_default();
-                    synced.entries.split_off(from);
-                }
-                Record::Base {
-                    group,
-                    replica,
-                    base,
-                } => {
-                    let synced = self.synced.entry((node, *group, *replica)).or_default();
-                    synced.base = base.index;
-                    synced.entries = synced.entries.split_off(&base.index.next());
-                }
-                Record::Remove { group, replica } => {
-                    self.synced.remove(&(node, *group, *replica));
-                }
-                Record::Derived { .. } => {}
-            }
-        }
-    }
-
-    /// A disk was wiped.
-    pub fn wiped(&mut self, node: NodeId) {
-        self.synced.retain(|(at, _, _), _| *at != node);
-        self.terms.retain(|(at, _, _), _| *at != node);
-    }
-
-    /// A process ended: what it knew of commits is forgotten with it.
-    pub fn crashed(&mut self, node: NodeId) {
-        self.commits.retain(|(at, _), _| *at != node);
-    }
-
-    /// Nothing may be said that is not synced (invariant 10).
-    pub fn sending(&self, node: NodeId, batch: &PeerBatch) -> Broken {
-        for (group, message) in &batch.messages {
-            let key = (node, *group, message.from);
-            let none = Synced::default();
-            let synced = self.synced.get(&key).unwrap_or(&none);
-            match &message.body {
-                Body::VoteResponse { granted: true } => {
-                    let vote = synced.hard_state;
-                    let as_said = vote.term > message.term
-                        || (vote.term == message.term && vote.vote == Some(message.to));
-                    if !as_said {
-                        return Err(format!(
-                            "{node} {group}: a vote that is not synced: {vote:?}"
-                        ));
-                    }
-                }
-                Body::AppendResponse(response) => {
-                    if let AppendResult::Matched(index) = response.result
-                        && synced.last() < index
-                    {
-                        let last = synced.last();
-                        return Err(format!("{node} {group}: says {index}, synced {last}"));
-                    }
-                }
-                Body::InstallResponse { index, .. } if synced.last() < *index => {
-                    return Err(format!(
-                        "{node} {group}: says installed {index}, is not synced"
-                    ));
-                }
-                _ => {}
+            if let Record::Derived { group, index, .. } = record
+                && *index > self.last_committed(*group)
+            {
+                return Err(format!(
+                    "{node} {group}: a derived state of {index}, not committed"
+                ));
             }
         }
         Ok(())
     }
 
-    /// What a broker says of its groups, after each of its events. `entries` reads committed entries of it.
+    fn last_committed(&self, group: GroupId) -> Index {
+        self.highest.get(&group).copied().unwrap_or_default()
+    }
+
+    /// The power went while these records were written.
+    pub fn in_doubt(&mut self, node: NodeId, records: &[Record]) {
+        self.disks.in_doubt(node, records);
+    }
+
+    /// A disk was replaced by an empty one.
+    pub fn wiped(&mut self, node: NodeId) {
+        self.disks.wiped(node);
+    }
+
+    /// A process ended: what it knew and had not synced, terms and commits, is forgotten with it.
+    pub fn crashed(&mut self, node: NodeId) {
+        self.commits.retain(|(at, _, _), _| *at != node);
+        self.terms.retain(|(at, _, _), _| *at != node);
+    }
+
+    /// A log was recovered: see [`Disks::recovered`].
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn recovered(
+        &mut self,
+        node: NodeId,
+        groups: &[RecoveredGroup],
+        read: impl Fn(&RecoveredGroup) -> Vec<Entry>,
+    ) -> Broken {
+        self.disks.recovered(node, groups, read)
+    }
+
+    /// Nothing may be said that is not synced (invariant 10), no vote given twice (1).
+    pub fn sending(&mut self, node: NodeId, batch: &PeerBatch) -> Broken {
+        for (group, message) in &batch.messages {
+            self.said(node, *group, message)
+                .map_err(|why| format!("{node} {group}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, node: NodeId, group: GroupId, message: &Message) -> Broken {
+        let none = Synced::default();
+        let synced = self.disks.get(node, group, message.from).unwrap_or(&none);
+        let hard_state = synced.hard_state;
+        match &message.body {
+            // What is asked or granted for a term to come rests on nothing.
+            Body::PreVote(_) | Body::PreVoteResponse { granted: true } => return Ok(()),
+            _ if hard_state.term < message.term => {
+                let term = message.term;
+                return Err(format!("speaks in {term}, synced is {}", hard_state.term));
+            }
+            Body::VoteResponse { granted: true } => {
+                let given = (hard_state.term, hard_state.vote);
+                if hard_state.term == message.term && given.1 != Some(message.to) {
+                    return Err(format!(
+                        "a vote for {} that is not synced: {given:?}",
+                        message.to
+                    ));
+                }
+                let key = (group, message.term, message.from);
+                let other = self.votes.insert(key, message.to);
+                if other.is_some_and(|other| other != message.to) {
+                    return Err(format!("a second vote in {}", message.term));
+                }
+            }
+            Body::AppendResponse(response) => {
+                if let AppendResult::Matched(index) = response.result
+                    && synced.last() < index
+                {
+                    return Err(format!("says {index}, synced {}", synced.last()));
+                }
+            }
+            Body::InstallResponse { index, .. } if synced.last() < *index => {
+                return Err(format!("says installed {index}, synced {}", synced.last()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What a broker says of a group, after each of its events. `read` gives entries of it.
+    ///
+    /// # Errors
+    /// What does not hold.
     pub fn observe(
         &mut self,
         node: NodeId,
         status: &GroupStatus,
-        entries: impl FnOnce(Index, Index) -> Vec<Entry>,
+        read: impl Fn(Index, Index) -> Vec<Entry>,
     ) -> Broken {
         let (group, replica) = (status.group, status.replica);
         let term = self.terms.entry((node, group, replica)).or_default();
@@ -169,99 +152,153 @@ impl Account {
             ));
         }
         *term = status.term;
-        if status.role == Role::Leader {
-            match self.leaders.insert((group, status.term), node) {
-                Some(other) if other != node => {
-                    return Err(format!("{group} {}: {other} and {node} lead", status.term));
-                }
-                Some(_) => {}
-                None => self.elections += 1,
-            }
-        }
-        if !(status.base_index <= status.applied
+        let in_order = status.base_index <= status.applied
             && status.applied <= status.commit
-            && status.commit <= status.last_index)
-        {
+            && status.commit <= status.last_index;
+        if !in_order {
             return Err(format!("{node} {group}: indexes out of order: {status:?}"));
         }
-        self.commit_of(node, status, entries)
+        if status.role == Role::Leader {
+            self.leads(node, status, &read)?;
+        }
+        self.commit_of(node, status, read)
+    }
+
+    /// One leader in a term, and it holds everything that was ever committed (invariants 1 and 3).
+    fn leads(
+        &mut self,
+        node: NodeId,
+        status: &GroupStatus,
+        read: impl Fn(Index, Index) -> Vec<Entry>,
+    ) -> Broken {
+        let group = status.group;
+        match self.leaders.insert((group, status.term), node) {
+            Some(other) if other != node => {
+                return Err(format!("{group} {}: {other} and {node} lead", status.term));
+            }
+            Some(_) => return Ok(()),
+            None => self.counts.elections += 1,
+        }
+        let last = self
+            .committed
+            .get(&group)
+            .and_then(BTreeMap::last_key_value);
+        let Some((&index, known)) = last else {
+            return Ok(());
+        };
+        // An entry of a later term was committed against this leader: it leads nobody.
+        if known.0 > status.term || index <= status.base_index {
+            return Ok(());
+        }
+        let found = read(index, index);
+        if found.first().map(content).as_ref() != Some(known) {
+            let term = status.term;
+            return Err(format!(
+                "{node} {group}: leads in {term} without {index}, committed"
+            ));
+        }
+        Ok(())
     }
 
     fn commit_of(
         &mut self,
         node: NodeId,
         status: &GroupStatus,
-        entries: impl FnOnce(Index, Index) -> Vec<Entry>,
+        read: impl Fn(Index, Index) -> Vec<Entry>,
     ) -> Broken {
         let group = status.group;
-        let known = self
-            .commits
-            .entry((node, group))
-            .or_insert(status.base_index);
+        let key = (node, group, status.replica);
+        let fresh = || (status.base_index, Vec::new());
+        let (known, _) = self.commits.entry(key).or_insert_with(fresh);
         if status.commit < *known {
             return Err(format!("{node} {group}: commit went back from {known}"));
         }
-        let from = known.next().max(status.base_index.next());
-        *known = status.commit;
-        if from > status.commit {
-            return Ok(());
-        }
-        let committed = self.committed.entry(group).or_default();
-        for entry in entries(from, status.commit) {
-            let content = (entry.term, digest(&entry));
-            match committed.insert(entry.index, content) {
-                Some(before) if before != content => {
-                    let index = entry.index;
-                    return Err(format!(
-                        "{node} {group} {index}: committed twice, differently"
-                    ));
-                }
-                _ => {}
+        if status.commit > *known {
+            let from = known.next().max(status.base_index.next());
+            *known = status.commit;
+            let highest = self.highest.entry(group).or_default();
+            *highest = status.commit.max(*highest);
+            self.take_in(node, group, &read(from, status.commit))?;
+            if status.role == Role::Leader {
+                self.on_a_quorum(node, status)?;
             }
         }
-        if status.role == Role::Leader {
-            return self.on_a_quorum(node, status);
+        if let Some((_, members)) = self.commits.get_mut(&key)
+            && status.role == Role::Leader
+        {
+            members.clone_from(&status.members);
         }
         Ok(())
     }
 
-    /// What a leader calls committed is synced on a majority (invariant 5).
+    fn take_in(&mut self, node: NodeId, group: GroupId, entries: &[Entry]) -> Broken {
+        let committed = self.committed.entry(group).or_default();
+        for entry in entries {
+            let content = content(entry);
+            let before = committed.insert(entry.index, content);
+            if before.is_some_and(|before| before != content) {
+                let index = entry.index;
+                return Err(format!(
+                    "{node} {group} {index}: committed twice, differently"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a leader calls committed is synced on a majority, of both halves if joint (invariant 5). The membership
+    /// may have changed in the very step that committed: then the one before it may have decided.
     fn on_a_quorum(&self, node: NodeId, status: &GroupStatus) -> Broken {
-        let voters: Vec<_> = status.members.iter().filter(|m| m.voter).collect();
-        let joint = status.joint;
-        let holds = |m: &&&broker::shard::MemberStatus| {
-            let synced = self.synced.get(&(m.node, status.group, m.replica));
-            synced.is_some_and(|s| s.last() >= status.commit)
+        let (group, commit) = (status.group, status.commit);
+        let entry = self.committed.get(&group).and_then(|c| c.get(&commit));
+        let holds = |m: &MemberStatus| {
+            let synced = self.disks.get(m.node, group, m.replica);
+            synced.is_some_and(|synced| synced.holds(commit, entry))
         };
-        let have = voters.iter().filter(holds).count();
-        if !joint && have < voters.len() / 2 + 1 {
-            return Err(format!(
-                "{node} {}: {} is committed but synced on {have} of {}",
-                status.group,
-                status.commit,
-                voters.len()
-            ));
+        let before = self.commits.get(&(node, group, status.replica));
+        let before = before.map_or(&[][..], |(_, members)| members);
+        if is_majority(&status.members, holds) || is_majority(before, holds) {
+            return Ok(());
         }
-        Ok(())
+        let have: Vec<_> = status
+            .members
+            .iter()
+            .map(|m| (m.replica, holds(m)))
+            .collect();
+        Err(format!(
+            "{node} {group}: {commit} is committed but synced only on {have:?}"
+        ))
     }
 
-    /// After a restart: nothing that was synced is missing.
-    pub fn recovered(&self, node: NodeId, status: &GroupStatus) -> Broken {
-        let key = (node, status.group, status.replica);
-        let Some(synced) = self.synced.get(&key) else {
+    /// What a leader that knows all commits shows to consumers never goes back (invariants 8 and 12).
+    ///
+    /// # Errors
+    /// What went back.
+    pub fn shows(&mut self, group: GroupId, term: Term, high: i64, start: i64) -> Broken {
+        let shown = self.shown.entry(group).or_insert((term, high, start));
+        if term < shown.0 {
             return Ok(());
-        };
-        if status.last_index < synced.last() {
+        }
+        if high < shown.1 || start < shown.2 {
             return Err(format!(
-                "{node} {}: recovered up to {}, synced was {}",
-                status.group,
-                status.last_index,
-                synced.last()
+                "{group}: {start}..{high} is shown in {term}, {}..{} was in {}",
+                shown.2, shown.1, shown.0
             ));
         }
-        if status.term < synced.hard_state.term {
-            return Err(format!("{node} {}: recovered an older term", status.group));
-        }
+        *shown = (term, high, start);
         Ok(())
     }
 }
+
+fn is_majority(members: &[MemberStatus], holds: impl Fn(&MemberStatus) -> bool) -> bool {
+    let half = |of: fn(&MemberStatus) -> bool| {
+        let all = members.iter().filter(|m| of(m)).count();
+        let have = members.iter().filter(|m| of(m) && holds(m)).count();
+        (all, have * 2 > all)
+    };
+    let (incoming, outgoing) = (half(|m| m.voter), half(|m| m.outgoing));
+    incoming.0 > 0 && incoming.1 && (outgoing.0 == 0 || outgoing.1)
+}
+
+#[cfg(test)]
+mod tests;

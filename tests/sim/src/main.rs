@@ -1,9 +1,13 @@
-//! `sim [SEED] [--seeds N] [--from SEED]`: runs one seed twice and compares, or many.
+//! `sim SEED` runs one seed twice and compares; `sim [--from SEED] [--seeds N]` runs many.
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use sim::{Plan, run};
+use sim::{Plan, Totals, run};
+
+const USAGE: &str = "usage: sim SEED | sim [--from SEED] [--seeds N]";
+/// A run, or a batch, failed.
+const FAILED: u8 = 12;
 
 struct Arguments {
     one: Option<u64>,
@@ -12,12 +16,10 @@ struct Arguments {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(1, |d| d.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let mut parsed = Arguments {
         one: None,
-        from: now,
+        from: now.map_or(1, |d| d.as_secs()),
         seeds: 100,
     };
     let mut words = std::env::args().skip(1);
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(why) => {
-            eprintln!("{why}\nusage: sim [SEED] [--seeds N] [--from SEED]");
+            eprintln!("{why}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
@@ -55,44 +57,51 @@ fn replay(seed: u64) -> ExitCode {
     let (first, second) = (run(&plan), run(&plan));
     if first != second {
         println!("NOT DETERMINISTIC\n{first:?}\n{second:?}");
-        return ExitCode::from(1);
+        return ExitCode::FAILURE;
     }
     println!("{first:#?}");
-    if first.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(12)
-    }
+    first.map_or(ExitCode::from(FAILED), |_| ExitCode::SUCCESS)
 }
 
 fn many(from: u64, seeds: u64) -> ExitCode {
     println!("seeds {from}..{}", from + seeds);
+    // A panic is reported with its seed, like any failure.
+    std::panic::set_hook(Box::new(|_| {}));
     let began = Instant::now();
-    let (mut failures, mut acked, mut elections, mut crashes, mut virtual_ms) = (0, 0, 0, 0, 0);
+    let mut totals = Totals::default();
     for seed in from..from + seeds {
         match run(&Plan::of(seed)) {
-            Ok(report) => {
-                acked += report.acked;
-                elections += report.elections;
-                crashes += report.crashes;
-                virtual_ms += report.virtual_ms;
-            }
+            Ok(report) => totals.add(&report),
             Err(failure) => {
-                failures += 1;
+                totals.failed += 1;
                 println!("seed {seed} failed at {} ms: {}", failure.at, failure.what);
             }
         }
     }
-    let seconds = began.elapsed().as_secs_f64();
-    println!(
-        "{seeds} seeds, {failures} failed; {acked} records acknowledged, {elections} elections, {crashes} crashes, \
-         {:.0} virtual s in {seconds:.1} s",
-        virtual_ms as f64 / 1000.0
+    let (real, simulated) = (
+        began.elapsed().as_secs_f64(),
+        totals.virtual_ms as f64 / 1000.0,
     );
-    println!("{} passed, {failures} failed", seeds - failures);
-    if failures == 0 {
+    for (kind, count) in totals.counts.each() {
+        println!("{kind:>20} {count}");
+    }
+    println!("             answers {:?}", totals.answers);
+    println!(
+        "{} events, {simulated:.0} virtual s in {real:.1} s: {:.0} times real time",
+        totals.events,
+        simulated / real
+    );
+    let never = totals.never();
+    if !never.is_empty() {
+        println!(
+            "never happened, so this proves nothing: {}",
+            never.join(", ")
+        );
+    }
+    println!("{} passed, {} failed", totals.passed, totals.failed);
+    if totals.failed == 0 && never.is_empty() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(12)
+        ExitCode::from(FAILED)
     }
 }

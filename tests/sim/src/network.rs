@@ -18,10 +18,40 @@ pub struct Packet {
     pub from: NodeId,
     /// To whom.
     pub to: NodeId,
-    /// The receiver's process life that it is meant for.
-    pub lives: (u64, u64),
+    /// The connection that it goes over: when that ends, so does it.
+    pub connection: u64,
     /// The content.
     pub batch: PeerBatch,
+}
+
+/// How well a link works.
+#[derive(Clone, Copy, Debug)]
+pub struct Quality {
+    /// Messages lost, in a thousand.
+    pub loss_per_mille: u64,
+    /// Frames delivered twice, in a thousand.
+    pub duplicate_per_mille: u64,
+    /// Longest delay in ms.
+    pub delay_max_ms: u64,
+}
+
+impl Quality {
+    /// Nothing is lost, nothing takes long.
+    pub const GOOD: Self = Self {
+        loss_per_mille: 0,
+        duplicate_per_mille: 0,
+        delay_max_ms: 2,
+    };
+
+    /// What a plan says.
+    #[must_use]
+    pub fn of(plan: &crate::Plan) -> Self {
+        Self {
+            loss_per_mille: plan.loss_per_mille,
+            duplicate_per_mille: plan.duplicate_per_mille,
+            delay_max_ms: plan.delay_max_ms,
+        }
+    }
 }
 
 /// What the network did.
@@ -50,7 +80,7 @@ pub struct Network {
 
 impl Network {
     /// Sends a packet.
-    pub fn send(&mut self, now: u64, mut packet: Packet, plan: &crate::Plan, random: &mut Random) {
+    pub fn send(&mut self, now: u64, mut packet: Packet, link: Quality, random: &mut Random) {
         if self.cut.contains(&(packet.from, packet.to)) {
             self.counts.lost += packet.batch.messages.len() as u64;
             return;
@@ -59,17 +89,17 @@ impl Network {
         packet
             .batch
             .messages
-            .retain(|_| !random.chance(plan.loss_per_mille));
+            .retain(|_| !random.chance(link.loss_per_mille));
         self.counts.lost += (before - packet.batch.messages.len()) as u64;
-        if random.chance(plan.duplicate_per_mille) {
+        if random.chance(link.duplicate_per_mille) {
             self.counts.doubled += 1;
-            self.put(now, packet.clone(), plan, random);
+            self.put(now, packet.clone(), link, random);
         }
-        self.put(now, packet, plan, random);
+        self.put(now, packet, link, random);
     }
 
-    fn put(&mut self, now: u64, packet: Packet, plan: &crate::Plan, random: &mut Random) {
-        let arrives = now + random.between(0, plan.delay_max_ms);
+    fn put(&mut self, now: u64, packet: Packet, link: Quality, random: &mut Random) {
+        let arrives = now + random.between(0, link.delay_max_ms);
         self.sequence += 1;
         self.on_the_way.insert((arrives, self.sequence), packet);
     }

@@ -9,27 +9,45 @@ use raft::types::{
     DirectoryId, Entry, GroupId, Index, Member, Membership, NodeId, ReplicaId, Tick,
 };
 use wal::model::ModelDisk;
-use wal::{Identity, Log, Reader, Record};
+use wal::{Identity, Job, Log, Reader, Record, RecoveredGroup};
 
 use crate::Plan;
 
 /// The cluster id of every run.
 pub const CLUSTER: u128 = 0xC0FFEE;
+/// A log that is idle for so long writes its mark.
+const IDLE_AFTER_MS: u64 = 50;
 
 /// A broker that is up.
 pub struct Running {
     /// Its decisions.
     pub shard: Shard,
-    /// Its log.
-    pub log: Log,
-    /// Reads of it.
+    /// Reads of its log.
     pub reader: Arc<Reader>,
-    /// What is on its way to the disk, with the time when it is synced.
-    pub writing: VecDeque<(u64, AppendId, Vec<Record>)>,
     /// What it decides while it leads the metadata group.
     pub controller: Controller,
     /// When it looks next.
     pub controls_at: u64,
+    log: Log,
+    /// Appends that wait for the log.
+    queued: VecDeque<(AppendId, Vec<Record>)>,
+    /// When the round under way is synced.
+    busy_until: Option<u64>,
+    idle_at: Option<u64>,
+    /// Background jobs, with the time when somebody gets round to them.
+    jobs: VecDeque<(u64, Job)>,
+}
+
+/// A round that was written.
+pub struct Written {
+    /// For the shard.
+    pub done: LogDone,
+    /// What it held.
+    pub records: Vec<Record>,
+    /// It went into a new segment.
+    pub rolled: bool,
+    /// How many appends it held.
+    pub appends: usize,
 }
 
 /// A broker, up or down.
@@ -42,13 +60,13 @@ pub struct Node {
     pub disk: Arc<ModelDisk>,
     /// How often it has started.
     pub life: u64,
-    /// The power is going to go at one of the next calls to the disk.
-    pub power_cut: bool,
+    /// How often its disk was replaced.
+    pub wipes: u64,
     /// None while it is down.
     pub up: Option<Running>,
 }
 
-/// Why a broker did not come up again. Every one is a failure: the disk lost only what was not synced.
+/// Why a broker did not come up again. Unless the power went once more every one is a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The log did not open.
@@ -65,23 +83,38 @@ pub enum StartError {
 impl Node {
     /// A broker with an empty disk.
     #[must_use]
-    pub fn new(id: NodeId, directory: DirectoryId, seed: u64) -> Self {
-        let disk = ModelDisk::new(seed ^ u64::from(id.0.unsigned_abs()) << 32);
+    pub fn new(id: NodeId, seed: u64) -> Self {
         Self {
             id,
-            directory,
-            disk,
+            directory: directory_of(id, 0),
+            disk: new_disk(id, 0, seed),
             life: 0,
-            power_cut: false,
+            wipes: 0,
             up: None,
         }
     }
 
-    /// Starts it on what its disk holds.
+    /// Its disk is gone; it has another one.
+    pub fn wipe(&mut self, seed: u64) {
+        assert!(
+            self.up.is_none(),
+            "only a broker that is down loses its disk"
+        );
+        self.wipes += 1;
+        self.directory = directory_of(self.id, self.wipes);
+        self.disk = new_disk(self.id, self.wipes, seed);
+    }
+
+    /// Starts it on what its disk holds. Returns what the log recovered.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn start(&mut self, now: u64, plan: &Plan, founders: &[Member]) -> Result<(), StartError> {
+    pub fn start(
+        &mut self,
+        now: u64,
+        plan: &Plan,
+        founders: &[Member],
+    ) -> Result<Vec<RecoveredGroup>, StartError> {
         assert!(self.up.is_none(), "it is down");
         self.life += 1;
         let identity = Identity {
@@ -91,15 +124,14 @@ impl Node {
         };
         let (log, recovery) = Log::open(self.disk.clone(), log_config(), identity)?;
         let reader = log.reader();
-        let config = self.config(plan);
-        let mut shard = Shard::new(config, Tick(now));
+        let mut shard = Shard::new(self.config(plan), Tick(now));
         let mut metadata = false;
-        for group in recovery.groups {
+        for group in &recovery.groups {
             if let Some(faulty) = group.faulty {
                 return Err(StartError::Faulty(group.group, faulty));
             }
             metadata |= group.group == GroupId::METADATA;
-            restore(&mut shard, now, group, &reader)?;
+            restore(&mut shard, now, group.clone(), &reader)?;
         }
         let here = |m: &&Member| m.node == self.id && m.directory == self.directory;
         if !metadata && let Some(me) = founders.iter().find(here) {
@@ -109,13 +141,16 @@ impl Node {
         shard.start(Tick(now));
         self.up = Some(Running {
             shard,
-            log,
             reader,
-            writing: VecDeque::new(),
             controller: Controller::new(policy()),
             controls_at: now,
+            log,
+            queued: VecDeque::new(),
+            busy_until: None,
+            idle_at: None,
+            jobs: VecDeque::new(),
         });
-        Ok(())
+        Ok(recovery.groups)
     }
 
     fn config(&self, plan: &Plan) -> Config {
@@ -139,30 +174,108 @@ impl Node {
 }
 
 impl Running {
-    /// Writes the oldest queued append, as the log thread does; jobs run inline.
-    ///
-    /// # Errors
-    /// When the disk fails (the power went during the write).
-    pub fn write(&mut self) -> Result<(LogDone, Vec<Record>), wal::Error> {
-        let (_, id, records) = self.writing.pop_front().expect("something is queued");
-        let kept = records.clone();
-        let round = self.log.write(records)?;
-        let sealed = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
-        while let Some(job) = self.log.next_job() {
-            self.log.finish(job.run())?;
-        }
-        Ok((
-            LogDone {
-                through: id,
-                disk_full: !round.room.entries,
-                sealed,
-                held: Vec::new(),
-            },
-            kept,
-        ))
+    /// Queues an append; it is written with the next round.
+    pub fn append(&mut self, now: u64, latency_ms: u64, id: AppendId, records: Vec<Record>) {
+        self.queued.push_back((id, records));
+        self.busy_until.get_or_insert(now + latency_ms);
+        self.idle_at = None;
     }
 
-    /// Entries of a group from the log.
+    /// When the log has something to do.
+    #[must_use]
+    pub fn log_wants(&self) -> u64 {
+        let job = self.jobs.front().map(|(at, _)| *at);
+        let times = [self.busy_until, self.idle_at, job];
+        times.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether everything that the shard appended is synced.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.queued.is_empty()
+    }
+
+    /// What a round would write now.
+    #[must_use]
+    pub fn queued(&self) -> Vec<Record> {
+        let queued = self.queued.iter();
+        queued
+            .flat_map(|(_, records)| records.iter().cloned())
+            .collect()
+    }
+
+    /// Writes all that is queued as one round, when its time has come.
+    ///
+    /// # Errors
+    /// When the disk fails (the power went during the write), with what was being written.
+    pub fn maybe_write(&mut self, now: u64) -> Result<Option<Written>, (wal::Error, Vec<Record>)> {
+        if self.busy_until.is_none_or(|at| at > now) {
+            return Ok(None);
+        }
+        self.busy_until = None;
+        self.idle_at = Some(now + IDLE_AFTER_MS);
+        let appends = self.queued.len();
+        let Some(through) = self.queued.back().map(|(id, _)| *id) else {
+            return Ok(None);
+        };
+        let records = self.queued();
+        self.queued.clear();
+        let round = match self.log.write(records.clone()) {
+            Ok(round) => round,
+            Err(why) => return Err((why, records)),
+        };
+        let rolled = round.rolled.is_some();
+        let sealed = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
+        let done = LogDone {
+            through,
+            disk_full: !round.room.entries,
+            held: Vec::new(),
+            sealed,
+        };
+        Ok(Some(Written {
+            done,
+            records,
+            rolled,
+            appends,
+        }))
+    }
+
+    /// Writes what is queued before its time, for the power to go meanwhile.
+    ///
+    /// # Errors
+    /// As [`Running::maybe_write`].
+    pub fn tear_write(&mut self) -> Result<Option<Written>, (wal::Error, Vec<Record>)> {
+        let now = self.busy_until.unwrap_or_default();
+        self.maybe_write(now)
+    }
+
+    /// Runs background jobs and writes the idle mark when their time has come. A new job waits for `delay_ms`.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn background(&mut self, now: u64, delay_ms: u64) -> Result<(), wal::Error> {
+        while self.jobs.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, job)) = self.jobs.pop_front() {
+                self.log.finish(job.run())?;
+            }
+        }
+        if self.idle_at.is_some_and(|at| at <= now) {
+            self.idle_at = None;
+            self.log.idle()?;
+        }
+        while let Some(job) = self.log.next_job() {
+            self.jobs.push_back((now + delay_ms, job));
+        }
+        Ok(())
+    }
+
+    /// Lives of segments so far, beyond one for each file.
+    #[must_use]
+    pub fn segments_recycled(&self) -> u64 {
+        self.log.stats().segments_recycled
+    }
+
+    /// Entries of a group from the log; fewer where they cannot be read.
     #[must_use]
     pub fn entries(
         &self,
@@ -171,25 +284,45 @@ impl Running {
         from: Index,
         until: Index,
     ) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut next = from;
-        while next <= until {
-            match self.reader.entries(group, replica, next, until, 1 << 20) {
-                Ok(more) if !more.is_empty() => {
-                    next = more[more.len() - 1].index.next();
-                    entries.extend(more);
-                }
-                _ => break,
-            }
-        }
-        entries
+        entries(&self.reader, group, replica, from, until)
     }
+}
+
+/// Entries of a group from a log; fewer where they cannot be read.
+#[must_use]
+pub fn entries(
+    reader: &Reader,
+    group: GroupId,
+    replica: ReplicaId,
+    from: Index,
+    until: Index,
+) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut next = from;
+    while next <= until {
+        match reader.entries(group, replica, next, until, 1 << 20) {
+            Ok(more) if !more.is_empty() => {
+                next = more[more.len() - 1].index.next();
+                entries.extend(more);
+            }
+            _ => break,
+        }
+    }
+    entries
+}
+
+fn directory_of(id: NodeId, wipes: u64) -> DirectoryId {
+    DirectoryId(0xD000 + u128::from(id.0.unsigned_abs()) + (u128::from(wipes) << 16))
+}
+
+fn new_disk(id: NodeId, wipes: u64, seed: u64) -> Arc<ModelDisk> {
+    ModelDisk::new(seed ^ u64::from(id.0.unsigned_abs()) << 32 ^ wipes << 48)
 }
 
 fn restore(
     shard: &mut Shard,
     now: u64,
-    group: wal::RecoveredGroup,
+    group: RecoveredGroup,
     reader: &Reader,
 ) -> Result<(), RestoreError> {
     let (id, replica) = (group.group, group.replica);
@@ -220,7 +353,10 @@ fn restore(
 }
 
 fn log_config() -> wal::Config {
-    wal::Config::tiny()
+    wal::Config {
+        clean_slack_bytes: 1 << 30,
+        ..wal::Config::tiny()
+    }
 }
 
 fn policy() -> Policy {

@@ -13,16 +13,18 @@ pub struct Plan {
     pub partitions: i32,
     /// Replicas of each.
     pub replication: usize,
-    /// Producers.
+    /// Producers that ask for acks=all.
     pub clients: u64,
+    /// Producers that ask for less.
+    pub weak_clients: u64,
     /// Virtual milliseconds with faults.
     pub chaos_ms: u64,
-    /// A crash of some node every so many ms on average; 0 for none.
-    pub crash_every_ms: u64,
-    /// Of crashes, so many in a thousand take down every node at once.
-    pub crash_all_per_mille: u64,
-    /// A cut in the network every so many ms on average; 0 for none.
-    pub cut_every_ms: u64,
+    /// How often each kind of fault comes.
+    pub every: Every,
+    /// Of single crashes, so many in a thousand come in the middle of a write.
+    pub torn_per_mille: u64,
+    /// Of restarts, so many in a thousand lose power again while they recover.
+    pub recovery_cut_per_mille: u64,
     /// Messages lost, in a thousand.
     pub loss_per_mille: u64,
     /// Messages delivered twice, in a thousand.
@@ -31,14 +33,31 @@ pub struct Plan {
     pub delay_max_ms: u64,
     /// Longest time that a sync takes in ms.
     pub sync_max_ms: u64,
-    /// A planned leadership transfer every so many ms on average; 0 for none.
-    pub transfer_every_ms: u64,
-    /// A reassignment every so many ms on average; 0 for none.
-    pub move_every_ms: u64,
-    /// A `DeleteRecords` every so many ms on average; 0 for none.
-    pub delete_every_ms: u64,
+    /// Longest time that a background job of the log waits in ms.
+    pub job_max_ms: u64,
     /// Bytes of entries that a broker keeps in memory.
     pub tail_bytes: u64,
+    /// Longest padding of a record in bytes.
+    pub padding_max: u64,
+}
+
+/// Mean times between faults of one kind in ms; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Every {
+    /// A broker crashes.
+    pub crash: u64,
+    /// All brokers crash at once.
+    pub blackout: u64,
+    /// The network is cut.
+    pub cut: u64,
+    /// A leader is asked to hand over.
+    pub transfer: u64,
+    /// A partition is reassigned.
+    pub reassign: u64,
+    /// Records are deleted.
+    pub delete: u64,
+    /// A disk is replaced by an empty one.
+    pub wipe: u64,
 }
 
 impl Plan {
@@ -51,23 +70,32 @@ impl Plan {
             let (on, value) = (random.chance(per_mille), random.between(low, high));
             if on { value } else { 0 }
         };
+        let every = Every {
+            crash: sometimes(800, 300, 4000),
+            blackout: sometimes(300, 1500, 8000),
+            cut: sometimes(700, 300, 4000),
+            transfer: sometimes(500, 300, 3000),
+            reassign: sometimes(400, 1000, 6000),
+            delete: sometimes(400, 300, 4000),
+            wipe: sometimes(300, 1000, 6000),
+        };
         Self {
             seed,
             nodes,
-            crash_every_ms: sometimes(800, 300, 4000),
-            crash_all_per_mille: sometimes(300, 50, 500),
-            cut_every_ms: sometimes(700, 300, 4000),
+            every,
+            torn_per_mille: sometimes(800, 100, 1000),
+            recovery_cut_per_mille: sometimes(400, 100, 600),
             loss_per_mille: sometimes(500, 1, 150),
             duplicate_per_mille: sometimes(500, 1, 200),
             delay_max_ms: 1 + sometimes(800, 1, 60),
             sync_max_ms: 1 + sometimes(800, 1, 40),
-            transfer_every_ms: sometimes(500, 300, 3000),
-            move_every_ms: sometimes(400, 1000, 6000),
-            delete_every_ms: sometimes(400, 500, 4000),
+            job_max_ms: sometimes(700, 1, 60),
             tail_bytes: 1 + sometimes(700, 200, 20_000),
+            padding_max: sometimes(600, 1, 1500),
             chaos_ms: 3000 + sometimes(1000, 0, 9000),
             partitions: i32::try_from(1 + sometimes(900, 0, 3)).expect("small"),
-            clients: 1 + sometimes(900, 0, 4),
+            clients: 1 + sometimes(900, 0, 3),
+            weak_clients: sometimes(500, 1, 2),
             replication: 3,
         }
     }
