@@ -86,6 +86,7 @@ impl LogThread {
         let worker = Worker {
             held: Held::default(),
             through: AppendId::default(),
+            told_full: false,
             log,
             urgent,
             leisurely,
@@ -138,6 +139,8 @@ struct Worker {
     held: Held,
     /// The last append that was taken.
     through: AppendId,
+    /// The shard was last told that there is no room.
+    told_full: bool,
 }
 
 enum Work {
@@ -175,6 +178,9 @@ impl Worker {
                 return;
             }
             self.start_jobs();
+            if let Some(done) = self.room_again() {
+                tell(LogEvent::Done(done));
+            }
             *locked(&self.shared.stats) = self.log.stats();
         }
         if let Err(error) = self.log.close() {
@@ -259,10 +265,23 @@ impl Worker {
         }
     }
 
+    /// Room that came back without a round: the shard refuses until it is told.
+    fn room_again(&mut self) -> Option<LogDone> {
+        if !self.told_full || !self.held.is_empty() || !self.log.room().entries {
+            return None;
+        }
+        self.told_full = false;
+        Some(LogDone {
+            through: self.through,
+            ..LogDone::default()
+        })
+    }
+
     /// What to tell about a round; without one everything of the appends waits for room.
-    fn done(&self, round: Option<wal::Round>) -> LogDone {
+    fn done(&mut self, round: Option<wal::Round>) -> LogDone {
         let (through, held) = (self.through, self.held.groups());
         let Some(round) = round else {
+            self.told_full = true;
             return LogDone {
                 through,
                 disk_full: true,
@@ -276,6 +295,7 @@ impl Worker {
         rounds.entries.observe(round.entries as f64);
         rounds.bytes.observe(round.bytes as f64);
         let disk_full = !round.room.entries || !held.is_empty();
+        self.told_full = disk_full;
         let sealed = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
         LogDone {
             through,

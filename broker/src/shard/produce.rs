@@ -40,7 +40,7 @@ impl Shard {
         deadline: Tick,
         ticket: Ticket,
     ) {
-        match self.try_produce(now, wall_ms, id, batch) {
+        match self.try_produce(now, wall_ms, id, batch, acks) {
             Err(why) => self.io.answers.push(Answer::Produced(ticket, Err(why))),
             Ok(Step::Done(produced)) => {
                 self.io.answers.push(Answer::Produced(ticket, Ok(produced)));
@@ -75,11 +75,12 @@ impl Shard {
         wall_ms: i64,
         id: GroupId,
         batch: Bytes,
+        acks: Acks,
     ) -> Result<Step, Rejection> {
         let Some(group) = self.groups.get_mut(&id) else {
             return Err(self.io.not_here(id));
         };
-        self.io.may_append(group)?;
+        self.io.may_append(group, acks)?;
         let rejection = |io: &Io, group: &Group, code| Err(io.rejection(group, code));
         let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
         let Some(facts) = BatchFacts::of(&batch) else {
@@ -261,8 +262,9 @@ fn wait(queue: &mut VecDeque<Waiting>, waiting: Waiting) {
 }
 
 impl Io {
-    /// Whether a leader may take records now: leadership, room, a majority in contact, enough voters in sync.
-    fn may_append(&self, group: &Group) -> Result<(), Rejection> {
+    /// Whether a leader may take records now: leadership, room, and for acks=all a
+    /// majority in contact and enough voters in sync.
+    fn may_append(&self, group: &Group, acks: Acks) -> Result<(), Rejection> {
         if !group.is_leader() {
             return Err(self.rejection(group, ErrorCode::NotLeaderOrFollower));
         }
@@ -275,7 +277,7 @@ impl Io {
             .config
             .min_insync_replicas
             .max(group.node.membership().quorum());
-        if group.in_sync.len() < needed {
+        if acks == Acks::All && group.in_sync.len() < needed {
             let mut why = self.rejection(group, ErrorCode::NotEnoughReplicas);
             why.message = format!("{} voters in sync, {needed} needed", group.in_sync.len());
             return Err(why);
