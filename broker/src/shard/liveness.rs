@@ -17,7 +17,7 @@ struct Peer {
 }
 
 /// For how long a disk that fell silent counts as heard lately.
-const LATELY_MS: u64 = 5000;
+const LATELY_MS: u64 = 2500;
 /// Leader announcements that one frame carries at most.
 const ANNOUNCEMENTS_MAX: usize = 4096;
 
@@ -73,6 +73,13 @@ impl Liveness {
     pub(super) fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
         let heard = self.disks.get(&(node, directory));
         heard.is_some_and(|heard| self.now.0.saturating_sub(heard.0) < LATELY_MS)
+    }
+
+    /// Whether the node is up, and with this very disk: one that lost its disk speaks for none of its old replicas.
+    pub(super) fn is_up_with(&self, node: NodeId, directory: DirectoryId) -> bool {
+        self.peers
+            .get(&node)
+            .is_some_and(|peer| peer.directory == directory)
     }
 
     pub(super) fn is_up(&self, node: NodeId) -> bool {

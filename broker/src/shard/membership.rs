@@ -27,7 +27,7 @@ impl Io {
             .iter()
             .filter(|m| {
                 m.replica == group.me.replica
-                    || (self.liveness.is_up(m.node)
+                    || (self.liveness.is_up_with(m.node, m.directory)
                         && group
                             .node
                             .matched(m.replica)

@@ -304,12 +304,14 @@ mod liveness {
     #[test]
     fn a_disk_is_remembered_for_a_while_under_its_node() {
         let mut liveness = up();
+        assert!(liveness.is_up_with(TWO, DirectoryId(2)));
+        assert!(!liveness.is_up_with(TWO, DirectoryId(3)), "another disk speaks for itself only");
         liveness.down(TWO);
-        liveness.frames(Tick(5000), &mut BTreeMap::new());
+        liveness.frames(Tick(3000), &mut BTreeMap::new());
         assert!(liveness.heard_lately(TWO, DirectoryId(2)));
         assert!(!liveness.heard_lately(TWO, DirectoryId(3)));
         assert!(!liveness.heard_lately(THREE, DirectoryId(2)));
-        liveness.frames(Tick(6000), &mut BTreeMap::new());
+        liveness.frames(Tick(4000), &mut BTreeMap::new());
         assert!(!liveness.heard_lately(TWO, DirectoryId(2)));
     }
 }
