@@ -44,6 +44,7 @@ pub mod model;
 mod mutant;
 mod open;
 mod pages;
+mod parts;
 mod reader;
 mod record;
 mod recovery;

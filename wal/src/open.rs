@@ -8,16 +8,17 @@ use crate::disk::{Disk, File};
 use crate::error::{Damage, Error};
 use crate::format::format;
 use crate::layout::{DATA_START, FORMATTING, META, is_ours, segment_name, segment_number};
-use crate::log::{FullSegment, Log, OpenSegment, Shared};
-use crate::manifest::{Manifest, ManifestFiles, Named, Sealed, SegmentRole};
+use crate::log::{Log, Shared};
+use crate::manifest::{Manifest, ManifestFiles, Named, SegmentRole};
 use crate::meta::{self, META_BYTES, Meta};
 use crate::mutant::{self, Mutant};
 use crate::pages::{PAGE_BYTES, Pages, Pool};
+use crate::parts::divide;
 use crate::record::{Identity, Recovery, Stats};
 use crate::recovery::{LogSegment, Replay, Scan};
 use crate::segment::{Segment, SegmentHeader, decode_header};
 use crate::spares::{Spare, Spares, Taker};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// Unused round buffers kept for the next rounds, in bytes.
@@ -445,108 +446,6 @@ impl Log {
         }
         self.finish_urgent()
     }
-}
-
-/// What each named segment is from now on.
-struct Parts {
-    open: OpenSegment,
-    full: VecDeque<FullSegment>,
-    prepared: Option<Arc<Segment>>,
-    unused: Vec<Arc<Segment>>,
-    sealed: BTreeMap<u64, Sealed>,
-}
-
-/// Divides the named segments: the last one with rounds is open, those before it are full, the first one behind it is
-/// the next, the others go back to the pool.
-fn divide(
-    named: &BTreeMap<u64, (Arc<Segment>, SegmentRole)>,
-    directory: &mut Directory,
-    point: Point,
-    scan: &Scan,
-    last: (u64, u32),
-) -> Parts {
-    let mut sealed = BTreeMap::new();
-    let mut unused = Vec::new();
-    let mut unsealed = Vec::new();
-    for (sequence, (segment, role)) in named {
-        match role {
-            SegmentRole::Sealed(facts) => {
-                sealed.insert(*sequence, *facts);
-            }
-            SegmentRole::Output => unused.push(Arc::clone(segment)),
-            SegmentRole::Prepared | SegmentRole::Open => unsealed.push(Arc::clone(segment)),
-        }
-    }
-    let end_of = |sequence: u64| {
-        let found = scan
-            .ends
-            .iter()
-            .rev()
-            .find(|(segment, _, _)| *segment == sequence);
-        found.map_or((DATA_START, last), |(_, end, last)| (*end, *last))
-    };
-    let first = unsealed.first().map(|segment| segment.sequence);
-    let first = first.expect("a manifest always names the open segment");
-    let open_sequence = scan
-        .ends
-        .iter()
-        .map(|(sequence, _, _)| *sequence)
-        .max()
-        .unwrap_or(first);
-    let open_sequence = open_sequence.max(if named_unsealed(named, point.segment) {
-        point.segment
-    } else {
-        first
-    });
-    let mut full = VecDeque::new();
-    let mut open = None;
-    let mut prepared = None;
-    for segment in unsealed {
-        let sequence = segment.sequence;
-        let (end, (last_round, last_crc)) = end_of(sequence);
-        if sequence < open_sequence {
-            let runs = directory
-                .segments
-                .get(&sequence)
-                .and_then(|state| state.index.as_ref());
-            let runs = runs.map_or(0, |index| index.runs);
-            let runs = u32::try_from(runs).expect("runs are bounded per segment");
-            let sealed = Sealed {
-                end,
-                last_round,
-                last_crc,
-                runs,
-                ..Sealed::default()
-            };
-            full.push_back(FullSegment { segment, sealed });
-        } else if sequence == open_sequence {
-            open = Some(OpenSegment {
-                segment,
-                position: end,
-            });
-        } else {
-            directory.segments.remove(&sequence);
-            if prepared.is_none() {
-                prepared = Some(segment);
-            } else {
-                unused.push(segment);
-            }
-        }
-    }
-    let open = open.expect("the open segment is among the unsealed ones");
-    Parts {
-        open,
-        full,
-        prepared,
-        unused,
-        sealed,
-    }
-}
-
-fn named_unsealed(named: &BTreeMap<u64, (Arc<Segment>, SegmentRole)>, sequence: u64) -> bool {
-    named
-        .get(&sequence)
-        .is_some_and(|(_, role)| matches!(role, SegmentRole::Prepared | SegmentRole::Open))
 }
 
 fn recovery_of(directory: &Directory, scan: &Scan, unclean: bool) -> Recovery {

@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod clock;
 pub mod control;
+mod founding;
 mod held;
 pub mod inbox;
 pub mod log_thread;

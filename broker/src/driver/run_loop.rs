@@ -133,7 +133,7 @@ impl Driver {
         for effect in effects {
             match effect {
                 formation::Effect::Send { to, message } => {
-                    super::boot::send_formation(&self.broker.network, to, &message);
+                    super::founding::send_formation(&self.broker.network, to, &message);
                 }
                 formation::Effect::Refused { node, refusal } => {
                     tracing::warn!(target: "peer", node = node.0, %refusal, "cannot take part");
