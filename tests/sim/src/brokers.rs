@@ -55,7 +55,7 @@ impl World {
 
     /// The process ends, the disk loses what was not synced.
     pub(crate) fn stop(&mut self, at: usize) {
-        let seed = self.random.next();
+        let seed = self.random.bits();
         let node = &mut self.nodes[at];
         if let Some(up) = node.up.take() {
             self.report.counts.recycled += up.segments_recycled();

@@ -244,7 +244,7 @@ impl World {
         };
         self.report.counts.wipes += 1;
         self.crash(at);
-        let seed = self.random.next();
+        let seed = self.random.bits();
         let node = &mut self.nodes[at];
         node.wipe(seed);
         self.account.wiped(node.id);

@@ -21,7 +21,7 @@ impl World {
     }
 
     fn connect(&mut self, a: usize, b: usize) -> Outcome {
-        let connection = self.random.next();
+        let connection = self.random.bits();
         self.connected.insert((a, b), connection);
         for (here, there) in [(a, b), (b, a)] {
             let (there, disk) = (self.nodes[there].id, self.nodes[there].directory);

@@ -305,7 +305,10 @@ mod liveness {
     fn a_disk_is_remembered_for_a_while_under_its_node() {
         let mut liveness = up();
         assert!(liveness.is_up_with(TWO, DirectoryId(2)));
-        assert!(!liveness.is_up_with(TWO, DirectoryId(3)), "another disk speaks for itself only");
+        assert!(
+            !liveness.is_up_with(TWO, DirectoryId(3)),
+            "another disk speaks for itself only"
+        );
         liveness.down(TWO);
         liveness.frames(Tick(3000), &mut BTreeMap::new());
         assert!(liveness.heard_lately(TWO, DirectoryId(2)));

@@ -230,7 +230,7 @@ fn a_recovery_that_forgets_is_found() {
         commit: Index(0),
     };
     let read = |group: &RecoveredGroup| entries[..group.last_index.0 as usize].to_vec();
-    let mut check = |group| prepare().recovered(NodeId(1), &[group], read);
+    let check = |group| prepare().recovered(NodeId(1), &[group], read);
     check(recovered(2, voted)).unwrap();
     assert!(check(recovered(1, voted)).is_err(), "an entry less");
     assert!(
