@@ -124,19 +124,27 @@ fn no_giant_sources(path: &str, text: &str) -> Vec<String> {
     )]
 }
 
-/// The bounded wait itself, and the proxy, whose delays are the fault and no wait.
-const MAY_SLEEP: [&str; 2] = ["tests/src/wait.rs", "tests/src/proxy.rs"];
+/// The bounded waits themselves, and servers of tests whose delays are the fault and no wait.
+const MAY_SLEEP: [&str; 4] = [
+    "tests/src/wait.rs",
+    "tests/src/proxy.rs",
+    "broker/src/peer/tests/wait.rs",
+    "benches/src/generator/tests.rs",
+];
+
+/// Whether it is a test: of the room of tests, or a unit test beside what it tests.
+fn is_test_code(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs")
+}
 
 fn no_sleeps_in_tests(path: &str, text: &str) -> Vec<String> {
-    if !path.ends_with(".rs") || !path.starts_with("tests/") || MAY_SLEEP.contains(&path) {
+    if !path.ends_with(".rs") || !is_test_code(path) || MAY_SLEEP.contains(&path) {
         return Vec::new();
     }
-    let words: Vec<String> = ["thread", "time"]
-        .map(|module| format!("{module}::sleep("))
-        .into();
-    let found = lines_with(text, &words, true).into_iter();
+    // Imported or by its path.
+    let found = lines_with(text, &[format!("{}(", "sleep")], true).into_iter();
     found
-        .map(|(line, word)| format!("line {line}: {word} - use tests::wait"))
+        .map(|(line, word)| format!("line {line}: {word} - use the wait of its room"))
         .collect()
 }
 
@@ -172,6 +180,7 @@ fn no_paths_of_one_machine() {
 
 #[test]
 fn no_giant_files() {
+    assert_eq!(no_giant_sources("a/src/b.rs", &"x\n".repeat(601)).len(), 1);
     assert!(no_giant_sources("a/src/b.rs", &"x\n".repeat(600)).is_empty());
     assert!(no_giant_sources("a/src/b/tests.rs", &"x\n".repeat(601)).is_empty());
     enforce(no_giant_sources);
@@ -180,9 +189,22 @@ fn no_giant_files() {
 #[test]
 fn tests_wait_for_conditions_in_one_place() {
     let bad = format!("std::thread::{}(second);", "sleep");
-    assert_eq!(no_sleeps_in_tests("broker/src/a/tests.rs", &bad).len(), 1);
-    assert_eq!(no_sleeps_in_tests("tests/tests/a.rs", &bad).len(), 1);
-    assert!(no_sleeps_in_tests(MAY_SLEEP[0], &bad).is_empty());
+    for path in [
+        "broker/src/a/tests.rs",
+        "broker/src/a/tests/b.rs",
+        "raft/tests/a.rs",
+        "tests/tests/a.rs",
+        "tests/src/a.rs",
+    ] {
+        assert_eq!(no_sleeps_in_tests(path, &bad).len(), 1, "{path}");
+    }
+    let imported = format!("{}(second).await;", "sleep");
+    assert_eq!(no_sleeps_in_tests("tests/tests/a.rs", &imported).len(), 1);
+    assert!(no_sleeps_in_tests("broker/src/a.rs", &bad).is_empty());
+    for path in MAY_SLEEP {
+        assert!(no_sleeps_in_tests(path, &bad).is_empty(), "{path}");
+        assert!(root().join(path).exists(), "{path} is gone: take it off");
+    }
     enforce(no_sleeps_in_tests);
 }
 

@@ -91,12 +91,12 @@ fn two_that_dial_each_other_at_once_end_up_with_one_connection() {
             let one = Node::with(hello(1), config(), "127.0.0.1:0").await;
             let two = Node::with(hello(2), eager, "127.0.0.1:0").await;
             two.peers(&[&one]);
-            tokio::time::sleep(Duration::from_micros(9_000 + 100 * round)).await;
+            wait::delay(Duration::from_micros(9_000 + 100 * round)).await;
             one.peers(&[&two]);
             one.up(1).await;
             two.up(1).await;
             // What follows the settling is not lost.
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            wait::delay(Duration::from_millis(30)).await;
             let ups = (one.count("up"), two.count("up"));
             assert!(
                 ups.0 <= 3 && ups.1 <= 3,

@@ -122,13 +122,12 @@ impl Process {
     }
 
     async fn record(&self) -> BootstrapRecord {
-        let formed = async {
-            while self.formed.get().is_none() {
-                assert!(!self.task.is_finished(), "its task panicked");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(LONG, formed).await.expect("not formed");
+        let formed = wait::until(|| {
+            let formed = self.formed.get().is_some();
+            assert!(formed || !self.task.is_finished(), "its task panicked");
+            formed
+        });
+        assert!(formed.await, "not formed");
         self.formed.get().unwrap().clone()
     }
 
@@ -161,10 +160,10 @@ fn seeds_found_one_cluster_whenever_they_start_and_whoever_is_killed() {
             let mut processes = Vec::new();
             for id in order {
                 processes.push(Process::start(id, &seeds, &path(id)).await);
-                tokio::time::sleep(Duration::from_millis(10 * round as u64)).await;
+                wait::delay(Duration::from_millis(10 * round as u64)).await;
             }
             let victim = processes.remove(round % 3);
-            tokio::time::sleep(Duration::from_millis(5 * round as u64)).await;
+            wait::delay(Duration::from_millis(5 * round as u64)).await;
             victim.kill().await;
             let id = order[round % 3];
             processes.push(Process::start(id, &seeds, &path(id)).await);
@@ -176,20 +175,12 @@ fn seeds_found_one_cluster_whenever_they_start_and_whoever_is_killed() {
             assert_eq!(record.voters.len(), 3);
             // And they talk as members of it.
             let process = &processes[0];
-            let formed = async {
-                let others = seeds.iter().map(|(node, _)| *node);
-                let missing = |node| process.network.send_frame(node, &batch(1)).is_err();
-                while others
-                    .clone()
-                    .filter(|node| *node != process.id)
-                    .any(missing)
-                {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            timeout(LONG, formed)
-                .await
-                .expect("not connected as members");
+            let connected = wait::until(|| {
+                let mut others = seeds.iter().map(|(node, _)| *node);
+                let reached = |node| process.network.send_frame(node, &batch(1)).is_ok();
+                others.all(|node| node == process.id || reached(node))
+            });
+            assert!(connected.await, "not connected as members");
             for process in processes {
                 process.kill().await;
             }

@@ -99,7 +99,7 @@ fn a_peer_that_hangs_is_dropped() {
         }
         // Slow is not hung: some progress every 100 ms, for longer than the limit.
         for _ in 0..8 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            wait::delay(Duration::from_millis(100)).await;
             let mut some = vec![0; 3 << 20];
             raw.stream.read_exact(&mut some).await.unwrap();
             assert_eq!(one.count("down"), 0);

@@ -6,6 +6,7 @@ mod greetings;
 mod limits;
 mod pieces;
 mod requests;
+mod wait;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -133,13 +134,8 @@ impl Node {
 
     /// Until the statistics are as asked: for what makes no event.
     async fn counted(&self, what: &str, matches: impl Fn(&NetworkStats) -> bool) {
-        let all = async {
-            while !matches(&self.network.stats()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let waited = timeout(LONG, all).await;
-        waited.unwrap_or_else(|_| panic!("{what}: {:?}", self.network.stats()));
+        let counted = wait::until(|| matches(&self.network.stats())).await;
+        assert!(counted, "{what}: {:?}", self.network.stats());
     }
 
     fn kinds(&self) -> Vec<String> {
