@@ -120,7 +120,7 @@ fn a_lost_batch_is_found() {
     );
     assert!(
         history
-            .account_for(GROUP, 0, 1)
+            .account_for(GROUP, 0, 0)
             .unwrap_err()
             .contains("above the end")
     );
