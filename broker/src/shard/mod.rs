@@ -5,7 +5,7 @@
 //! [`Shard::flush`] hands out what they caused, once per tick: one append to the log for all groups, one frame per
 //! peer, answers. The driver executes it; the simulator does the same with a model disk and network.
 //!
-//! Order is data: what may only be said when something is synced waits in [`pipeline::Pipeline`] under the number of
+//! Order is data: what may only be said when something is synced waits in `pipeline::Pipeline` under the number of
 //! the append that it rests on.
 
 mod execute;

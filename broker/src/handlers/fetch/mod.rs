@@ -1,6 +1,6 @@
 //! `Fetch`: what is there at once, or a long poll.
 //!
-//! A request is planned over all its partitions ([`plan`]). When that brings less than `min_bytes`, it waits for any of
+//! A request is planned over all its partitions (`plan`). When that brings less than `min_bytes`, it waits for any of
 //! them to move, once, and is planned again. Sessions are never given out: id 0 is answered, and every partition that
 //! was asked for is in the answer.
 
