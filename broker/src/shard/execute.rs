@@ -161,6 +161,7 @@ impl Io {
                 None => self.halt(group.id, "an installed state cannot be read".to_owned()),
             },
             Machine::Metadata(state) => {
+                self.image_replaced = true;
                 if let Err(why) = state.install(base.index, &base.state) {
                     self.halt(
                         group.id,

@@ -169,6 +169,9 @@ impl Shard {
 
     /// Acts on what the metadata group has applied since the last flush.
     pub(super) fn act_on_changes(&mut self, now: Tick) {
+        if std::mem::take(&mut self.io.image_replaced) {
+            self.reconcile_image(now);
+        }
         while let Some(change) = self.changes.pop_front() {
             match change {
                 Change::PartitionCreated { group } => self.open_assigned(now, group, true),

@@ -130,6 +130,8 @@ struct Io {
     /// Groups whose tails may now be evicted up to an index, or whose log start moved.
     trims: BTreeSet<GroupId>,
     disk_full: bool,
+    /// The metadata came whole, not change by change.
+    image_replaced: bool,
 }
 
 /// Messages for groups that are not open yet, kept until the next housekeeping.
@@ -160,6 +162,7 @@ impl Shard {
             progress: BTreeSet::new(),
             trims: BTreeSet::new(),
             disk_full: false,
+            image_replaced: false,
         };
         Self {
             config,
