@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kafka's own command lines, run from its jars.
 set -uo pipefail
+# No `grep -q` behind a pipe: it ends early, and what still writes into the pipe fails.
 bootstrap=$1
 topic=tools-$2
 libs=$3
@@ -20,7 +21,7 @@ check() { # NAME FUNCTION: passes when the function does
 }
 
 create() { tool TopicCommand --bootstrap-server "$bootstrap" --create --topic "$topic" --partitions 2; }
-list() { tool TopicCommand --bootstrap-server "$bootstrap" --list | grep -qx "$topic"; }
+list() { tool TopicCommand --bootstrap-server "$bootstrap" --list | grep -x "$topic" >/dev/null; }
 describe() {
   tool TopicCommand --bootstrap-server "$bootstrap" --describe --topic "$topic" >"$work/described" &&
     [[ $(grep -c 'Leader: [1-9]' "$work/described") -eq 2 ]]
@@ -49,27 +50,27 @@ configs() {
   local command=kafka.admin.ConfigCommand
   config() { timeout 90 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" $command --bootstrap-server "$bootstrap" "$@"; }
   config --alter --entity-type topics --entity-name "$topic" --add-config retention.ms=5000000 || return
-  config --describe --entity-type topics --entity-name "$topic" | grep -q 'retention.ms=5000000'
+  config --describe --entity-type topics --entity-name "$topic" | grep 'retention.ms=5000000' >/dev/null
 }
 performance() {
   tool ProducerPerformance --topic "$topic" --num-records 5000 --record-size 500 --throughput -1 \
-    --bootstrap-server "$bootstrap" --command-property acks=all | tee "$work/performance" | grep -q '^5000 records sent'
+    --bootstrap-server "$bootstrap" --command-property acks=all | tee "$work/performance" | grep '^5000 records sent' >/dev/null
 }
 verifiable() {
   tool VerifiableProducer --bootstrap-server "$bootstrap" --topic "$topic" --max-messages 500 --acks -1 >"$work/verifiable" &&
     grep -q '"acked":500' "$work/verifiable"
 }
-versions() { tool BrokerApiVersionsCommand --bootstrap-server "$bootstrap" | grep -q 'Produce(0)'; }
-cluster_id() { tool ClusterTool cluster-id --bootstrap-server "$bootstrap" | grep -q 'Cluster ID: .'; }
+versions() { tool BrokerApiVersionsCommand --bootstrap-server "$bootstrap" | grep 'Produce(0)' >/dev/null; }
+cluster_id() { tool ClusterTool cluster-id --bootstrap-server "$bootstrap" | grep 'Cluster ID: .' >/dev/null; }
 delete_records() {
   printf '{"partitions":[{"topic":"%s","partition":0,"offset":1}],"version":1}' "$topic" >"$work/delete.json"
-  tool DeleteRecordsCommand --bootstrap-server "$bootstrap" --offset-json-file "$work/delete.json" | grep -q 'low_watermark: 1'
+  tool DeleteRecordsCommand --bootstrap-server "$bootstrap" --offset-json-file "$work/delete.json" | grep 'low_watermark: 1' >/dev/null
 }
-log_dirs() { tool LogDirsCommand --bootstrap-server "$bootstrap" --describe --topic-list "$topic" | grep -q "\"$topic-0\""; }
+log_dirs() { tool LogDirsCommand --bootstrap-server "$bootstrap" --describe --topic-list "$topic" | grep "\"$topic-0\"" >/dev/null; }
 elect() { tool LeaderElectionCommand --bootstrap-server "$bootstrap" --election-type preferred --topic "$topic" --partition 0; }
 delete() {
   tool TopicCommand --bootstrap-server "$bootstrap" --delete --topic "$topic" &&
-    ! tool TopicCommand --bootstrap-server "$bootstrap" --list | grep -qx "$topic"
+    tool TopicCommand --bootstrap-server "$bootstrap" --list >"$work/left" && ! grep -qx "$topic" "$work/left"
 }
 
 check "TopicCommand --create" create

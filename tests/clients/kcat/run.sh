@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # kcat (an old librdkafka): list, produce with every codec, consume by offset.
 set -uo pipefail
+# No `grep -q` behind a pipe: it ends early, and what still writes into the pipe fails.
 bootstrap=$1
 run=$2
 work=$(mktemp -d)
@@ -17,8 +18,8 @@ check() { # NAME FUNCTION ARGS...: passes when the function does
   fi
 }
 
-list() { timeout 20 kcat -b "$bootstrap" -L -m 10 | tee "$work/list" | grep -Eq '^ [0-9]+ brokers:'; }
-list_json() { timeout 20 kcat -b "$bootstrap" -L -J -m 10 | grep -q '"brokers":\[{"id":'; }
+list() { timeout 20 kcat -b "$bootstrap" -L -m 10 | tee "$work/list" | grep -E '^ [0-9]+ brokers:' >/dev/null; }
+list_json() { timeout 20 kcat -b "$bootstrap" -L -J -m 10 | grep '"brokers":\[{"id":' >/dev/null; }
 produce() { timeout 60 kcat -b "$bootstrap" -P -t "kcat-$run-$1" -p 0 -K : -z "$1" -X acks=all -X message.timeout.ms=30000 -l "$work/sent"; }
 consume() {
   timeout 60 kcat -b "$bootstrap" -C -t "kcat-$run-$1" -p 0 -o beginning -e -q -K : -X check.crcs=true >"$work/found" && cmp "$work/sent" "$work/found"
@@ -33,7 +34,7 @@ from_offset() {
 last_three() {
   timeout 60 kcat -b "$bootstrap" -C -t "kcat-$run-none" -p 0 -o -3 -e -q -K : >"$work/found" && tail -n 3 "$work/sent" | cmp - "$work/found"
 }
-query() { timeout 20 kcat -b "$bootstrap" -Q -t "kcat-$run-none:0:-1" | grep -q 'offset 500'; }
+query() { timeout 20 kcat -b "$bootstrap" -Q -t "kcat-$run-none:0:-1" | grep 'offset 500' >/dev/null; }
 headers() {
   echo with-headers | timeout 60 kcat -b "$bootstrap" -P -t "kcat-$run-headers" -p 0 -H a=1 -H b=2 &&
     [[ $(timeout 60 kcat -b "$bootstrap" -C -t "kcat-$run-headers" -p 0 -o beginning -e -q -f '%h %s %o') == "a=1,b=2 with-headers 0" ]]
