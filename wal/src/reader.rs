@@ -57,8 +57,7 @@ impl Reader {
         while next <= until && (entries.is_empty() || bytes < max_bytes) {
             let left = max_bytes.saturating_sub(bytes);
             let more = self
-                .pin(group, replica, next)
-                .ok_or_else(|| self.missing(group, replica, next))
+                .pin_or_why(group, replica, next)
                 .and_then(|pinned| self.read(&pinned, (group, replica), next, until, left));
             match more {
                 Ok(more) => {
@@ -214,21 +213,41 @@ impl Reader {
         Ok(None)
     }
 
-    /// Why an index has no extent: it is not in the log, or it was damaged and is in doubt since the last start.
-    fn missing(&self, group: GroupId, replica: ReplicaId, index: Index) -> ReadError {
-        match self.bounds(group, replica) {
-            Some((base, last)) if base < index && index <= last => ReadError::Corrupt {
-                segment: 0,
-                position: 0,
-                why: "lost to damage that the last start has reported",
-            },
-            _ => ReadError::NotFound { group, index },
+    /// Pins an index, or says why it has no extent: it is not in the log, or it was damaged and is in doubt since the
+    /// last start. One look at the directory: the entry may be written between two.
+    fn pin_or_why(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        index: Index,
+    ) -> Result<Pinned, ReadError> {
+        let directory: &Directory = &self.shared.read();
+        if let Some(pinned) = Self::pin_in(directory, group, replica, index) {
+            return Ok(pinned);
         }
+        Err(match directory.group(group, replica) {
+            Some(found) if found.base.index < index && index.0 <= found.last => {
+                ReadError::Corrupt {
+                    segment: 0,
+                    position: 0,
+                    why: "lost to damage that the last start has reported",
+                }
+            }
+            _ => ReadError::NotFound { group, index },
+        })
     }
 
     /// Finds the extent of an index and pins its segment, in one step.
     fn pin(&self, group: GroupId, replica: ReplicaId, index: Index) -> Option<Pinned> {
-        let directory: &Directory = &self.shared.read();
+        Self::pin_in(&self.shared.read(), group, replica, index)
+    }
+
+    fn pin_in(
+        directory: &Directory,
+        group: GroupId,
+        replica: ReplicaId,
+        index: Index,
+    ) -> Option<Pinned> {
         let found = directory.group(group, replica)?;
         let extent = *found.extent_of(index.0)?;
         let state = directory.segments.get(&extent.segment)?;
