@@ -304,6 +304,7 @@ fn restore(
     now: Tick,
 ) -> Result<(), Error> {
     let mut metadata = false;
+    shard.recall_dropped(recovery.removed);
     for group in recovery.groups {
         if let Some(faulty) = group.faulty {
             tracing::error!(

@@ -132,7 +132,9 @@ impl Shard {
             state,
             ..Base::default()
         };
-        self.open(now, GroupId::METADATA, me, base);
+        if !self.was_dropped(GroupId::METADATA, me) {
+            self.open(now, GroupId::METADATA, me, base);
+        }
     }
 
     /// Proposes a metadata command; the answer comes when it is applied here.
@@ -243,7 +245,7 @@ impl Shard {
         let Some(me) = partition.holders().into_iter().find(is_here) else {
             return;
         };
-        if self.groups.contains_key(&id) {
+        if self.groups.contains_key(&id) || self.was_dropped(id, me.replica) {
             return;
         }
         let first = settled || partition.replicas.iter().any(|m| m.replica == me.replica);
@@ -396,6 +398,7 @@ impl Shard {
             .pipeline
             .append(Record::Remove { group: id, replica });
         self.removed.insert(replica, append);
+        self.note_dropped(id, replica);
         self.io.leaders.forget_group(id);
         self.io.progress.insert(id);
         let waiting = group.for_commit.drain(..).chain(group.for_sync.drain(..));
@@ -403,6 +406,19 @@ impl Shard {
             let why = self.io.not_here(id);
             self.io.answers.push(super::execute::refusal(&waiting, why));
         }
+    }
+
+    pub(super) fn note_dropped(&mut self, id: GroupId, replica: ReplicaId) {
+        let newest = self.dropped.entry(id).or_insert(replica);
+        *newest = replica.max(*newest);
+    }
+
+    /// Whether this disk has dropped the replica. The image may not know it (again) yet: after a crash it can be older
+    /// than what was acted upon. A dropped replica never comes back; an empty one in its place would vote anew.
+    fn was_dropped(&self, id: GroupId, replica: ReplicaId) -> bool {
+        self.dropped
+            .get(&id)
+            .is_some_and(|&newest| replica <= newest)
     }
 
     fn order_peers(&mut self) {

@@ -109,6 +109,8 @@ pub struct Shard {
     next_housekeeping: Tick,
     /// Replicas that were closed here, and the append that says so.
     removed: BTreeMap<ReplicaId, AppendId>,
+    /// The newest replica of each group that this disk has dropped, in this life or an earlier one.
+    dropped: BTreeMap<GroupId, ReplicaId>,
     /// Stands in before formation.
     no_image: Image,
 }
@@ -174,6 +176,7 @@ impl Shard {
             early: VecDeque::new(),
             next_housekeeping: now,
             removed: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             no_image: Image::bootstrap(u128::MAX, vec![nobody]),
         }
     }

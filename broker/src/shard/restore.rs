@@ -106,6 +106,13 @@ impl Shard {
         Ok(())
     }
 
+    /// Tells which replicas this disk has dropped: none of them is opened again, whatever the metadata says.
+    pub fn recall_dropped(&mut self, dropped: impl IntoIterator<Item = (GroupId, ReplicaId)>) {
+        for (group, replica) in dropped {
+            self.note_dropped(group, replica);
+        }
+    }
+
     /// Every recovered group is open: begin. Opens what the metadata gives to this disk besides.
     pub fn start(&mut self, now: Tick) {
         self.changes.clear();

@@ -126,6 +126,7 @@ impl Node {
         let reader = log.reader();
         let mut shard = Shard::new(self.config(plan), Tick(now));
         let mut metadata = false;
+        shard.recall_dropped(recovery.removed);
         for group in &recovery.groups {
             if let Some(faulty) = group.faulty {
                 return Err(StartError::Faulty(group.group, faulty));

@@ -408,6 +408,7 @@ impl Cluster {
         let (now, config) = (self.now, config_of(&self.config, node));
         let disk = self.at(node).disk.clone();
         let mut shard = Shard::new(config, now);
+        shard.recall_dropped(disk.removed());
         for group in disk.groups() {
             let restored = disk.restored(group);
             shard

@@ -28,6 +28,7 @@ impl Stored {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     groups: BTreeMap<GroupId, Stored>,
+    removed: BTreeMap<GroupId, ReplicaId>,
 }
 
 impl Disk {
@@ -35,11 +36,14 @@ impl Disk {
         let id = record.group();
         match record {
             Record::Remove { replica, .. } => {
+                self.removed.insert(id, replica);
                 if self.groups.get(&id).is_some_and(|s| s.replica == replica) {
                     self.groups.remove(&id);
                 }
             }
             Record::Base { replica, base, .. } => {
+                let removed = self.removed.get(&id);
+                assert!(removed.is_none_or(|&r| replica > r), "no log takes it back");
                 let stored = self.groups.entry(id).or_default();
                 if stored.replica != replica {
                     *stored = Stored::default();
@@ -80,6 +84,23 @@ impl Disk {
             commit: theirs.last_index(),
             ..theirs.hard_state
         };
+    }
+
+    /// The last notes of the metadata's commit index did not reach the disk.
+    pub(super) fn lower_metadata_commit(&mut self, commit: Index) {
+        self.stored(GroupId::METADATA).hard_state.commit = commit;
+    }
+
+    pub(super) fn metadata_commit(&self) -> Index {
+        self.groups[&GroupId::METADATA].hard_state.commit
+    }
+
+    pub(super) fn removed(&self) -> Vec<(GroupId, ReplicaId)> {
+        self.removed.iter().map(|(g, r)| (*g, *r)).collect()
+    }
+
+    pub(super) fn forget_removals(&mut self) {
+        self.removed.clear();
     }
 
     pub(super) fn groups(&self) -> Vec<GroupId> {

@@ -79,6 +79,7 @@ fn a_removal_that_a_crash_interrupted_is_done_again() {
         replica,
         base: raft::types::Base::default(),
     };
+    cluster.at(ONE).disk.forget_removals();
     cluster.at(ONE).disk.write(base);
     cluster.restart(ONE);
     assert_eq!(
@@ -130,6 +131,36 @@ fn a_move_away_and_back_gives_a_new_replica_that_starts_with_nothing() {
     finish(&mut cluster);
     let new = cluster.shard(THREE).replica(GROUP).unwrap();
     assert!(new > old, "a replica id is never used again");
+    cluster.run(100);
+    assert_eq!(cluster.status(THREE, GROUP).unwrap().offsets, (0, 5, 5));
+}
+
+#[test]
+fn a_dropped_replica_is_not_opened_again_by_older_metadata() {
+    let mut cluster = Cluster::of(3);
+    cluster.produce(ONE, batch(5), Acks::All);
+    cluster.settle();
+    let old = cluster.shard(THREE).replica(GROUP).unwrap();
+    cluster.at(THREE).shard.save_all_derived();
+    cluster.settle();
+    let known = cluster.broker(THREE).disk.metadata_commit();
+    set_target(&mut cluster, &[1, 2]);
+    finish(&mut cluster);
+    cluster.run(100);
+    assert_eq!(cluster.broker(THREE).disk.removed(), [(GROUP, old)]);
+
+    cluster.at(THREE).disk.lower_metadata_commit(known);
+    cluster.restart(THREE);
+    let image = cluster.shard(THREE).image().unwrap();
+    let replicas = &image.partition(GROUP).unwrap().replicas;
+    assert!(replicas.iter().any(|m| m.replica == old), "it is older");
+    assert!(cluster.shard(THREE).replica(GROUP).is_none());
+
+    cluster.run(400);
+    assert!(cluster.shard(THREE).replica(GROUP).is_none());
+    set_target(&mut cluster, &[1, 2, 3]);
+    finish(&mut cluster);
+    assert!(cluster.shard(THREE).replica(GROUP).unwrap() > old);
     cluster.run(100);
     assert_eq!(cluster.status(THREE, GROUP).unwrap().offsets, (0, 5, 5));
 }
