@@ -38,7 +38,8 @@ venv() {
     touch "$cache/venv/complete"
 } >&2
 
-# Each prepares what it needs, then prints lines "PASS check" or "FAIL check: why".
+# Each prepares what it needs, then prints lines "PASS check", "FAIL check: why", or "SKIP check: why" where the client
+# itself was built without what the check needs.
 run_confluent() { venv && timeout 300 "$cache/venv/bin/python" "$here/python/confluent.py" "$bootstrap" "$run"; }
 run_kafka-python() { venv && timeout 300 "$cache/venv/bin/python" "$here/python/kafka_python.py" "$bootstrap" "$run"; }
 run_aiokafka() { venv && timeout 300 "$cache/venv/bin/python" "$here/python/aiokafka_client.py" "$bootstrap" "$run"; }
@@ -63,6 +64,7 @@ run_go() { (cd "$here/go" && go build -o "$cache/go-client" . >&2) && timeout 30
 passed=0
 failed=0
 known=0
+skipped=0
 # judge CLIENT LINE: one line of a client's output.
 judge() {
   local client=$1 verdict=${2%% *} rest=${2#* }
@@ -71,8 +73,10 @@ judge() {
   [[ -z $listed ]] || open[$name]=seen
   case $verdict-$listed in
     PASS-) echo "pass  $client  $rest"; passed=$((passed + 1)) ;;
+    SKIP-) echo "skip  $client  $rest"; skipped=$((skipped + 1)) ;;
     FAIL-) echo "FAIL  $client  $rest"; failed=$((failed + 1)) ;;
     PASS-*) echo "FAIL  $client  $rest: passes, but is listed as open"; failed=$((failed + 1)) ;;
+    SKIP-*) echo "FAIL  $client  $rest: skipped, but is listed as open"; failed=$((failed + 1)) ;;
     FAIL-*) echo "OPEN  $client  $rest"; known=$((known + 1)) ;;
   esac
 }
@@ -82,7 +86,7 @@ for client in "${clients[@]}"; do
   "run_$client" 2>"$log/$client.err" >"$log/$client.out"
   code=$?
   while IFS= read -r line; do
-    [[ $line == "PASS "* || $line == "FAIL "* ]] && judge "$client" "$line"
+    [[ $line == "PASS "* || $line == "FAIL "* || $line == "SKIP "* ]] && judge "$client" "$line"
   done <"$log/$client.out"
   # A client that dies half way, or does nothing at all, has not passed.
   if [[ $code -ne 0 ]] || ! grep -q '^DONE$' "$log/$client.out"; then
@@ -96,5 +100,5 @@ for client in "${clients[@]}"; do
     fi
   done
 done
-echo "$passed passed, $failed failed, $known known to fail"
+echo "$passed passed, $failed failed, $known known to fail, $skipped skipped"
 [[ $failed -eq 0 && $passed -gt 0 ]]

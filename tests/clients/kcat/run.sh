@@ -44,9 +44,16 @@ tombstone() {
     [[ $(timeout 60 kcat -b "$bootstrap" -C -t "kcat-$run-tombstone" -p 0 -o beginning -e -q -f '%k %S') == "key -1" ]]
 }
 
+# Some builds of librdkafka lack libzstd: what they cannot send says nothing about the broker.
+features=$(kcat -V 2>&1 | sed -n 's/.*builtin\.features=\([a-z0-9_,]*\).*/\1/p')
+
 check "list" list
 check "list as JSON" list_json
 for codec in none gzip snappy lz4 zstd; do
+  if [[ $codec == zstd && -n $features && ,$features, != *,zstd,* ]]; then
+    echo "SKIP produce zstd: this kcat was built without zstd"
+    continue
+  fi
   check "produce $codec" produce "$codec"
   check "consume $codec" consume "$codec"
 done
