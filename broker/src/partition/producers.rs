@@ -1,7 +1,11 @@
 //! Idempotent producers: the last batches of each, so that a retry is recognised.
 //!
 //! Kafka's rules: five batches are remembered per producer; a batch that equals one of them is a duplicate; the next
-//! one must begin where the last ended; a higher epoch begins at 0; an unknown producer may begin anywhere.
+//! one must begin where the last ended; a higher epoch begins at 0. One rule is stricter than Kafka's: an unknown
+//! producer may begin anywhere only when it can have been forgotten here. Otherwise a producer whose first batch was
+//! refused, and whose pipelined second one then found a leader, would have a gap that its client takes for a
+//! duplicate of what was acknowledged. Producer ids are given out in rising order: what is above every forgotten id
+//! was never here.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,6 +15,8 @@ use bytes::{Buf, BufMut, BytesMut};
 const REMEMBERED_MAX: usize = 5;
 /// Producers per partition; above it the one that appended longest ago is forgotten.
 const PRODUCERS_MAX: usize = 20_000;
+/// In place of a producer id.
+const NONE_FORGOTTEN: i64 = -1;
 
 /// The identity of one batch of an idempotent producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +59,7 @@ pub enum Verdict {
         /// Its base offset then.
         base_offset: i64,
     },
-    /// A gap, or an epoch that does not begin at 0.
+    /// A gap, or an epoch or a new producer that does not begin at 0.
     OutOfOrder,
     /// An older epoch of the producer.
     Fenced,
@@ -76,6 +82,8 @@ struct Producer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Producers {
     by_id: BTreeMap<i64, Producer>,
+    /// The highest id that was ever forgotten.
+    forgotten: Option<i64>,
 }
 
 impl Producers {
@@ -83,7 +91,11 @@ impl Producers {
     #[must_use]
     pub fn judge(&self, mark: &Mark) -> Verdict {
         let Some(producer) = self.by_id.get(&mark.producer_id) else {
-            return Verdict::Next;
+            return if mark.first_sequence == 0 || self.may_have_forgotten(mark.producer_id) {
+                Verdict::Next
+            } else {
+                Verdict::OutOfOrder
+            };
         };
         if mark.epoch < producer.epoch {
             return Verdict::Fenced;
@@ -150,7 +162,12 @@ impl Producers {
             .map(|(&id, _)| id);
         if let Some(id) = oldest {
             self.by_id.remove(&id);
+            self.forgotten = self.forgotten.max(Some(id));
         }
+    }
+
+    fn may_have_forgotten(&self, id: i64) -> bool {
+        self.forgotten.is_some_and(|highest| id <= highest)
     }
 
     /// How many producers are known.
@@ -167,6 +184,7 @@ impl Producers {
 
     /// As bytes, in the order of the ids.
     pub fn encode(&self, out: &mut BytesMut) {
+        out.put_i64(self.forgotten.unwrap_or(NONE_FORGOTTEN));
         out.put_u32(u32::try_from(self.by_id.len()).expect("at most PRODUCERS_MAX"));
         for (&id, producer) in &self.by_id {
             out.put_i64(id);
@@ -182,6 +200,10 @@ impl Producers {
 
     /// None when the bytes are not what `encode` wrote.
     pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let forgotten = bytes.try_get_i64().ok()?;
+        if forgotten < NONE_FORGOTTEN {
+            return None;
+        }
         let count = bytes.try_get_u32().ok()? as usize;
         if count > bytes.len() / 11 {
             return None;
@@ -203,7 +225,10 @@ impl Producers {
             let batches = (0..batches).map(remembered).collect();
             by_id.insert(id, Producer { epoch, batches });
         }
-        Some(Self { by_id })
+        Some(Self {
+            by_id,
+            forgotten: (forgotten != NONE_FORGOTTEN).then_some(forgotten),
+        })
     }
 }
 

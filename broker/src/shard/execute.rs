@@ -102,7 +102,8 @@ impl Io {
             }
             Effect::Role { role, term, leader } => self.role(group, role, term, leader),
             Effect::Membership { .. } => {}
-            Effect::ReadReady { .. } | Effect::ReadRefused { .. } => {}
+            Effect::ReadReady { id, .. } => self.judged(group, id, true),
+            Effect::ReadRefused { id } => self.judged(group, id, false),
             Effect::Refused { why } => {
                 tracing::debug!(target: "raft", group = group.id.0, %why, "refused");
             }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use raft::effect::Role;
 use raft::types::{Entry, GroupId, Index, Member, NodeId, PersistSeq, Tick};
 
+use super::doubt::Doubt;
 use super::metadata::MetadataState;
 use super::output::Ticket;
 use super::pipeline::AppendId;
@@ -66,6 +67,8 @@ pub(super) struct Group {
     pub(super) for_commit: VecDeque<Waiting>,
     /// Waiting for the own sync; by index.
     pub(super) for_sync: VecDeque<Waiting>,
+    /// Refused, once a majority has confirmed this leader.
+    pub(super) doubts: Vec<Doubt>,
     /// Persists that are not synced, and the append that each is part of.
     pub(super) persists: VecDeque<(PersistSeq, AppendId)>,
     /// As leader: nodes of the voters in sync.

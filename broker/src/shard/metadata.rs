@@ -329,6 +329,7 @@ impl Shard {
             config: self.config_of(id),
             for_commit: VecDeque::new(),
             for_sync: VecDeque::new(),
+            doubts: Vec::new(),
             persists: VecDeque::new(),
             in_sync: Vec::new(),
             lag_marks: [(now, Index(0)); 2],
@@ -401,6 +402,8 @@ impl Shard {
         self.note_dropped(id, replica);
         self.io.leaders.forget_group(id);
         self.io.progress.insert(id);
+        let doubts = std::mem::take(&mut group.doubts);
+        self.io.give_up(&group, doubts);
         let waiting = group.for_commit.drain(..).chain(group.for_sync.drain(..));
         for waiting in waiting {
             let why = self.io.not_here(id);

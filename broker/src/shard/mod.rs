@@ -8,6 +8,7 @@
 //! Order is data: what may only be said when something is synced waits in `pipeline::Pipeline` under the number of
 //! the append that it rests on.
 
+mod doubt;
 mod execute;
 mod group;
 mod leaders;
@@ -127,6 +128,8 @@ struct Io {
     outbox: BTreeMap<NodeId, Vec<(GroupId, Message)>>,
     answers: Vec<Answer>,
     orders: Vec<Order>,
+    /// Doubts so far: each has its number.
+    doubts: u64,
     /// Groups whose high watermark or leadership moved since the last flush.
     progress: BTreeSet<GroupId>,
     /// Groups whose tails may now be evicted up to an index, or whose log start moved.
@@ -161,6 +164,7 @@ impl Shard {
             outbox: BTreeMap::new(),
             answers: Vec::new(),
             orders: Vec::new(),
+            doubts: 0,
             progress: BTreeSet::new(),
             trims: BTreeSet::new(),
             disk_full: false,

@@ -22,6 +22,8 @@ enum Step {
     Wait(Index, Produced),
     /// It is there already, committed.
     Done(Produced),
+    /// The producer is wrong, if this is the leader.
+    Refuse(ErrorCode),
 }
 
 impl Shard {
@@ -45,6 +47,7 @@ impl Shard {
             Ok(Step::Done(produced)) => {
                 self.io.answers.push(Answer::Produced(ticket, Ok(produced)));
             }
+            Ok(Step::Refuse(code)) => self.refuse_confirmed(now, id, code, deadline, ticket),
             Ok(Step::Wait(_, produced)) if acks == Acks::None => {
                 self.io.answers.push(Answer::Produced(ticket, Ok(produced)));
             }
@@ -81,10 +84,9 @@ impl Shard {
             return Err(self.io.not_here(id));
         };
         self.io.may_append(group, acks)?;
-        let rejection = |io: &Io, group: &Group, code| Err(io.rejection(group, code));
         let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
         let Some(facts) = BatchFacts::of(&batch) else {
-            return rejection(&self.io, group, ErrorCode::CorruptMessage);
+            return Err(self.io.rejection(group, ErrorCode::CorruptMessage));
         };
         let mut produced = Produced {
             base_offset: state.log_end(),
@@ -100,10 +102,10 @@ impl Shard {
                     return Ok(pending.map_or(Step::Done(produced), |i| Step::Wait(i, produced)));
                 }
                 Verdict::OutOfOrder => {
-                    return rejection(&self.io, group, ErrorCode::OutOfOrderSequenceNumber);
+                    return Ok(Step::Refuse(ErrorCode::OutOfOrderSequenceNumber));
                 }
                 Verdict::Fenced => {
-                    return rejection(&self.io, group, ErrorCode::InvalidProducerEpoch);
+                    return Ok(Step::Refuse(ErrorCode::InvalidProducerEpoch));
                 }
             }
         }
@@ -234,6 +236,7 @@ impl Shard {
     /// Answers with a time-out those who waited too long. What they wait for may still be committed.
     pub(super) fn expire_answers(&mut self, now: Tick) {
         for group in self.groups.values_mut() {
+            self.io.expire_doubts(group, now);
             for queue in [&mut group.for_commit, &mut group.for_sync] {
                 if !queue.iter().any(|w| w.deadline <= now) {
                     continue;

@@ -27,7 +27,10 @@ fn a_count_beyond_the_bytes_is_refused() {
     bytes.put_u32(u32::MAX);
     bytes.put_bytes(0, 64);
     assert_eq!(Epochs::decode(&mut &bytes[..]), None);
-    assert_eq!(Producers::decode(&mut &bytes[..]), None);
+    let mut producers = BytesMut::new();
+    producers.put_i64(-1);
+    producers.put_slice(&bytes);
+    assert_eq!(Producers::decode(&mut &producers[..]), None);
     let most = BytesMut::from(&[255_u8; 300][..]);
     assert_eq!(MaxTimestamp::decode(&mut &most[..]), None);
 }

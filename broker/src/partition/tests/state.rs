@@ -47,7 +47,12 @@ fn k2_truncation_gives_offsets_and_sequences_back() {
     log.truncate(lost);
     assert_eq!(log.state, before.state);
     assert_eq!(log.state.judge(&mark(1, 0, 3, 1)), Verdict::Next);
-    assert_eq!(log.state.judge(&mark(2, 0, 7, 1)), Verdict::Next, "unknown");
+    assert_eq!(log.state.judge(&mark(2, 0, 0, 1)), Verdict::Next);
+    assert_eq!(
+        log.state.judge(&mark(2, 0, 1, 1)),
+        Verdict::OutOfOrder,
+        "its first batch is gone, so it must come again"
+    );
     let base_offset = 2;
     assert_eq!(
         log.state.judge(&mark(1, 0, 2, 1)),

@@ -226,3 +226,60 @@ fn a_peer_that_falls_silent_is_given_up_and_its_leadership_forgotten() {
     assert!(cluster.leader().is_some());
     assert!(cluster.status(TWO, GROUP).unwrap().term > Term(0));
 }
+
+#[test]
+fn k3_a_deposed_leader_judges_no_producer() {
+    let mut cluster = Cluster::of(3);
+    let first = cluster.produce(ONE, of_producer(1, 0, 0), Acks::All);
+    cluster.settle();
+    assert_eq!(base_offset(cluster.answer(ONE, first)), 0);
+    cluster.cut.insert(ONE);
+    let now = cluster.now;
+    cluster.at(TWO).shard.campaign(now, GROUP, true);
+    let deposed = |c: &Cluster| c.shard(TWO).offsets(GROUP).is_ok();
+    cluster.run_until("another leader", deposed);
+    let second = cluster.produce(TWO, of_producer(1, 0, 1), Acks::All);
+    cluster.run_until("its commit", |c| c.answer(TWO, second).is_some());
+    assert!(
+        cluster.shard(ONE).offsets(GROUP).is_ok(),
+        "it has not heard of it"
+    );
+    // The third batch comes to whom the client still takes for the leader.
+    let third = cluster.produce(ONE, of_producer(1, 0, 2), Acks::All);
+    let fenced = cluster.produce(ONE, of_producer(1, -1, 2), Acks::All);
+    cluster.flush(ONE);
+    for ticket in [third, fenced] {
+        assert_eq!(cluster.answer(ONE, ticket), None, "first it asks the others");
+    }
+    cluster.run(500);
+    for ticket in [third, fenced] {
+        let answer = cluster.answer(ONE, ticket);
+        assert!(
+            is_refused(answer, ErrorCode::NotLeaderOrFollower),
+            "{answer:?}"
+        );
+    }
+    let third = cluster.produce(TWO, of_producer(1, 0, 2), Acks::All);
+    cluster.heal();
+    cluster.settle();
+    assert_eq!(base_offset(cluster.answer(TWO, third)), 2);
+}
+
+#[test]
+fn a_refusal_that_nobody_confirms_ends_at_its_deadline() {
+    let mut cluster = Cluster::of(3);
+    cluster.produce(ONE, of_producer(1, 0, 0), Acks::All);
+    cluster.settle();
+    cluster.cut.insert(ONE);
+    let late = cluster.produce_within(ONE, of_producer(1, 0, 7), Acks::All, 1);
+    cluster.run_until("the deadline", |c| c.answer(ONE, late).is_some());
+    assert!(
+        cluster.shard(ONE).offsets(GROUP).is_ok(),
+        "it leads, for all it knows"
+    );
+    let answer = cluster.answer(ONE, late);
+    assert!(
+        is_refused(answer, ErrorCode::NotLeaderOrFollower),
+        "{answer:?}"
+    );
+}
