@@ -3,6 +3,7 @@
 //! Everything here is called on the broker's one thread. Nothing blocks.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use protocol::error_code::ErrorCode;
 use raft::types::{EntryKind, GroupId, Index, NodeId, ReplicaId, Term, Tick};
 use tokio::sync::{Notify, oneshot};
 
-use crate::controller::ControllerRequest;
+use crate::controller::{Answer, ControllerRequest};
 use crate::driver::clock::Clock;
 use crate::driver::log_thread::LogThread;
 use crate::driver::progress::{Progress, Waiters};
@@ -160,8 +161,8 @@ pub struct Broker {
     pub(crate) work: Rc<Notify>,
     /// The producer ids of this broker's block that are not given out: next, and end.
     pub(crate) producer_ids: Cell<(i64, i64)>,
-    /// A report to the controller is under way.
-    pub(crate) reporting: Cell<bool>,
+    /// What is being reported to the controller: groups, and (as None) what this disk has dropped.
+    pub(crate) reporting: RefCell<BTreeSet<Option<GroupId>>>,
     /// The cluster knows this broker in this life.
     pub(crate) registered: Cell<bool>,
     /// The seeds' peer addresses.
@@ -413,13 +414,21 @@ impl Broker {
             }
             let request = ControllerRequest::AllocateProducerIds { node: self.node };
             let response = self.controller_call(request, PRODUCER_ID_TIMEOUT).await?;
-            if let Some(Err(failure)) = response.items.into_iter().next() {
-                let message = failure.to_string();
-                return Err(Rejection {
-                    code: failure.code,
-                    message,
-                    leader: None,
-                });
+            match response.items.into_iter().next() {
+                // NB: the answer to the own request, never what is applied here: a restart applies old allocations
+                // again, and their ids are in use.
+                Some(Ok(Answer::ProducerIds { first, count })) => {
+                    self.producer_ids.set((first, first + i64::from(count)));
+                }
+                Some(Err(failure)) => {
+                    let message = failure.to_string();
+                    return Err(Rejection {
+                        code: failure.code,
+                        message,
+                        leader: None,
+                    });
+                }
+                _ => {}
             }
         }
         Err(stopping())

@@ -215,8 +215,9 @@ impl Server {
     /// Serves Kafka's protocol on this listener. Must be called within a `LocalSet`.
     pub fn start(broker: Rc<Broker>, listener: TcpListener, config: Rc<Config>) -> Rc<Self> {
         let limits = Limits::from(&config.node);
+        let ready = Rc::clone(&broker).until_ready();
         let dispatch = Dispatch::new(broker, config, Rc::default());
-        Self::serve(Rc::new(dispatch), listener, limits)
+        Self::serve(Rc::new(dispatch), listener, limits, ready)
     }
 }
 

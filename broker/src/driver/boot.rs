@@ -126,7 +126,7 @@ pub async fn run(
         .clone();
 
     let opening = std::time::Instant::now();
-    let (log, log_events, shard) = open_log(&config, &mut directory, &record, clock)?;
+    let (log, log_events, shard) = open_log(&config, &mut directory, &record, boot, clock)?;
     let broker = Rc::new(Broker {
         node,
         reader: log.0,
@@ -138,7 +138,7 @@ pub async fn run(
         clock,
         work,
         producer_ids: Cell::new((0, 0)),
-        reporting: Cell::new(false),
+        reporting: RefCell::default(),
         registered: Cell::new(false),
         seeds: config
             .node
@@ -248,6 +248,7 @@ fn open_log(
     config: &Config,
     directory: &mut DataDirectory,
     record: &BootstrapRecord,
+    boot: u64,
     clock: Clock,
 ) -> Result<(OpenLog, LogInbox, Shard), Error> {
     let identity = directory.identity().clone();
@@ -270,7 +271,7 @@ fn open_log(
     }
     directory.note_log_made()?;
     report(&recovery);
-    let mut shard = Shard::new(shard_config(config, &identity), clock.now());
+    let mut shard = Shard::new(shard_config(config, &identity, boot), clock.now());
     let reader = log.reader();
     restore(&mut shard, recovery, &reader, record, clock.now())?;
     let events = LogInbox::new();
@@ -313,6 +314,10 @@ fn restore(
                 ?faulty,
                 "a damaged replica is not opened: move the partition away and back to replace it"
             );
+            if group.group == GroupId::METADATA {
+                return Err(RestoreError::Damaged.into());
+            }
+            shard.keep_closed(group.group, group.replica);
             continue;
         }
         metadata |= group.group == GroupId::METADATA;
@@ -371,12 +376,13 @@ fn log_config(config: &Config) -> wal::Config {
     }
 }
 
-fn shard_config(config: &Config, identity: &data_directory::Identity) -> shard::Config {
+fn shard_config(config: &Config, identity: &data_directory::Identity, boot: u64) -> shard::Config {
     let node = &config.node;
     let times = node.election();
     shard::Config {
         node: identity.node,
         directory: identity.directory,
+        boot,
         raft: raft::Config {
             election_timeout_min_ms: times.timeout_min_ms,
             election_timeout_max_ms: times.timeout_max_ms,

@@ -13,6 +13,8 @@ use crate::shard::{Halt, Order};
 
 /// How long a report to the controller is tried before the shard orders it anew.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reports under way at once.
+const REPORTS_MAX: usize = 64;
 
 impl Broker {
     /// Begins to carry out an order. Returns the halt that it was.
@@ -43,19 +45,17 @@ impl Broker {
             }
             Order::ConfirmRemovals(replicas) => {
                 let directory = self.shard.borrow().directory();
-                self.report(Command::ConfirmRemovals {
+                let command = Command::ConfirmRemovals {
                     directory,
                     replicas,
-                });
+                };
+                self.report(None, command);
             }
             Order::ReportReassignment(group) => {
                 let command = self.shard.borrow().finished_reassignment(group);
                 if let Some(command) = command {
-                    self.report(command);
+                    self.report(Some(group), command);
                 }
-            }
-            Order::ProducerIds { first, count } => {
-                self.producer_ids.set((first, first + i64::from(count)));
             }
             Order::Disconnect(node) => self.network.disconnect(node),
             Order::Halt(halt) => return Some(halt),
@@ -63,9 +63,11 @@ impl Broker {
         None
     }
 
-    /// Tells the controller something. A report that fails is ordered again while it holds.
-    fn report(self: &Rc<Self>, command: Command) {
-        if self.reporting.replace(true) {
+    /// Tells the controller something about a group, or about this disk. A report that fails, or comes while many are
+    /// under way, is ordered again while it holds.
+    fn report(self: &Rc<Self>, about: Option<GroupId>, command: Command) {
+        let mut reporting = self.reporting.borrow_mut();
+        if reporting.len() >= REPORTS_MAX || !reporting.insert(about) {
             return;
         }
         let broker = self.clone();
@@ -74,7 +76,7 @@ impl Broker {
             if let Err(why) = broker.controller_call(request, REPORT_TIMEOUT).await {
                 tracing::debug!(target: "controller", ?why, "a report was not taken");
             }
-            broker.reporting.set(false);
+            broker.reporting.borrow_mut().remove(&about);
         });
     }
 

@@ -1,5 +1,8 @@
 //! What the broker shows of itself: readiness, status, metrics.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use raft::effect::Role;
 use raft::types::GroupId;
 
@@ -12,6 +15,9 @@ use crate::shard;
 
 /// The metadata group's name in metrics.
 const METADATA_NAME: &str = "__cluster_metadata";
+
+/// How often readiness is looked at when the metadata stands still.
+const READY_PAUSE: Duration = Duration::from_millis(50);
 
 impl Broker {
     /// Whether clients may be sent here.
@@ -28,13 +34,21 @@ impl Broker {
         if shard.replica(GroupId::METADATA).is_none() {
             return Err("the metadata group is not open yet".into());
         }
-        if shard.image_or_empty().broker(self.node).is_none() {
+        if !shard.is_current() {
             return Err("its own registration is not applied here yet".into());
         }
         if shard.leader(GroupId::METADATA).is_none() {
             return Err("no controller is known".into());
         }
         Ok(())
+    }
+
+    /// Resolves once clients may be sent here: before, its metadata can be older than what they were told elsewhere.
+    pub async fn until_ready(self: Rc<Self>) {
+        while self.ready().is_err() {
+            let moved = self.progress(&[GroupId::METADATA]);
+            let _ = tokio::time::timeout(READY_PAUSE, moved).await;
+        }
     }
 
     /// Everything that `/status` shows.

@@ -68,8 +68,13 @@ pub struct Figures {
 }
 
 impl Server {
-    /// Serves this listener. Must be called within a `LocalSet`.
-    pub fn serve(service: Rc<dyn Service>, listener: TcpListener, limits: Limits) -> Rc<Self> {
+    /// Serves this listener once `ready` resolves; who connects before waits. Must be called within a `LocalSet`.
+    pub fn serve(
+        service: Rc<dyn Service>,
+        listener: TcpListener,
+        limits: Limits,
+        ready: impl Future<Output = ()> + 'static,
+    ) -> Rc<Self> {
         let server = Rc::new(Self {
             pool: Pool::new(limits.memory_bytes_max),
             limits,
@@ -83,7 +88,7 @@ impl Server {
             refused: Cell::new(0),
             sent_bytes: Cell::new(0),
         });
-        tokio::task::spawn_local(Rc::clone(&server).accept(listener));
+        tokio::task::spawn_local(Rc::clone(&server).accept(listener, ready));
         tokio::task::spawn_local(Rc::clone(&server).sweep());
         tokio::task::spawn_local(Rc::clone(&server).flush_late());
         server
@@ -154,7 +159,11 @@ impl Server {
         }
     }
 
-    async fn accept(self: Rc<Self>, listener: TcpListener) {
+    async fn accept(self: Rc<Self>, listener: TcpListener, ready: impl Future<Output = ()>) {
+        tokio::select! {
+            () = ready => {}
+            () = self.until_stopped() => return,
+        }
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

@@ -69,7 +69,12 @@ async fn start(limits: Limits) -> (Rc<Server>, Rc<Fake>, std::net::SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let fake = Rc::new(Fake::default());
-    let server = Server::serve(Rc::clone(&fake) as Rc<dyn Service>, listener, limits);
+    let server = Server::serve(
+        Rc::clone(&fake) as Rc<dyn Service>,
+        listener,
+        limits,
+        std::future::ready(()),
+    );
     (server, fake, address)
 }
 

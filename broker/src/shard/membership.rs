@@ -7,7 +7,7 @@ use raft::types::{GroupId, Member, Membership, NodeId, ReplicaId, Tick};
 use super::group::Group;
 use super::output::Order;
 use super::{Io, Shard};
-use crate::metadata::Command;
+use crate::metadata::{Command, Partition};
 
 impl Io {
     /// Recomputes which voters are in sync, and announces it when it changed.
@@ -62,15 +62,27 @@ impl Shard {
         let Some(desired) = image.desired_membership(id) else {
             return;
         };
-        let moving = image
-            .partition(id)
-            .is_some_and(|p| p.is_moving() || !p.leaving.is_empty());
+        let moving = image.partition(id).is_some_and(is_unfinished);
         match next_change(group.node.membership(), &desired) {
             Some(change) => self.step(now, id, Input::ChangeMembership(change)),
             None if moving && group.node.is_membership_committed() => {
                 self.io.orders.push(Order::ReportReassignment(id));
             }
             None => {}
+        }
+    }
+
+    /// Goes on with the moves of groups that may be silent since: their leader has nothing to send, and would not be
+    /// looked at.
+    pub(super) fn finish_moves(&mut self, now: Tick) {
+        let moving = std::mem::take(&mut self.moving);
+        let unfinished = |id: &GroupId| {
+            let partition = self.image().and_then(|image| image.partition(*id));
+            partition.is_some_and(is_unfinished)
+        };
+        self.moving = moving.into_iter().filter(unfinished).collect();
+        for id in self.moving.clone() {
+            self.reconcile_membership(now, id);
         }
     }
 
@@ -153,6 +165,11 @@ impl Shard {
             as_of,
         })
     }
+}
+
+/// Whether the members are not yet those that the metadata wants.
+pub(super) fn is_unfinished(partition: &Partition) -> bool {
+    partition.is_moving() || !partition.leaving.is_empty()
 }
 
 /// The next single change on the way from one membership to another. Additions come first, then the switch of the

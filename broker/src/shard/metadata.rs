@@ -14,6 +14,7 @@ use wal::Record;
 
 use super::Shard;
 use super::group::{Counts, Group, Machine, Waiting, Wanted};
+use super::membership::is_unfinished;
 use super::output::{Answer, Order, Ticket};
 use crate::metadata::{Change, Command, ConfigScope, Image, Rejected, StateError, TopicId};
 use crate::partition::state::PartitionState;
@@ -178,23 +179,23 @@ impl Shard {
             match change {
                 Change::PartitionCreated { group } => self.open_assigned(now, group, true),
                 Change::TargetChanged { group } => {
+                    self.moving.insert(group);
                     self.open_assigned(now, group, false);
                     self.reconcile_membership(now, group);
                 }
                 Change::PartitionRemoved { .. } | Change::ReassignmentFinished { .. } => {
                     self.drop_removed();
                 }
-                Change::ConfigChanged { topic } => self.reload_config(topic),
+                // NB: its groups can be open already: a restart applies old changes again.
+                Change::TopicCreated { topic } | Change::ConfigChanged { topic } => {
+                    self.reload_config(topic);
+                }
                 Change::BrokerChanged { .. } | Change::BrokerRemoved { .. } => {
                     self.order_peers();
                     self.reconcile_membership(now, GroupId::METADATA);
                 }
-                Change::ProducerIdsAllocated { node, first, count } if node == self.config.node => {
-                    self.io.orders.push(Order::ProducerIds { first, count });
-                }
                 Change::BrokerConfigChanged { .. } => self.reload_all_configs(),
                 Change::ProducerIdsAllocated { .. }
-                | Change::TopicCreated { .. }
                 | Change::TopicRemoved { .. }
                 | Change::PreferenceChanged { .. }
                 | Change::RemovalsConfirmed { .. }
@@ -220,6 +221,9 @@ impl Shard {
                 self.open_assigned(now, group, settled);
             }
         }
+        let image = self.image_or_empty();
+        let here = image.groups_on(node);
+        self.moving = here.filter(|p| is_unfinished(p)).map(|p| p.group).collect();
         self.order_peers();
         self.reload_all_configs();
     }
@@ -245,7 +249,15 @@ impl Shard {
         let Some(me) = partition.holders().into_iter().find(is_here) else {
             return;
         };
-        if self.groups.contains_key(&id) || self.was_dropped(id, me.replica) {
+        if self.groups.contains_key(&id) {
+            // NB: a restart applies old changes again; what it opened before them knew less.
+            let config = self.config_of(id);
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.config = config;
+            }
+            return;
+        }
+        if self.was_dropped(id, me.replica) || self.damaged.contains(&(id, me.replica)) {
             return;
         }
         let first = settled || partition.replicas.iter().any(|m| m.replica == me.replica);
@@ -374,6 +386,9 @@ impl Shard {
             {
                 self.close(id);
             }
+            if self.damaged.remove(&(id, replica)) {
+                self.remove_from_log(id, replica);
+            }
             match self.removed.get(&replica) {
                 Some(append) if self.io.pipeline.is_synced(*append) => gone.push(replica),
                 Some(_) => {}
@@ -392,14 +407,8 @@ impl Shard {
         let Some(mut group) = self.groups.remove(&id) else {
             return;
         };
-        let replica = group.me.replica;
         self.io.pipeline.forget(id);
-        let append = self
-            .io
-            .pipeline
-            .append(Record::Remove { group: id, replica });
-        self.removed.insert(replica, append);
-        self.note_dropped(id, replica);
+        self.remove_from_log(id, group.me.replica);
         self.io.leaders.forget_group(id);
         self.io.progress.insert(id);
         let doubts = std::mem::take(&mut group.doubts);
@@ -409,6 +418,13 @@ impl Shard {
             let why = self.io.not_here(id);
             self.io.answers.push(super::execute::refusal(&waiting, why));
         }
+    }
+
+    fn remove_from_log(&mut self, id: GroupId, replica: ReplicaId) {
+        let remove = Record::Remove { group: id, replica };
+        let append = self.io.pipeline.append(remove);
+        self.removed.insert(replica, append);
+        self.note_dropped(id, replica);
     }
 
     pub(super) fn note_dropped(&mut self, id: GroupId, replica: ReplicaId) {
@@ -434,11 +450,23 @@ impl Shard {
         self.io.orders.push(Order::Peers(peers));
     }
 
+    /// Whether the metadata here is at least as new as this life of the broker: it shows its registration. After a
+    /// restart the image is older, until the log's committed entries are known and applied again.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let own = self.image().and_then(|i| i.broker(self.config.node));
+        own.is_some_and(|b| b.registration.boot == self.config.boot)
+    }
+
     fn config_of(&self, id: GroupId) -> Rc<TopicConfig> {
         let topic = self.image().and_then(|i| i.topic(i.partition(id)?.topic));
-        Rc::new(topic.map_or_else(TopicConfig::default, |t| {
-            self.topic_defaults().with(&t.configs)
-        }))
+        // Of a topic that the metadata here does not know (yet) nothing is deleted.
+        let unknown = || TopicConfig {
+            retention_ms: None,
+            retention_bytes: None,
+            ..self.topic_defaults()
+        };
+        Rc::new(topic.map_or_else(unknown, |t| self.topic_defaults().with(&t.configs)))
     }
 
     /// This broker's own defaults, under those that were set for all brokers and for this one.

@@ -59,6 +59,8 @@ pub struct Config {
     pub directory: DirectoryId,
     /// Raft's timing and limits.
     pub raft: raft::Config,
+    /// The number of this life, under which it registers.
+    pub boot: u64,
     /// Seed of every random choice (election timeouts).
     pub seed: u64,
     /// A frame to every peer at least this often, in ms.
@@ -83,6 +85,7 @@ impl Default for Config {
             node: NodeId(1),
             directory: DirectoryId(1),
             raft: raft::Config::default(),
+            boot: 0,
             seed: 1,
             heartbeat_ms: 100,
             peer_timeout_ms: 1000,
@@ -112,6 +115,10 @@ pub struct Shard {
     removed: BTreeMap<ReplicaId, AppendId>,
     /// The newest replica of each group that this disk has dropped, in this life or an earlier one.
     dropped: BTreeMap<GroupId, ReplicaId>,
+    /// Replicas whose log is damaged.
+    damaged: BTreeSet<(GroupId, ReplicaId)>,
+    /// Groups whose move may not be finished: looked at also when they are silent.
+    moving: BTreeSet<GroupId>,
     /// Stands in before formation.
     no_image: Image,
 }
@@ -181,6 +188,8 @@ impl Shard {
             next_housekeeping: now,
             removed: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            moving: BTreeSet::new(),
             no_image: Image::bootstrap(u128::MAX, vec![nobody]),
         }
     }
@@ -306,6 +315,7 @@ impl Shard {
             self.refresh_in_sync(now, group);
             self.reconcile_membership(now, group);
         }
+        self.finish_moves(now);
         self.early.clear();
         self.check_retention(now);
         self.drop_removed();

@@ -96,13 +96,6 @@ pub enum Order {
     ConfirmRemovals(Vec<ReplicaId>),
     /// Tell the controller that a reassignment reached its target.
     ReportReassignment(GroupId),
-    /// A block of producer ids is ours.
-    ProducerIds {
-        /// The first.
-        first: i64,
-        /// How many.
-        count: u32,
-    },
     /// Give up the connection to a peer that is not heard: it is made anew, and both sides know.
     Disconnect(NodeId),
     /// Stop this broker: going on could lose or invent data.

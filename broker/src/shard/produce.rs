@@ -179,6 +179,10 @@ impl Shard {
         if !group.is_leader() {
             return Err(self.io.rejection(group, ErrorCode::NotLeaderOrFollower));
         }
+        // NB: until then its high watermark may be behind what clients have seen.
+        if !group.node.is_leader_established() {
+            return Err(self.io.rejection(group, ErrorCode::OffsetNotAvailable));
+        }
         let offset = if before == -1 {
             state.high_watermark()
         } else {

@@ -38,6 +38,12 @@ pub enum RestoreError {
     /// An entry contradicts the state.
     #[error("group {0}: {1}")]
     Entry(GroupId, BadEntry),
+    /// The metadata's own log is damaged. Opened empty it would vote as one that holds everything.
+    #[error(
+        "the metadata log on this disk is damaged: set the data directory aside and start with an empty one, as in \
+         ops/runbooks/lost-disk.md; the other brokers hold what it held"
+    )]
+    Damaged,
     /// The log cannot be read.
     #[error("group {0}: the log cannot be read: {1}")]
     Log(GroupId, String),
@@ -111,6 +117,12 @@ impl Shard {
         for (group, replica) in dropped {
             self.note_dropped(group, replica);
         }
+    }
+
+    /// This replica's log is damaged: it stays closed until the metadata removes it, and is never opened empty. An empty
+    /// one in its place would vote as one that holds everything.
+    pub fn keep_closed(&mut self, group: GroupId, replica: ReplicaId) {
+        self.damaged.insert((group, replica));
     }
 
     /// Every recovered group is open: begin. Opens what the metadata gives to this disk besides.

@@ -9,6 +9,10 @@ use super::output::Order;
 impl Shard {
     /// Asks for a look at the partitions led here whose turn it is.
     pub(super) fn check_retention(&mut self, now: Tick) {
+        // By an old image's configs more could be deleted than was ever asked for.
+        if !self.is_current() {
+            return;
+        }
         for group in self.groups.values_mut() {
             if now < group.retention_due || !group.is_leader() {
                 continue;

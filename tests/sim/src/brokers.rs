@@ -193,7 +193,7 @@ impl World {
                 Ok(())
             }
             Order::Halt(halt) => Err(format!("{} halted: {halt}", self.nodes[at].id)),
-            Order::CheckRetention { .. } | Order::Peers(_) | Order::ProducerIds { .. } => Ok(()),
+            Order::CheckRetention { .. } | Order::Peers(_) => Ok(()),
         }
     }
 

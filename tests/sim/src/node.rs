@@ -158,6 +158,7 @@ impl Node {
         Config {
             node: self.id,
             directory: self.directory,
+            boot: self.life,
             raft: raft::Config {
                 quiesce_after_ms: 300,
                 ..raft::Config::tiny()

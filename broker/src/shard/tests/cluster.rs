@@ -405,12 +405,21 @@ impl Cluster {
 
     /// The process dies with what is not synced, and starts again.
     pub(super) fn restart(&mut self, node: NodeId) {
+        self.restart_without(node, None);
+    }
+
+    /// The same with one group's log found damaged.
+    pub(super) fn restart_without(&mut self, node: NodeId, damaged: Option<GroupId>) {
         let (now, config) = (self.now, config_of(&self.config, node));
         let disk = self.at(node).disk.clone();
         let mut shard = Shard::new(config, now);
         shard.recall_dropped(disk.removed());
         for group in disk.groups() {
             let restored = disk.restored(group);
+            if Some(group) == damaged {
+                shard.keep_closed(group, restored.replica);
+                continue;
+            }
             shard
                 .restore(now, restored, |from, until| {
                     Ok(disk.entries(group, from, until))
@@ -475,6 +484,7 @@ fn config_of(config: &Config, node: NodeId) -> Config {
     Config {
         node,
         directory: directory(node),
+        boot: config.boot.max(u64::try_from(directory(node).0).unwrap()),
         seed: u64::from(node.0.unsigned_abs()),
         ..config.clone()
     }

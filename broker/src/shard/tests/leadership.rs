@@ -249,7 +249,11 @@ fn k3_a_deposed_leader_judges_no_producer() {
     let fenced = cluster.produce(ONE, of_producer(1, -1, 2), Acks::All);
     cluster.flush(ONE);
     for ticket in [third, fenced] {
-        assert_eq!(cluster.answer(ONE, ticket), None, "first it asks the others");
+        assert_eq!(
+            cluster.answer(ONE, ticket),
+            None,
+            "first it asks the others"
+        );
     }
     cluster.run(500);
     for ticket in [third, fenced] {

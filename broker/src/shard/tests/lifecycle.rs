@@ -93,7 +93,7 @@ fn a_removal_that_a_crash_interrupted_is_done_again() {
     assert!(confirmed(&cluster, ONE).contains(&replica));
 }
 
-fn set_target(cluster: &mut Cluster, nodes: &[i32]) {
+pub(super) fn set_target(cluster: &mut Cluster, nodes: &[i32]) {
     let image = cluster.shard(ONE).image().unwrap();
     let as_of = image.partition(GROUP).unwrap().version;
     cluster.command(Command::SetTarget {
@@ -104,7 +104,7 @@ fn set_target(cluster: &mut Cluster, nodes: &[i32]) {
 }
 
 /// Waits until the move's target is reached, and reports it as the driver does.
-fn finish(cluster: &mut Cluster) {
+pub(super) fn finish(cluster: &mut Cluster) {
     cluster.run_until("the target", |c| {
         let leader = c.leader().unwrap();
         let orders = &c.broker(leader).orders;
@@ -340,4 +340,25 @@ fn a_disk_that_is_not_named_opens_nothing() {
     let out = shard.flush(cluster.now);
     let records = out.append.map(|(_, records)| records).unwrap_or_default();
     assert_eq!(removes(&records), [], "and nothing is removed for it");
+}
+
+/// A leader that has nothing to send falls silent; its move still ends when the report was lost.
+#[test]
+fn the_move_of_a_silent_group_is_reported_until_it_is_taken() {
+    let mut cluster = Cluster::with(3, |config| config.raft.quiesce_after_ms = 100, &[]);
+    cluster.produce(ONE, batch(5), Acks::All);
+    cluster.settle();
+    set_target(&mut cluster, &[1, 2]);
+    cluster.run(2000);
+    assert!(cluster.status(ONE, GROUP).unwrap().quiesced, "silent");
+    cluster.at(ONE).orders.clear();
+    cluster.run(100);
+    let orders = &cluster.broker(ONE).orders;
+    assert!(orders.contains(&Order::ReportReassignment(GROUP)));
+    finish(&mut cluster);
+    cluster.run(2000);
+    cluster.at(ONE).orders.clear();
+    cluster.run(100);
+    let orders = &cluster.broker(ONE).orders;
+    assert!(!orders.contains(&Order::ReportReassignment(GROUP)));
 }

@@ -1,7 +1,13 @@
 //! What a restart finds.
 
+use raft::types::{Index, NodeId};
+
+use super::cluster::directory;
+use super::lifecycle::{finish, set_target};
 use super::*;
-use crate::shard::Plan;
+use crate::metadata::tests::registration;
+use crate::metadata::{Command, Registration};
+use crate::shard::{Order, Plan};
 
 #[test]
 fn records_from_before_a_restart_are_read_from_the_disk_not_skipped() {
@@ -107,4 +113,88 @@ fn a_term_and_a_vote_survive_a_restart() {
         cluster.restart(node);
         assert!(cluster.status(node, GROUP).unwrap().term >= term);
     }
+}
+
+fn retention_checks(cluster: &Cluster, node: NodeId) -> Vec<(Option<u64>, Option<u64>)> {
+    let orders = cluster.broker(node).orders.iter();
+    let checks = orders.filter_map(|order| match order {
+        Order::CheckRetention {
+            retention_ms,
+            retention_bytes,
+            ..
+        } => Some((*retention_ms, *retention_bytes)),
+        _ => None,
+    });
+    checks.collect()
+}
+
+/// After a crash the image is as old as the last state record: the topic is known only once the committed entries are
+/// applied again, when its group is long open.
+#[test]
+fn a_topic_has_its_own_configs_after_a_crash() {
+    let configs = [("retention.ms", "-1"), ("retention.bytes", "77")];
+    let mut cluster = Cluster::with(1, |_| {}, &configs);
+    cluster.produce(ONE, batch(1), Acks::All);
+    cluster.settle();
+    cluster.at(ONE).disk.lower_metadata_commit(Index(0));
+    cluster.restart(ONE);
+    let image = cluster.shard(ONE).image().unwrap();
+    assert!(image.partition(GROUP).is_none(), "the image is older");
+    assert!(cluster.shard(ONE).replica(GROUP).is_some());
+    cluster.lead(ONE);
+    cluster.run(3000);
+    let checks = retention_checks(&cluster, ONE);
+    assert!(!checks.is_empty());
+    assert!(
+        checks.iter().all(|c| *c == (None, Some(77))),
+        "never a default: {checks:?}"
+    );
+}
+
+#[test]
+fn nothing_is_deleted_by_an_image_that_is_older_than_this_life() {
+    let mut cluster = Cluster::with(1, |_| {}, &[("retention.bytes", "77")]);
+    cluster.produce(ONE, batch(1), Acks::All);
+    cluster.settle();
+    cluster.config.boot = 999;
+    cluster.restart(ONE);
+    cluster.lead(ONE);
+    cluster.run(3000);
+    assert!(!cluster.shard(ONE).is_current());
+    assert_eq!(retention_checks(&cluster, ONE), []);
+    let again = Registration {
+        boot: 999,
+        ..registration(1, directory(ONE).0)
+    };
+    cluster.command(Command::RegisterBroker(again));
+    cluster.run(3000);
+    assert!(!retention_checks(&cluster, ONE).is_empty());
+}
+
+#[test]
+fn d1_a_damaged_replica_stays_closed_gives_no_vote_and_can_be_replaced() {
+    let mut cluster = Cluster::of(3);
+    cluster.produce(ONE, batch(5), Acks::All);
+    cluster.settle();
+    cluster.run(50);
+    let old = cluster.shard(TWO).replica(GROUP).unwrap();
+    cluster.restart_without(TWO, Some(GROUP));
+    cluster.run(300);
+    assert_eq!(cluster.shard(TWO).replica(GROUP), None);
+    // With one voter gone and one closed there is no majority: an empty voter here would make one.
+    cluster.cut.insert(ONE);
+    cluster.run(1000);
+    assert_eq!(cluster.status(THREE, GROUP).unwrap().leader, None);
+    cluster.heal();
+    cluster.lead(ONE);
+
+    set_target(&mut cluster, &[1, 3]);
+    finish(&mut cluster);
+    cluster.run(300);
+    assert_eq!(cluster.broker(TWO).disk.removed(), [(GROUP, old)]);
+    set_target(&mut cluster, &[1, 2, 3]);
+    finish(&mut cluster);
+    cluster.run(300);
+    assert!(cluster.shard(TWO).replica(GROUP).unwrap() > old);
+    assert_eq!(cluster.status(TWO, GROUP).unwrap().offsets, (0, 5, 5));
 }
