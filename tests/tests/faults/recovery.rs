@@ -120,7 +120,6 @@ fn all_killed_restart_unattended() {
 }
 
 #[test]
-#[ignore = "open: a producer's first batch, refused while its second is taken, is taken for a duplicate"]
 fn wiped_disk_returns_as_another_identity() {
     let topic = "wiped";
     if is_only_for_walser(topic) {
