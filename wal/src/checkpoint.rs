@@ -52,6 +52,7 @@ pub(crate) fn prepare(
     out.put_u32(point.crc);
     out.put_u64(point.segment);
     out.put_u64(point.position);
+    out.put_u8(u8::from(directory.suspect));
     out.put_len(directory.removed.len());
     for (group, replica) in &directory.removed {
         out.put_u64(group.0);
@@ -181,6 +182,7 @@ fn apply(directory: &mut Directory, body: &[u8], previous: u64) -> Option<Point>
         segment: from.u64()?,
         position: from.u64()?,
     };
+    directory.suspect = from.u8()? != 0;
     directory.removed.clear();
     for _ in 0..from.count(16)? {
         directory

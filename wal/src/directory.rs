@@ -13,7 +13,7 @@ use crate::kafka;
 use crate::record::Faulty;
 use crate::segment::Segment;
 use bytes::Bytes;
-use raft::types::{EntryKind, GroupId, Index, ReplicaId};
+use raft::types::{Base, EntryKind, GroupId, Index, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,6 +65,8 @@ pub(crate) struct Directory {
     pub(crate) run_bytes_max: u64,
     /// A segment may have lost its last live extent since the last checkpoint.
     pub(crate) died: bool,
+    /// Rounds were lost of which nobody knows what was in them: groups that are not here may have been.
+    pub(crate) suspect: bool,
     /// Memory for one frame's changes.
     pub(crate) scratch: Vec<Change>,
     /// Groups that were removed since the last checkpoint.
@@ -113,14 +115,13 @@ impl Directory {
         if frame.frame_type == FrameType::Base {
             return self.apply_base(frame);
         }
-        let Some(group) = self
-            .groups
-            .get_mut(&frame.group)
-            .filter(|found| found.replica == frame.replica)
-        else {
-            // Another instance's: dead.
-            return true;
+        let Some(group) = self.groups.get_mut(&frame.group) else {
+            return false;
         };
+        if group.replica != frame.replica {
+            // An older instance's is dead. A newer one's is senseless: its base came first.
+            return group.replica > frame.replica;
+        }
         let mut changes = std::mem::take(&mut self.scratch);
         let sensible = match frame.frame_type {
             FrameType::Entry => apply_entry(group, frame, sequence, position, &mut changes),
@@ -215,6 +216,30 @@ impl Directory {
             }
         }
         None
+    }
+
+    /// Something of a replica that is no entry was synced and is lost, and with it perhaps the base that made the
+    /// replica: then it is here from now on, with nothing but that fact. It must never count as one that was never made.
+    pub(crate) fn mark_lost(&mut self, group: GroupId, replica: ReplicaId) {
+        let removed = self
+            .removed
+            .get(&group)
+            .is_some_and(|gone| replica <= *gone);
+        let found = self.groups.get(&group).map(|found| found.replica);
+        if removed || found.is_some_and(|found| found > replica) {
+            return;
+        }
+        if found != Some(replica) {
+            let mut changes = Vec::new();
+            if let Some(older) = self.groups.get_mut(&group) {
+                older.drop_all(&mut changes);
+            }
+            self.groups
+                .insert(group, Group::new(replica, Base::default()));
+            self.account(&changes);
+        }
+        let from = self.groups[&group].base.index.next();
+        self.mark_faulty(group, from, Index(u64::MAX), true);
     }
 
     /// Marks a range of a group as not to be trusted; ranges join.

@@ -52,6 +52,7 @@ mod round;
 mod segment;
 mod spares;
 mod tail;
+mod window;
 mod writer;
 
 pub use config::Config;

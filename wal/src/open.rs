@@ -458,7 +458,7 @@ fn recovery_of(directory: &Directory, scan: &Scan, unclean: bool) -> Recovery {
         torn: scan.torn.clone(),
         unclean,
         damages: scan.damages.clone(),
-        suspect: scan.suspect,
+        suspect: directory.suspect,
         rounds_replayed: scan.rounds_replayed,
         bytes_read: scan.bytes_read,
         removed: directory

@@ -7,6 +7,7 @@ use crate::frame::{self, FrameType};
 use crate::layout::{DATA_START, FRAME_HEADER_BYTES};
 use crate::log::Shared;
 use crate::segment::Segment;
+use crate::window::{Found, Window};
 use bytes::Bytes;
 use raft::types::{Entry, EntryKind, GroupId, Index, ReplicaId};
 use std::sync::Arc;
@@ -469,13 +470,15 @@ fn rebuild_footer(
     run_bytes_max: u64,
 ) -> Result<RunIndex, ReadError> {
     let mut index = RunIndex::default();
-    let mut window = crate::recovery::Window::new(footer_at);
+    let mut window = Window::new(footer_at);
     let mut position = DATA_START;
     while position < footer_at {
         let found = window
             .round(segment, position)
             .map_err(|error| io_error(segment, position, error))?;
-        let Some((round, bytes)) = found else { break };
+        let Some(Found { round, bytes, .. }) = found else {
+            break;
+        };
         let place = segment.place(position);
         for (_, at, frame) in round.frames(place, bytes) {
             if let Some((_, frame)) = frame

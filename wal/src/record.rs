@@ -165,7 +165,8 @@ pub struct Recovery {
     pub unclean: bool,
     /// Damage to what was once synced. Every group that it may touch says so in `faulty`.
     pub damages: Vec<Damage>,
-    /// Damage that cannot be put down to certain groups: every group is marked faulty.
+    /// Damage that cannot be put down to certain groups, now or at an earlier start: every group that was known then is
+    /// marked faulty, and groups that are not named here may have been made before it. None may begin anew.
     pub suspect: bool,
     /// Rounds read after the checkpoint.
     pub rounds_replayed: u64,

@@ -10,90 +10,18 @@
 //! at most, so that a valid round proves that all before it were synced.
 
 use crate::checkpoint::Point;
-use crate::directory::Directory;
+use crate::directory::{Directory, Group};
 use crate::error::{Damage, Error};
-use crate::frame::FrameType;
+use crate::frame::Frame;
 use crate::layout::DATA_START;
 use crate::mutant::{self, Mutant};
-use crate::pages::{PAGE_BYTES, Pages};
+use crate::pages::PAGE_BYTES;
 use crate::record::Torn;
-use crate::round::{self, FLAG_CLEANED, FLAG_IDLE, ParsedRound};
+use crate::round::{FLAG_CLEANED, FLAG_IDLE, Item, ParsedRound};
 use crate::segment::{Segment, damage};
-use raft::types::{GroupId, Index};
-use std::io;
+use crate::window::{Found, Window};
+use raft::types::GroupId;
 use std::sync::Arc;
-
-/// Bytes read at once.
-const WINDOW_BYTES: u64 = 1 << 20;
-
-/// A moving view of a segment, so that many small rounds cost few reads.
-pub(crate) struct Window {
-    start: u64,
-    pages: Pages,
-    /// Nothing is read at or behind this position.
-    end: u64,
-    pub(crate) bytes_read: u64,
-}
-
-impl Window {
-    pub(crate) fn new(end: u64) -> Self {
-        Self {
-            start: 0,
-            pages: Pages::default(),
-            end,
-            bytes_read: 0,
-        }
-    }
-
-    /// The bytes from a position on, at least `least` of them; None beyond the end.
-    fn bytes(&mut self, segment: &Segment, position: u64, least: u64) -> io::Result<Option<&[u8]>> {
-        if position.checked_add(least).is_none_or(|end| end > self.end) {
-            return Ok(None);
-        }
-        let have_until = self.start + self.pages.len() as u64;
-        if position < self.start || position + least > have_until {
-            let length = least.max(WINDOW_BYTES).min(self.end - position);
-            let length = usize::try_from(length).expect("a segment is below 2 GiB");
-            if self.pages.capacity() < length {
-                self.pages = Pages::zeroed(length);
-            } else {
-                self.pages.set_len(length);
-            }
-            segment.file.read_at(position, &mut self.pages)?;
-            self.start = position;
-            self.bytes_read += length as u64;
-        }
-        let skip = usize::try_from(position - self.start).expect("within the window");
-        Ok(Some(&self.pages[skip..]))
-    }
-
-    /// The round whose header is at a position, with its bytes; None when there is no valid header.
-    pub(crate) fn round(
-        &mut self,
-        segment: &Segment,
-        position: u64,
-    ) -> io::Result<Option<(ParsedRound, &[u8])>> {
-        let Some(first) = self.bytes(segment, position, PAGE_BYTES as u64)? else {
-            return Ok(None);
-        };
-        // The header says how long the round is; it is believed only once the checksum over it holds.
-        let said = first[56..60]
-            .try_into()
-            .map(u32::from_le_bytes)
-            .expect("four bytes");
-        if first[..4] != crate::layout::ROUND_MAGIC.to_le_bytes()
-            || said == 0
-            || !u64::from(said).is_multiple_of(PAGE_BYTES as u64)
-        {
-            return Ok(None);
-        }
-        let place = segment.place(position);
-        let Some(bytes) = self.bytes(segment, position, u64::from(said))? else {
-            return Ok(None);
-        };
-        Ok(round::parse(place, bytes).map(|round| (round, bytes)))
-    }
-}
 
 /// A segment to be read, in sequence order.
 pub(crate) struct LogSegment {
@@ -114,7 +42,8 @@ pub(crate) struct Scan {
     pub(crate) ends: Vec<(u64, u64, (u64, u32))>,
     pub(crate) torn: Option<Torn>,
     pub(crate) damages: Vec<Damage>,
-    pub(crate) suspect: bool,
+    /// Every group was marked in this scan.
+    suspect: bool,
     pub(crate) rounds_replayed: u64,
     pub(crate) bytes_read: u64,
     /// Whether the last round is an idle mark.
@@ -175,6 +104,14 @@ pub(crate) struct Replay<'a> {
     pub(crate) scan: Scan,
 }
 
+/// Whether the log goes on in the next segment.
+enum Rolled {
+    Yes,
+    No,
+    /// Where its first round would be, it cannot be read.
+    InDoubt(Damage),
+}
+
 /// Where reading goes on after a bad round.
 enum Next {
     At(u64),
@@ -219,10 +156,15 @@ impl Replay<'_> {
                 last_here = Some((position, self.scan.last));
                 continue;
             }
-            if log.sealed_end.is_none() && self.rolled_to(later)? {
-                break;
-            }
-            match self.bad(log, &mut window, position, later)? {
+            let doubt = match log.sealed_end {
+                Some(_) => None,
+                None => match self.rolled_to(later)? {
+                    Rolled::Yes => break,
+                    Rolled::No => None,
+                    Rolled::InDoubt(damage) => Some(damage),
+                },
+            };
+            match self.bad(log, &mut window, position, later, doubt)? {
                 Next::At(next) => position = next,
                 Next::Following => break,
                 Next::End => {
@@ -249,7 +191,7 @@ impl Replay<'_> {
     ) -> Result<Option<u64>, Error> {
         let segment = &log.segment;
         // An unreadable place is told from a damaged one where it is judged.
-        let Ok(Some((round, bytes))) = window.round(segment, position) else {
+        let Ok(Some(Found { round, bytes, .. })) = window.round(segment, position) else {
             return Ok(None);
         };
         self.check_manifest(segment, position, &round)?;
@@ -301,7 +243,7 @@ impl Replay<'_> {
         for (item, at, frame) in round.frames(segment.place(position), bytes) {
             let Some((_, frame)) = frame else {
                 if after_checkpoint {
-                    self.lost_frame(item.group, item.index);
+                    self.lost_frame(&item);
                 }
                 continue;
             };
@@ -310,33 +252,38 @@ impl Replay<'_> {
                 continue;
             }
             if !self.directory.apply(&frame, segment.sequence, at) {
-                // Behind a damaged frame: the hole was marked when that was met. Otherwise a contradiction.
-                let known = self
-                    .directory
-                    .groups
-                    .get(&frame.group)
-                    .is_some_and(|group| group.faulty.is_some());
-                if !known && frame.frame_type == FrameType::Entry {
-                    let why = format!("{} {} does not follow", frame.group, frame.index);
-                    self.scan.damages.push(damage(segment, at, why));
-                    self.lost_frame(frame.group, frame.index);
-                }
+                self.senseless(segment, at, &frame);
             }
         }
     }
 
-    /// A frame that was synced is gone: an entry (index above 0) or something that anything may rest on.
-    fn lost_frame(&mut self, group: GroupId, index: Index) {
-        if index.0 > 0 {
-            self.directory.mark_faulty(group, index, index, false);
+    /// A frame that cannot follow what is known. Behind a damaged one that is no news: what is lacking was marked when
+    /// that was met. Otherwise it proves that something is lacking.
+    fn senseless(&mut self, segment: &Segment, at: u64, frame: &Frame<'_>) {
+        let known = self.directory.group(frame.group, frame.replica);
+        if known.is_some_and(|group| group.faulty.is_some()) {
+            return;
+        }
+        let (id, replica, index) = (frame.group, frame.replica, frame.index);
+        if known.is_some() {
+            let why = format!("{id} {index} does not follow");
+            self.scan.damages.push(damage(segment, at, why));
+            self.directory.mark_faulty(id, index, index, false);
         } else {
-            let from = self
+            let why = format!("the base of {id}, replica {replica}, is lost");
+            self.scan.damages.push(damage(segment, at, why));
+            self.directory.mark_lost(id, replica);
+            self.directory.apply(frame, segment.sequence, at);
+        }
+    }
+
+    /// A frame that was synced is gone: an entry, or something that anything may rest on.
+    fn lost_frame(&mut self, item: &Item) {
+        match item.replica {
+            None => self
                 .directory
-                .groups
-                .get(&group)
-                .map_or(0, |found| found.base.index.0);
-            self.directory
-                .mark_faulty(group, Index(from + 1), Index(u64::MAX), true);
+                .mark_faulty(item.group, item.index, item.index, false),
+            Some(replica) => self.directory.mark_lost(item.group, replica),
         }
     }
 
@@ -344,24 +291,35 @@ impl Replay<'_> {
         tracing::error!(%damage, "every group is a suspect");
         self.scan.damages.push(damage);
         self.scan.suspect = true;
-        let groups: Vec<GroupId> = self.directory.groups.keys().copied().collect();
-        for group in groups {
-            self.lost_frame(group, Index(0));
+        self.directory.suspect = true;
+        let of = |(id, group): (&GroupId, &Group)| (*id, group.replica);
+        let groups: Vec<_> = self.directory.groups.iter().map(of).collect();
+        for (group, replica) in groups {
+            self.directory.mark_lost(group, replica);
         }
     }
 
     /// Whether a following segment goes on exactly here: then this one ended by rolling.
-    fn rolled_to(&self, later: &[LogSegment]) -> Result<bool, Error> {
+    fn rolled_to(&self, later: &[LogSegment]) -> Result<Rolled, Error> {
         let Some(next) = later.first() else {
-            return Ok(false);
+            return Ok(Rolled::No);
         };
+        let segment = &next.segment;
         let mut window = Window::new(self.segment_bytes);
-        let found = window.round(&next.segment, DATA_START);
-        let Ok(Some((round, _))) = found else {
-            return Ok(false);
+        let round = match window.round(segment, DATA_START) {
+            Ok(Some(found)) => found.round,
+            Ok(None) => return Ok(Rolled::No),
+            Err(error) => {
+                let why = format!("cannot be read: {error}");
+                return Ok(Rolled::InDoubt(damage(segment, DATA_START, why)));
+            }
         };
-        self.check_manifest(&next.segment, DATA_START, &round)?;
-        Ok(self.scan.last.is_some() && self.continues(&round))
+        self.check_manifest(segment, DATA_START, &round)?;
+        if self.scan.last.is_some() && self.continues(&round) {
+            Ok(Rolled::Yes)
+        } else {
+            Ok(Rolled::No)
+        }
     }
 
     /// Judges the bad round at a position.
@@ -371,17 +329,21 @@ impl Replay<'_> {
         window: &mut Window,
         position: u64,
         later: &[LogSegment],
+        doubt: Option<Damage>,
     ) -> Result<Next, Error> {
         let segment = &log.segment;
         let expected = self.scan.last.map_or(1, |(last, _)| last + 1);
-        let (readable, header) = match window.round(segment, position) {
-            Ok(found) => (true, found.map(|(round, bytes)| (round, bytes.to_vec()))),
-            Err(error) => {
-                let why = format!("cannot be read: {error}");
-                self.scan.damages.push(damage(segment, position, why));
-                (false, None)
-            }
+        let (header, unreadable) = match window.round(segment, position) {
+            Ok(Some(found)) => (Some((found.round, found.bytes.to_vec())), found.unreadable),
+            Ok(None) => (None, None),
+            Err(error) => (None, Some(error)),
         };
+        let readable = unreadable.is_none() && doubt.is_none();
+        if let Some(error) = unreadable {
+            let why = format!("cannot be read: {error}");
+            self.scan.damages.push(damage(segment, position, why));
+        }
+        self.scan.damages.extend(doubt);
         let chained = header
             .as_ref()
             .is_some_and(|(round, _)| self.continues(round));
@@ -425,9 +387,7 @@ impl Replay<'_> {
                 // What comes later still counts; nothing links it to what came before.
                 self.scan.last = None;
                 Ok(match (header, first_later) {
-                    (Some((round, _)), _) if round.header.round != self.point.round => {
-                        Next::At(position)
-                    }
+                    (Some((round, _)), _) if self.continues(&round) => Next::At(position),
                     (_, Some((sequence, next))) if sequence == segment.sequence => Next::At(next),
                     (_, Some(_)) => Next::Following,
                     (_, None) => {
@@ -440,6 +400,9 @@ impl Replay<'_> {
     }
 
     /// The first later page, here or in a following segment, with a valid round header of its place. Raises the mark.
+    ///
+    /// A page that cannot be read is no evidence: a round in it would prove that the bad one was synced and is damaged
+    /// besides, and stale bytes behind the end of the log must not cost every group.
     fn later_round(
         &mut self,
         log: &LogSegment,
@@ -456,7 +419,7 @@ impl Replay<'_> {
             let mut window = Window::new(end);
             let mut at = from;
             while at < end {
-                if let Ok(Some((round, _))) = window.round(segment, at)
+                if let Ok(Some(Found { round, .. })) = window.round(segment, at)
                     && round.header.flags & FLAG_CLEANED == 0
                 {
                     self.check_manifest(segment, at, &round)?;

@@ -7,7 +7,7 @@ use crate::codec::{self, Decoder, Encode};
 use crate::frame::{self, Frame, FrameHeader, FrameType, Place};
 use crate::layout::{ROUND_HEADER_BYTES, ROUND_ITEM_BYTES, ROUND_MAGIC};
 use crate::pages::{PAGE_BYTES, Pages, Pool, page_align};
-use raft::types::{GroupId, Index};
+use raft::types::{GroupId, Index, ReplicaId};
 use std::sync::Arc;
 
 /// The round holds no frames: it only carries a newer watermark.
@@ -29,12 +29,17 @@ pub(crate) struct RoundHeader {
     pub(crate) flags: u32,
 }
 
+/// Set in an item's subject when the frame is no entry: the rest of it is the replica then.
+const NO_ENTRY: u64 = 1 << 63;
+
 /// One frame in a round's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) group: GroupId,
     /// 0 for what is not an entry.
     pub(crate) index: Index,
+    /// Whose it is, if it is not an entry: a lost base names a replica that nothing else may name.
+    pub(crate) replica: Option<ReplicaId>,
     pub(crate) crc: u32,
     pub(crate) bytes: u32,
 }
@@ -86,16 +91,16 @@ pub(crate) fn encode(
         let position = place.position + pages.len() as u64;
         positions.push(position);
         let crc = frame.encode(Place { position, ..place }, &mut pages);
-        let index = if frame.frame_type == FrameType::Entry {
+        let subject = if frame.frame_type == FrameType::Entry {
             frame.index.0
         } else {
-            0
+            NO_ENTRY | frame.replica.0
         };
         let size = u32::try_from(frame.size()).expect("frames are below a segment");
         let at = ROUND_HEADER_BYTES + number * ROUND_ITEM_BYTES;
         let item = &mut pages[at..at + ROUND_ITEM_BYTES];
         item[..8].copy_from_slice(&frame.group.0.to_le_bytes());
-        item[8..16].copy_from_slice(&index.to_le_bytes());
+        item[8..16].copy_from_slice(&subject.to_le_bytes());
         item[16..20].copy_from_slice(&crc.to_le_bytes());
         item[20..].copy_from_slice(&size.to_le_bytes());
     }
@@ -141,6 +146,22 @@ fn header_crc(place: Place, header: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// How long the round says to be that begins with this page; None when it is not one of this place. Only a length to
+/// read: the checksum is yet to be checked. Whoever wrote the bytes of an earlier life cannot make it read at any place.
+pub(crate) fn said_bytes(place: Place, page: &[u8]) -> Option<u64> {
+    let mut from = Decoder::new(page);
+    if from.u32()? != ROUND_MAGIC {
+        return None;
+    }
+    let _crc = from.u32()?;
+    if from.u64()? != place.sequence || from.u64()? != place.position {
+        return None;
+    }
+    let mut said = Decoder::new(page.get(56..)?);
+    let said = u64::from(said.u32()?);
+    (said > 0 && said.is_multiple_of(PAGE_BYTES as u64)).then_some(said)
+}
+
 /// The round header at the start of `bytes`, which reach to the end of the segment; None if it is not one, or not one
 /// of this place.
 pub(crate) fn parse(place: Place, bytes: &[u8]) -> Option<ParsedRound> {
@@ -171,9 +192,12 @@ pub(crate) fn parse(place: Place, bytes: &[u8]) -> Option<ParsedRound> {
     let mut list = Decoder::new(&bytes[ROUND_HEADER_BYTES..list_end]);
     let mut end = frames_at;
     for _ in 0..count {
+        let (group, subject) = (GroupId(list.u64()?), list.u64()?);
+        let is_entry = subject & NO_ENTRY == 0;
         let item = Item {
-            group: GroupId(list.u64()?),
-            index: Index(list.u64()?),
+            group,
+            index: Index(if is_entry { subject } else { 0 }),
+            replica: (!is_entry).then_some(ReplicaId(subject & !NO_ENTRY)),
             crc: list.u32()?,
             bytes: list.u32()?,
         };
