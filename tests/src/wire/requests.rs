@@ -257,6 +257,16 @@ pub fn produce(
         .ok_or_else(|| io::Error::other("no partition"))
 }
 
+/// InitProducerId 0 without a transactional id: error and producer id.
+pub fn init_producer_id(connection: &mut Connection) -> io::Result<(i16, i64)> {
+    let mut body = Writer::default();
+    body.string(None).i32(60_000);
+    let answer = connection.request(22, 0, &body.0)?;
+    let mut reader = Reader(&answer);
+    reader.i32()?; // throttle
+    Ok((reader.i16()?, reader.i64()?))
+}
+
 /// Fetch 4 of one partition: error, high watermark, record bytes.
 pub fn fetch(
     connection: &mut Connection,

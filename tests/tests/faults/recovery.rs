@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use tests::cluster::Exit;
+use tests::wire::Connection;
+use tests::wire::requests;
 
 fn wait_in_sync(cluster: &Cluster, topic: &str) {
     cluster
@@ -139,6 +141,51 @@ fn wiped_disk_returns_as_another_identity() {
     expect_needed(&mut cluster, &load, victim);
     wait_in_sync(&cluster, topic);
     conclude(cluster, load, topic);
+}
+
+/// After kill -9 a broker applies the metadata's history anew. What it tells meanwhile must not be history.
+#[test]
+fn what_a_killed_broker_tells_first_is_not_its_past() {
+    let topic = "first-words";
+    if is_only_for_walser(topic) {
+        return;
+    }
+    let mut cluster = three(topic);
+    let mut given = std::collections::BTreeSet::new();
+    for round in 0..3 {
+        for node in 1..=3 {
+            for _ in 0..3 {
+                let mut connection = first_connection(&cluster, node);
+                let (error, id) = requests::init_producer_id(&mut connection).unwrap();
+                assert_eq!(error, 0, "node {node}, round {round}");
+                assert!(given.insert(id), "producer id {id} was given out twice");
+            }
+        }
+        (1..=3).for_each(|node| cluster.kill(node));
+        (1..=3).for_each(|node| cluster.spawn(node));
+        for node in 1..=3 {
+            let mut connection = first_connection(&cluster, node);
+            let metadata = requests::metadata(&mut connection, &[topic]).unwrap();
+            let known = metadata.partitions(topic).len();
+            assert_eq!(known, PARTITIONS as usize, "node {node}, round {round}");
+        }
+    }
+}
+
+/// The first connection on which a broker that comes up answers anything.
+fn first_connection(cluster: &Cluster, node: i32) -> Connection {
+    tests::wait::wait_for(
+        "the first answer",
+        failover() * 2,
+        Duration::from_millis(5),
+        || {
+            let mut connection =
+                Connection::open(&cluster.node(node).kafka(), Duration::from_secs(15)).ok()?;
+            requests::api_versions(&mut connection).ok()?;
+            Some(connection)
+        },
+    )
+    .unwrap_or_else(|late| cluster.fail(&late.to_string()))
 }
 
 /// The directory UUID that a node names in its status.
