@@ -230,7 +230,8 @@ impl Node {
         let State::Candidate(candidate) = &mut self.state else {
             return;
         };
-        if candidate.pre {
+        // Nobody was asked before the own vote was synced.
+        if candidate.pre || !self.durability.is_hard_state_done() {
             return;
         }
         candidate.record(from, granted);

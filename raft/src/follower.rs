@@ -102,9 +102,10 @@ impl Node {
             // What lies below the base is committed, hence the leader's: it is no conflict, but
             // already here.
             let known = (base.index.0 - prev_index.0).min(entries.len() as u64);
-            entries.drain(..known as usize);
+            let here = entries.drain(..known as usize).next_back();
+            let denied = here.is_some_and(|e| e.index == base.index && e.term != base.term);
             (prev_index, prev_term) = (base.index, base.term);
-            if entries.first().is_some_and(|entry| entry.term < prev_term) {
+            if denied || entries.first().is_some_and(|entry| entry.term < prev_term) {
                 out.push(Effect::Violation {
                     what: "a leader denies a committed entry",
                 });
@@ -141,7 +142,13 @@ impl Node {
             self.answer(from, reply(AppendResult::Matched(last)), Needs::Index(last));
         }
         if refused {
-            self.answer(from, reply(AppendResult::Full), Needs::HardState);
+            // Not before what was taken is acknowledged: it would be sent again.
+            let needs = if takes {
+                Needs::Index(last)
+            } else {
+                Needs::HardState
+            };
+            self.answer(from, reply(AppendResult::Full), needs);
         }
     }
 

@@ -117,6 +117,17 @@ impl Progress {
         self.sample = None;
     }
 
+    /// Where to begin again when what was under way is lost: behind what it has acknowledged. A
+    /// member that has acknowledged nothing in this term may still hold everything; it is probed
+    /// where the last probe was.
+    pub(crate) fn resume_at(&self) -> Index {
+        if self.matched > Index(0) {
+            self.matched.next()
+        } else {
+            self.next
+        }
+    }
+
     /// Its synced log agrees up to here. Whether that is news.
     pub(crate) fn acknowledge(&mut self, index: Index) -> bool {
         while self.inflight.front().is_some_and(|sent| sent.0 <= index) {

@@ -176,7 +176,7 @@ impl Node {
                     self.rejected(from, rejected, guess, fresh);
                 }
                 AppendResult::Full => {
-                    p.reset(fresh, p.matched.next());
+                    p.reset(fresh, p.resume_at());
                     (p.full, p.paused) = (true, true);
                 }
             }
@@ -368,11 +368,12 @@ impl Node {
             return;
         }
         p.fetching = false;
-        if entries.first().is_none_or(|first| first.index != p.next) {
+        let trimmed = p.next <= log.base().index;
+        if trimmed || entries.first().is_none_or(|first| first.index != p.next) {
             // Trimmed, or acknowledged meanwhile: what is lacking now is found anew. Otherwise it
             // is tried again with the next heartbeat, not at once for ever.
             let moved = entries.first().is_some_and(|first| first.index < p.next);
-            p.paused = !moved && p.next > log.base().index;
+            p.paused = !moved && !trimmed;
             return;
         }
         let mut expected = p.next;
@@ -467,7 +468,7 @@ impl Node {
         {
             p.down = true;
             if p.state != progress::State::Regressed {
-                p.reset(fresh, p.matched.next());
+                p.reset(fresh, p.resume_at());
             }
             leader
                 .transfer
@@ -488,7 +489,7 @@ impl Node {
         {
             p.down = false;
             if p.state != progress::State::Regressed {
-                p.reset(fresh, p.matched.next());
+                p.reset(fresh, p.resume_at());
             }
         }
     }

@@ -4,7 +4,8 @@
 use crate::effect::Effect;
 use crate::input::Refused;
 use crate::message::Body;
-use crate::node::{Node, State};
+use crate::node::{self, Node};
+use crate::progress::State;
 use crate::types::{ReplicaId, Tick};
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ impl Node {
     fn begin_transfer(&mut self, now: Tick, to: ReplicaId) -> Result<(), Refused> {
         let until = Tick(now.0 + self.config.transfer_timeout_ms);
         let membership = self.history.effective();
-        let State::Leader(leader) = &mut self.state else {
+        let node::State::Leader(leader) = &mut self.state else {
             return Err(Refused::NotLeader {
                 leader: self.leader,
             });
@@ -42,8 +43,11 @@ impl Node {
         if leader.transfer.is_some() {
             return Err(Refused::Transferring);
         }
-        if leader.follower(to).is_none_or(|p| p.down) {
+        let Some(p) = leader.follower(to).filter(|p| !p.down) else {
             return Err(Refused::Invalid("its node is down"));
+        };
+        if p.full || p.state == State::Regressed {
+            return Err(Refused::Invalid("its disk is full, or has lost data"));
         }
         leader.transfer = Some(Transfer {
             to,
@@ -56,7 +60,7 @@ impl Node {
     /// Tells the target once it has everything, the entry that made it a voter among it.
     pub(crate) fn maybe_hand_over(&mut self, out: &mut Vec<Effect>) {
         let last = self.log.last_index();
-        let State::Leader(leader) = &mut self.state else {
+        let node::State::Leader(leader) = &mut self.state else {
             return;
         };
         let Some(Transfer {
@@ -76,7 +80,7 @@ impl Node {
     }
 
     pub(crate) fn end_transfer_in_time(&mut self, now: Tick) {
-        let State::Leader(leader) = &mut self.state else {
+        let node::State::Leader(leader) = &mut self.state else {
             return;
         };
         leader.transfer.take_if(|transfer| transfer.until <= now);

@@ -25,10 +25,12 @@ macro_rules! scripts {
 }
 
 scripts! {
+    d_a_returning_leader_is_probed_at_the_end
     e11_partial_connectivity_chain
     e13_leader_that_hears_nobody
     e14_campaign_on_the_leader
     e15_learner_that_is_a_voter_elsewhere
+    e16_no_transfer_to_a_full_or_damaged_disk
     e16_only_the_leader_hands_over
     e16_target_of_a_transfer_is_still_a_learner
     e16_transfer_only_to_voters_that_have_everything
@@ -36,6 +38,7 @@ scripts! {
     e17_transfer_to_a_dead_node
     e18_single_voter
     e18_single_voter_with_a_learner
+    e1_a_vote_that_nobody_asked_for
     e1_vote_leaves_after_its_sync
     e20_a_removed_replica_is_no_candidate
     e20_a_replica_that_knows_nobody_votes
@@ -94,6 +97,8 @@ scripts! {
     r13_lost_probe
     r13_one_larger_entry_passes
     r14_a_read_answered_wrong
+    r14_a_read_of_another_term
+    r14_a_read_that_is_trimmed_meanwhile
     r14_a_state_that_cannot_be_read
     r14_read_error_sends_nothing
     r16_deposed_leader_answers_its_reads
@@ -113,8 +118,10 @@ scripts! {
     r9_follower_commits_only_what_it_has_verified
     r_batches_by_tick
     r_commit_is_announced_where_asked
+    r_only_what_is_synced_and_committed_leaves_memory
     r_uncommitted_bytes_are_bounded
     s11_slow_follower_after_a_trim
+    s1_a_leader_denies_the_entry_at_the_base
     s1_install_keeps_a_matching_suffix
     s2_install_replaces_a_diverging_log
     s5_install_denies_a_committed_entry
@@ -122,5 +129,6 @@ scripts! {
     s7_second_install_while_the_first_is_written
     s9_install_names_the_entry_s_term
     trim_is_bounded_by_the_commit
+    x9_full_after_a_part_was_taken
     x9_full_disks
 }

@@ -198,7 +198,14 @@ impl Play {
             "down" => self.step(number(1), Input::NodeDown(NodeId(number(2) as i32))),
             "up" => self.step(number(1), Input::NodeUp(NodeId(number(2) as i32))),
             "full" => self.step(number(1), Input::DiskFull(words[2] == "on")),
+            "serve" if words.get(2) == Some(&"first") => {
+                let orders = &mut self.hosts.get_mut(&number(1)).unwrap().orders;
+                let later = orders.split_off(1);
+                self.serve(number(1), true, None);
+                self.hosts.get_mut(&number(1)).unwrap().orders = later;
+            }
             "serve" => self.serve(number(1), true, words.get(2).map(|_| Index(number(2)))),
+            "misread" => self.misread(number(1), Term(number(2))),
             "fail" => self.serve(number(1), false, None),
             "trim" => self.trim(number(1), Index(number(2))),
             "evict" => {
@@ -443,6 +450,37 @@ impl Play {
                 _ => unreachable!("only orders are kept"),
             };
             self.step(at, input);
+        }
+    }
+
+    /// Answers the orders of a node to read entries with others of this term, at the same indexes.
+    fn misread(&mut self, at: u64, term: Term) {
+        for order in std::mem::take(&mut self.hosts.get_mut(&at).unwrap().orders) {
+            let Effect::Read {
+                to,
+                session,
+                from,
+                until,
+                ..
+            } = order
+            else {
+                panic!("nothing is read: {order:?}")
+            };
+            let entry = |index| Entry {
+                index: Index(index),
+                term,
+                kind: EntryKind::Records,
+                payload: Bytes::from_static(b"other"),
+            };
+            let entries = (from.0..=until.0).map(entry).collect();
+            self.step(
+                at,
+                Input::Read {
+                    to,
+                    session,
+                    entries,
+                },
+            );
         }
     }
 
