@@ -16,6 +16,7 @@ use super::exit::{Exit, Failure, Result};
 use crate::broker::Broker;
 use crate::config::{Config, LogFormat, Sources};
 use crate::driver::boot::{self, Listeners};
+use crate::driver::panics::abort_on_panic;
 use crate::http;
 use crate::server::Server;
 
@@ -57,6 +58,7 @@ impl Serve {
             config.fit_memory(bytes);
         }
         start_log(&config)?;
+        abort_on_panic();
         if self.exit_with_parent || watched {
             end_with_stdin()?;
         }

@@ -63,6 +63,13 @@ impl Held {
         self.groups.extend(needs_room.map(Record::group));
         self.divert(records)
     }
+
+    /// There is no room for anything at all: keeps everything.
+    pub(super) fn hold_all(&mut self, records: Vec<Record>) -> Vec<Record> {
+        self.groups.extend(records.iter().map(Record::group));
+        self.records.extend(records);
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wal::{Job, JobDone, Log, Record, Stats};
 
 use super::held::Held;
+use super::panics::watched;
 use crate::metrics::histogram::{BATCH_COUNTS, Histogram, LATENCY_SECONDS, SIZE_BYTES};
 use crate::shard::{AppendId, LogDone};
 
@@ -17,6 +18,8 @@ use crate::shard::{AppendId, LogDone};
 const IDLE_AFTER: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(100);
+/// While the log is written to, a leisurely job is followed by a rest as long as itself, at most this.
+const REST_MAX: Duration = Duration::from_millis(50);
 /// Bytes of payload after which a round takes no more appends.
 const ROUND_BYTES_MAX: usize = 4 << 20;
 
@@ -25,9 +28,12 @@ const ROUND_BYTES_MAX: usize = 4 << 20;
 pub enum LogEvent {
     /// Appends are synced.
     Done(LogDone),
-    /// The log has failed: nothing more will ever be acknowledged.
+    /// The log has failed, or a thread of it has panicked: nothing more will ever be acknowledged.
     Failed(wal::Error),
 }
+
+/// Where events go, from whatever thread.
+type Tell = Arc<dyn Fn(LogEvent) + Send + Sync>;
 
 #[derive(Default)]
 struct Queue {
@@ -74,15 +80,20 @@ pub struct LogThread {
 }
 
 impl LogThread {
-    /// Starts the thread. `tell` is called on it.
+    /// Starts the thread. `tell` is called on it, and on its job threads when they panic.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(log: Log, tell: impl Fn(LogEvent) + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(
+        log: Log,
+        tell: impl Fn(LogEvent) + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let tell: Tell = Arc::new(tell);
         let shared = Arc::new(Shared::default());
         *locked(&shared.stats) = log.stats();
-        let urgent = start_jobs("log-urgent", shared.clone())?;
-        let leisurely = start_jobs("log-jobs", shared.clone())?;
+        let jobs = |name, rest_max| start_jobs(name, rest_max, shared.clone(), tell.clone());
+        let urgent = jobs("log-urgent", Duration::ZERO)?;
+        let leisurely = jobs("log-jobs", REST_MAX)?;
         let worker = Worker {
             held: Held::default(),
             through: AppendId::default(),
@@ -92,10 +103,8 @@ impl LogThread {
             leisurely,
             shared: shared.clone(),
         };
-        let body = move || worker.run(&tell);
-        let thread = std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(body)?;
+        let body = move |tell: &Tell| worker.run(tell);
+        let thread = start_thread("log", tell, body)?;
         Ok(Self {
             shared,
             thread: RefCell::new(Some(thread)),
@@ -143,43 +152,78 @@ struct Worker {
     told_full: bool,
 }
 
+/// What the thread does next: it takes in every finished job first. There are two at most, because the log hands out
+/// no more before it has taken those in; and appends follow in the same turn. So neither waits for the other to end.
+struct Turn {
+    jobs: Vec<JobDone>,
+    work: Work,
+}
+
 enum Work {
     Append(AppendId, Vec<Record>),
-    JobsDone(Vec<JobDone>),
+    Nothing,
     Idle,
     Retry,
     Close,
 }
 
+impl Queue {
+    /// Appends for one round.
+    fn round(&mut self) -> Option<(AppendId, Vec<Record>)> {
+        let (mut id, mut records) = self.appends.pop_front()?;
+        let mut bytes = size_of_records(&records);
+        while bytes < ROUND_BYTES_MAX
+            && let Some((next, more)) = self.appends.pop_front()
+        {
+            bytes += size_of_records(&more);
+            records.extend(more);
+            id = next;
+        }
+        Some((id, records))
+    }
+
+    /// What can be done at once; None when there is nothing.
+    fn turn(&mut self) -> Option<Turn> {
+        let jobs = std::mem::take(&mut self.jobs_done);
+        let work = match self.round() {
+            Some((id, records)) => Work::Append(id, records),
+            None if !jobs.is_empty() => Work::Nothing,
+            None if self.closing => Work::Close,
+            None => return None,
+        };
+        Some(Turn { jobs, work })
+    }
+}
+
+impl Turn {
+    fn only(work: Work) -> Self {
+        let jobs = Vec::new();
+        Self { jobs, work }
+    }
+}
+
 impl Worker {
-    fn run(mut self, tell: &dyn Fn(LogEvent)) {
+    fn run(mut self, tell: &Tell) {
         let mut idle = false;
         loop {
-            let result = match self.next(idle) {
-                Work::Append(id, records) => {
-                    idle = false;
-                    self.write(id, records)
-                        .map(|done| tell(LogEvent::Done(done)))
-                }
-                Work::JobsDone(done) => self.finish(done),
-                Work::Idle => {
-                    idle = true;
-                    self.log.idle().map(|_| ())
-                }
-                Work::Retry => self.retry().map(|done| {
-                    if let Some(done) = done {
-                        tell(LogEvent::Done(done));
-                    }
-                }),
+            let Turn { jobs, work } = self.next(idle);
+            idle = match work {
                 Work::Close => break,
+                Work::Append(..) => false,
+                Work::Idle => true,
+                Work::Nothing | Work::Retry => idle,
             };
-            if let Err(error) = result {
-                tell(LogEvent::Failed(error));
-                return;
-            }
-            self.start_jobs();
-            if let Some(done) = self.room_again() {
-                tell(LogEvent::Done(done));
+            let done = self.finish(jobs).and_then(|()| self.work(work));
+            let done = done.and_then(|done| self.start_jobs().map(|()| done));
+            match done {
+                Ok(done) => {
+                    let done = done.into_iter().chain(self.room_again());
+                    done.for_each(|done| tell(LogEvent::Done(done)));
+                }
+                Err(error) => {
+                    tell(LogEvent::Failed(error));
+                    return;
+                }
             }
             *locked(&self.shared.stats) = self.log.stats();
         }
@@ -188,68 +232,55 @@ impl Worker {
         }
     }
 
-    fn next(&self, idle: bool) -> Work {
+    fn work(&mut self, work: Work) -> Result<Option<LogDone>, wal::Error> {
+        match work {
+            Work::Append(id, records) => self.write(id, records).map(Some),
+            Work::Idle => self.log.idle().map(|_| None),
+            Work::Retry => self.retry(),
+            Work::Nothing | Work::Close => Ok(None),
+        }
+    }
+
+    /// Waits for something to do.
+    fn next(&self, idle: bool) -> Turn {
         let mut queue = locked(&self.shared.queue);
         loop {
-            if let Some((mut id, mut records)) = queue.appends.pop_front() {
-                let mut bytes = size_of_records(&records);
-                while bytes < ROUND_BYTES_MAX
-                    && let Some((next, more)) = queue.appends.pop_front()
-                {
-                    bytes += size_of_records(&more);
-                    records.extend(more);
-                    id = next;
+            if let Some(turn) = queue.turn() {
+                return turn;
+            }
+            let (wait, then) = match (self.held.is_empty(), idle) {
+                (false, _) => (FULL_RETRY, Work::Retry),
+                (true, false) => (IDLE_AFTER, Work::Idle),
+                (true, true) => {
+                    let waited = self.shared.filled.wait(queue);
+                    queue = waited.unwrap_or_else(PoisonError::into_inner);
+                    continue;
                 }
-                return Work::Append(id, records);
-            }
-            if !queue.jobs_done.is_empty() {
-                return Work::JobsDone(std::mem::take(&mut queue.jobs_done));
-            }
-            if queue.closing {
-                return Work::Close;
-            }
-            if !self.held.is_empty() {
-                let waited = self.shared.filled.wait_timeout(queue, FULL_RETRY);
-                let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                queue = back;
-                if timeout.timed_out() {
-                    return Work::Retry;
-                }
-                continue;
-            }
-            if idle {
-                queue = self
-                    .shared
-                    .filled
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let waited = self.shared.filled.wait_timeout(queue, IDLE_AFTER);
+            };
+            let waited = self.shared.filled.wait_timeout(queue, wait);
             let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = back;
-            if timeout.timed_out() && queue.appends.is_empty() && queue.jobs_done.is_empty() {
-                return Work::Idle;
+            if timeout.timed_out() {
+                return queue.turn().unwrap_or(Turn::only(then));
             }
         }
     }
 
+    /// NB: whether there is room is known for certain only by the write itself: others fill the same file system.
     fn write(&mut self, id: AppendId, records: Vec<Record>) -> Result<LogDone, wal::Error> {
         self.through = id;
         let mut records = self.held.divert(records);
-        if !self.log.room().entries {
+        for hold in [Held::hold, Held::hold_all] {
             match self.log.write(records.clone()) {
-                Err(wal::Error::Full) => {
-                    records = self.held.hold(records);
-                    if records.is_empty() {
-                        return Ok(self.done(None));
-                    }
-                }
+                Err(wal::Error::Full) => records = hold(&mut self.held, records),
                 round => return round.map(|round| self.done(Some(round))),
             }
+            if records.is_empty() {
+                break;
+            }
         }
-        let round = self.log.write(records)?;
-        Ok(self.done(Some(round)))
+        tracing::debug!(target: "wal", "everything waits for room");
+        Ok(self.done(None))
     }
 
     /// Tries again what the full disk keeps waiting. None when it still does.
@@ -309,35 +340,58 @@ impl Worker {
         done.into_iter().try_for_each(|job| self.log.finish(job))
     }
 
-    fn start_jobs(&mut self) {
+    fn start_jobs(&mut self) -> Result<(), wal::Error> {
         while let Some(job) = self.log.next_job() {
             let thread = if job.urgent() {
                 &self.urgent
             } else {
                 &self.leisurely
             };
-            if thread.send(job).is_err() {
-                tracing::error!(target: "wal", "a job thread has ended");
-                return;
-            }
+            thread.send(job).map_err(|_| panicked("a job thread"))?;
         }
+        Ok(())
     }
 }
 
 /// A thread that runs jobs; it ends when the log thread drops its sender.
-fn start_jobs(name: &str, shared: Arc<Shared>) -> std::io::Result<mpsc::Sender<Job>> {
+fn start_jobs(
+    name: &'static str,
+    rest_max: Duration,
+    shared: Arc<Shared>,
+    tell: Tell,
+) -> std::io::Result<mpsc::Sender<Job>> {
     let (jobs, queue) = mpsc::channel::<Job>();
-    let body = move || {
+    let body = move |_: &Tell| {
         for job in queue {
+            let (began, rounds) = (Instant::now(), locked(&shared.rounds).rounds);
             let done = job.run();
             locked(&shared.queue).jobs_done.push(done);
             shared.filled.notify_one();
+            if locked(&shared.rounds).rounds > rounds {
+                std::thread::sleep(began.elapsed().min(rest_max));
+            }
         }
     };
+    start_thread(name, tell, body)?;
+    Ok(jobs)
+}
+
+/// A thread whose panic is told as a failure of the log: a broker without it would lead on and answer nobody.
+fn start_thread(
+    name: &'static str,
+    tell: Tell,
+    body: impl FnOnce(&Tell) + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    let failed = tell.clone();
+    let told = move || failed(LogEvent::Failed(panicked(name)));
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(body)?;
-    Ok(jobs)
+        .spawn(move || watched(told, || body(&tell)))
+}
+
+fn panicked(thread: &str) -> wal::Error {
+    let why = format!("{thread} panicked").into();
+    wal::Error::Poisoned { why }
 }
 
 fn size_of_records(records: &[Record]) -> usize {
@@ -354,3 +408,6 @@ fn size_of_records(records: &[Record]) -> usize {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

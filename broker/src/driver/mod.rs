@@ -11,6 +11,7 @@ mod held;
 pub mod inbox;
 pub mod log_thread;
 pub mod orders;
+pub mod panics;
 pub mod progress;
 pub mod run_loop;
 pub mod tickets;

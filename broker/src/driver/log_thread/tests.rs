@@ -1,0 +1,176 @@
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use raft::types::{Base, Entry, EntryKind, GroupId, Index, ReplicaId, Term};
+use wal::model::ModelDisk;
+use wal::{Disk, Identity};
+
+use super::*;
+
+const PAYLOAD: usize = 4 << 10;
+
+fn log(disk: Arc<dyn Disk>) -> Log {
+    let opened = Log::open(disk, wal::Config::tiny(), Identity::default());
+    let mut log = opened.expect("a new log").0;
+    let base = Record::Base {
+        group: GroupId(1),
+        replica: ReplicaId(1),
+        base: Base::default(),
+    };
+    log.write(vec![base]).expect("a group");
+    log
+}
+
+fn entry(index: u64) -> Vec<Record> {
+    let entry = Entry {
+        index: Index(index),
+        term: Term(1),
+        kind: EntryKind::Records,
+        payload: Bytes::from(vec![7; PAYLOAD]),
+    };
+    vec![Record::Entries {
+        group: GroupId(1),
+        replica: ReplicaId(1),
+        entries: vec![entry],
+    }]
+}
+
+/// A worker whose jobs nobody runs but the test.
+fn worker(log: Log) -> (Worker, Receiver<Job>, Receiver<Job>) {
+    let (urgent, urgent_jobs) = channel();
+    let (leisurely, leisurely_jobs) = channel();
+    let worker = Worker {
+        log,
+        urgent,
+        leisurely,
+        shared: Arc::default(),
+        held: Held::default(),
+        through: AppendId::default(),
+        told_full: false,
+    };
+    (worker, urgent_jobs, leisurely_jobs)
+}
+
+#[test]
+fn finished_jobs_are_taken_in_while_appends_keep_coming() {
+    let (mut worker, urgent, leisurely) = worker(log(ModelDisk::new(1)));
+    let mut settled = 0;
+    for index in 1..=64 {
+        // Two clients that take turns: one of them always has something in the queue.
+        worker.start_jobs().expect("the queues are open");
+        let jobs = urgent.try_iter().chain(leisurely.try_iter());
+        let done: Vec<JobDone> = jobs.map(Job::run).collect();
+        settled += done.len();
+        let mut queue = locked(&worker.shared.queue);
+        queue.jobs_done.extend(done);
+        let append = AppendId::default();
+        queue.appends.push_back((append, entry(index)));
+        drop(queue);
+        let Turn { jobs, work } = worker.next(false);
+        assert!(locked(&worker.shared.queue).jobs_done.is_empty());
+        assert!(matches!(work, Work::Append(..)), "appends do not wait");
+        worker.finish(jobs).expect("a job's result");
+        worker.work(work).expect("a round");
+    }
+    assert!(settled > 8, "{settled} jobs in 256 KiB of segments of 64");
+}
+
+#[test]
+fn a_disk_that_is_found_full_by_the_write_itself_ends_nothing() {
+    let disk = ModelDisk::new(2);
+    let (mut worker, ..) = worker(log(disk.clone()));
+    let used = worker.log.stats().used_bytes;
+    // Somebody else takes what is left; the log has not looked since.
+    disk.set_capacity(used);
+    let mut index = 0;
+    let done = loop {
+        index += 1;
+        let believed = worker.log.room().entries;
+        let done = worker.write(AppendId::default(), entry(index));
+        let done = done.expect("a full disk is no failure");
+        if done.disk_full && !done.held.is_empty() {
+            assert!(believed, "the write was the first to find out");
+            break done;
+        }
+        assert!(index < 100, "the disk never became full");
+    };
+    assert_eq!(done.held, [GroupId(1)]);
+    assert!(worker.retry().expect("still full").is_none());
+    disk.set_capacity(u64::MAX);
+    let done = worker.retry().expect("room").expect("a round");
+    assert!(done.held.is_empty());
+    let reader = worker.log.reader();
+    let (_, last) = reader
+        .bounds(GroupId(1), ReplicaId(1))
+        .expect("the group is there");
+    assert_eq!(last, Index(index), "what waited was written");
+}
+
+fn heard(events: &Receiver<LogEvent>) -> LogEvent {
+    let wait = Duration::from_secs(30);
+    events.recv_timeout(wait).expect("the thread tells")
+}
+
+#[test]
+fn a_panic_of_the_log_thread_is_told() {
+    let (sender, events) = channel();
+    let tell = move |event| {
+        let bug = matches!(event, LogEvent::Done(_));
+        sender.send(event).expect("the test listens");
+        assert!(!bug, "a bug that this test has put here");
+    };
+    let thread = LogThread::start(log(ModelDisk::new(3)), tell).expect("a thread");
+    thread.append(AppendId::default(), entry(1));
+    assert!(matches!(heard(&events), LogEvent::Done(_)));
+    assert!(matches!(heard(&events), LogEvent::Failed(_)));
+}
+
+/// A disk on which making a second file of the log is a bug.
+struct Trap(Arc<ModelDisk>, Mutex<bool>);
+
+impl Disk for Trap {
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        self.0.list()
+    }
+    fn create(&self, name: &str, bytes: u64) -> std::io::Result<Arc<dyn wal::File>> {
+        assert!(!*locked(&self.1), "a bug that this test has put here");
+        self.0.create(name, bytes)
+    }
+    fn open(&self, name: &str) -> std::io::Result<Arc<dyn wal::File>> {
+        self.0.open(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        self.0.remove(name)
+    }
+    fn sync_directory(&self) -> std::io::Result<()> {
+        self.0.sync_directory()
+    }
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        self.0.free_bytes()
+    }
+    fn direct(&self) -> bool {
+        self.0.direct()
+    }
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+#[test]
+fn a_panic_of_a_job_thread_is_told() {
+    let trap = Arc::new(Trap(ModelDisk::new(4), Mutex::new(false)));
+    let log = log(trap.clone());
+    *locked(&trap.1) = true;
+    let (sender, events) = channel();
+    let thread = LogThread::start(log, move |event| drop(sender.send(event))).expect("a thread");
+    // The first round asks for a spare segment.
+    thread.append(AppendId::default(), entry(1));
+    let failed = |event| matches!(event, LogEvent::Failed(wal::Error::Poisoned { .. }));
+    assert!((0..10).any(|_| failed(heard(&events))));
+}
