@@ -2,6 +2,8 @@
 //!
 //! Everything here is called on the broker's one thread. Nothing blocks.
 
+mod reads;
+
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
-use raft::types::{EntryKind, GroupId, Index, NodeId, ReplicaId, Term, Tick};
+use raft::types::{GroupId, Index, NodeId, ReplicaId, Term, Tick};
 use tokio::sync::{Notify, oneshot};
 
 use crate::controller::{Answer, ControllerRequest};
@@ -20,6 +22,7 @@ use crate::driver::progress::{Progress, Waiters};
 use crate::driver::tickets::{Asked, Tickets};
 use crate::metadata::Image;
 use crate::shard::{Plan, Shard};
+pub(crate) use reads::{DiskReads, blocking};
 
 /// When a produce is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +166,7 @@ pub struct Broker {
     pub(crate) producer_ids: Cell<(i64, i64)>,
     /// What is being reported to the controller: groups, and (as None) what this disk has dropped.
     pub(crate) reporting: RefCell<BTreeSet<Option<GroupId>>>,
+    pub(crate) disk_reads: DiskReads,
     /// The cluster knows this broker in this life.
     pub(crate) registered: Cell<bool>,
     /// The seeds' peer addresses.
@@ -230,32 +234,6 @@ impl Broker {
         })
     }
 
-    /// Carries out a planned read on a blocking thread.
-    ///
-    /// # Errors
-    /// `KAFKA_STORAGE_ERROR` (retriable) when the log cannot be read there; never an end of the log instead.
-    pub async fn read_disk(&self, read: DiskRead) -> Result<Fetched, Rejection> {
-        let reader = self.reader.clone();
-        let DiskRead {
-            at,
-            offsets,
-            replica,
-            until,
-        } = read;
-        let batches = blocking(move || {
-            let index = reader.index_of_offset(at.group, replica, at.offset)?;
-            let Some(index) = index.filter(|index| *index <= until) else {
-                return Ok(Vec::new());
-            };
-            let entries = reader.entries(at.group, replica, index, until, at.max_bytes.max(1))?;
-            let records = entries.into_iter().filter(|e| e.kind == EntryKind::Records);
-            Ok(records.map(|e| e.payload).collect())
-        })
-        .await;
-        let batches = batches.map_err(|why| storage_error(at.group, &why))?;
-        Ok(Fetched { offsets, batches })
-    }
-
     /// Resolves when the high watermark (or leadership) of one of these partitions moves after this call, at most
     /// once per commit round. Cancel-safe: dropping it forgets it.
     #[must_use]
@@ -299,70 +277,6 @@ impl Broker {
     /// With Kafka's code.
     pub fn offsets(&self, group: GroupId) -> Result<Offsets, Rejection> {
         self.shard.borrow().offsets(group)
-    }
-
-    /// First record at or after a time (`ListOffsets` with a timestamp).
-    ///
-    /// # Errors
-    /// With Kafka's code.
-    pub async fn offset_for_timestamp(
-        &self,
-        group: GroupId,
-        timestamp_ms: i64,
-    ) -> Result<TimestampOffset, Rejection> {
-        let (offsets, replica, until) = self.readable(group)?;
-        let reader = self.reader.clone();
-        let found = blocking(move || {
-            let mut from = reader.index_for_timestamp(group, replica, timestamp_ms)?;
-            while let Some(index) = from.filter(|index| *index <= until) {
-                let entries = reader.entries(group, replica, index, index, 1)?;
-                let Some(entry) = entries.first() else {
-                    return Ok(None);
-                };
-                let at = |record: &RecordPlace| {
-                    record.timestamp_ms >= timestamp_ms && record.offset >= offsets.log_start
-                };
-                if let Some(record) = find_record(entry, at) {
-                    return Ok(Some(record));
-                }
-                from = Some(index.next());
-            }
-            Ok(None)
-        });
-        let found = found.await.map_err(|why| storage_error(group, &why))?;
-        Ok(TimestampOffset::of(found, offsets.term))
-    }
-
-    /// The record with the highest timestamp (`ListOffsets` -3).
-    ///
-    /// # Errors
-    /// With Kafka's code.
-    pub async fn max_timestamp(&self, group: GroupId) -> Result<TimestampOffset, Rejection> {
-        let (offsets, replica, _) = self.readable(group)?;
-        let Some((highest, base)) = self.shard.borrow().max_timestamp(group)? else {
-            return Ok(TimestampOffset::of(None, offsets.term));
-        };
-        let reader = self.reader.clone();
-        let found = blocking(move || {
-            let Some(index) = reader.index_of_offset(group, replica, base)? else {
-                return Ok(None);
-            };
-            let entries = reader.entries(group, replica, index, index, 1)?;
-            Ok(entries
-                .first()
-                .and_then(|e| find_record(e, |r| r.timestamp_ms == highest)))
-        });
-        let found = found.await.map_err(|why| storage_error(group, &why))?;
-        Ok(TimestampOffset::of(found, offsets.term))
-    }
-
-    fn readable(&self, group: GroupId) -> Result<(Offsets, ReplicaId, Index), Rejection> {
-        let shard = self.shard.borrow();
-        let offsets = shard.offsets(group)?;
-        let (replica, until) = shard
-            .committed_of(group)
-            .ok_or_else(|| shard.unknown(group))?;
-        Ok((offsets, replica, until))
     }
 
     /// `OffsetForLeaderEpoch`.
@@ -451,59 +365,6 @@ impl Broker {
 
 const PRODUCER_ID_TRIES: usize = 100;
 const PRODUCER_ID_TIMEOUT: Duration = Duration::from_secs(10);
-
-impl TimestampOffset {
-    fn of(found: Option<RecordPlace>, term: Term) -> Self {
-        let (offset, timestamp_ms) = found.map_or((-1, -1), |r| (r.offset, r.timestamp_ms));
-        Self {
-            offset,
-            timestamp_ms,
-            term,
-        }
-    }
-}
-
-/// Where a record is.
-#[derive(Clone, Copy, Debug)]
-struct RecordPlace {
-    offset: i64,
-    timestamp_ms: i64,
-}
-
-/// The first record of a batch that fits; the batch's own maximum where its records cannot be opened.
-fn find_record(
-    entry: &raft::types::Entry,
-    fits: impl Fn(&RecordPlace) -> bool,
-) -> Option<RecordPlace> {
-    let records = protocol::record_batch::records(&entry.payload).ok()?;
-    records
-        .map_while(Result::ok)
-        .map(|r| RecordPlace {
-            offset: r.offset,
-            timestamp_ms: r.timestamp,
-        })
-        .find(fits)
-}
-
-/// Runs on a blocking thread.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, wal::ReadError> + Send + 'static,
-) -> Result<T, wal::ReadError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
-fn storage_error(group: GroupId, why: &wal::ReadError) -> Rejection {
-    tracing::error!(target: "wal", group = group.0, %why, "cannot read the log");
-    let message = format!("the log cannot be read there: {why}");
-    Rejection {
-        code: ErrorCode::KafkaStorageError,
-        message,
-        leader: None,
-    }
-}
 
 /// The answer to what was under way when the broker stopped.
 pub(crate) fn stopping() -> Rejection {

@@ -3,6 +3,8 @@
 //! Requests of a connection start in their order. A handler answers through its [`Reply`], at once or later; answers
 //! leave in the order of requests in any case. What cannot be understood closes the connection.
 
+mod failures;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
@@ -13,6 +15,7 @@ use protocol::header::{RequestHeader, RequestStart, response_frame};
 use protocol::messages::{AnyRequest, AnyResponse};
 use protocol::wire::Reader;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tracing::{debug, error, info, trace};
 
 use crate::broker::Broker;
@@ -68,6 +71,11 @@ impl Reply {
         self.failed = true;
     }
 
+    /// For what only one request of a connection may do at a time.
+    pub fn turn(&self) -> Rc<Semaphore> {
+        self.slot.output().turn()
+    }
+
     /// The client wants no answer.
     pub fn none(self) {
         self.metrics
@@ -98,7 +106,7 @@ impl Reply {
         match response_frame(&response, version, self.correlation) {
             Ok(frame) => {
                 let bytes = frame.iter().map(Bytes::len).sum::<usize>() as u64;
-                let outcome = if self.failed {
+                let outcome = if self.failed || failures::has_error(&response) {
                     Outcome::Error
                 } else {
                     Outcome::Ok

@@ -144,7 +144,7 @@ fn configurations(
             "node.id = {id}\ndata.dir = {:?}\ncluster.seeds = [{}]\n\
              listener.kafka = \"127.0.0.1:{}\"\nlistener.peer = \"127.0.0.1:{}\"\n\
              listener.admin = \"127.0.0.1:{}\"\nsegment.size = \"16MiB\"\nspares.size = \"256MiB\"\n\
-             entry.max = \"8MiB\"\ntail.cache.size = \"32MiB\"\nunsorted.max = \"64MiB\"\n\
+             entry.max = \"4MiB\"\ntail.cache.size = \"32MiB\"\nunsorted.max = \"64MiB\"\n\
              shutdown.max = \"2s\"\n",
             data.display().to_string(),
             seeds.join(", "),

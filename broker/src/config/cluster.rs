@@ -8,8 +8,9 @@ settings! {
     /// handshake, and nodes that differ refuse each other.
     pub struct ClusterConfig {
         /// Size of a log segment file. Larger ones mean fewer files and longer runs, smaller ones finer recycling.
-        segment_bytes: u64 = 256 * MIB as u64, "segment.size", Kind::Bytes { min: MIB, max: 4 * GIB };
-        /// Largest entry of any log: no record batch above it is ever accepted, so every node can store every entry.
+        segment_bytes: u64 = 256 * MIB as u64, "segment.size", Kind::Bytes { min: MIB, max: 2 * GIB };
+        /// Largest entry of any log: no record batch above it is ever accepted, so every node can store every entry. At most
+        /// a quarter of `segment.size`.
         entry_max_bytes: u64 = 32 * MIB as u64, "entry.max", Kind::Bytes { min: 64 * KIB, max: GIB };
     }
 }

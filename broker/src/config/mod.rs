@@ -122,7 +122,7 @@ impl Config {
         node.spares_bytes = 256 << 20;
         node.shutdown_max_ms = 2000;
         config.cluster.segment_bytes = 16 << 20;
-        config.cluster.entry_max_bytes = 8 << 20;
+        config.cluster.entry_max_bytes = 4 << 20;
         config
     }
 

@@ -286,7 +286,7 @@ fn listeners_beyond_loopback_need_insecure() {
 fn sizes_that_do_not_fit_together() {
     for (line, key) in [
         ("message.max.bytes = '40 MiB'", "message.max.bytes"),
-        ("segment.size = '32 MiB'", "entry.max"),
+        ("segment.size = '64 MiB'", "entry.max"),
         ("segment.size = 268435457", "segment.size"),
         ("peer.frame.max = '16 MiB'", "peer.frame.max"),
         ("peer.queue.max = '16 MiB'", "peer.queue.max"),

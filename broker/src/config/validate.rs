@@ -133,10 +133,11 @@ impl Config {
         if !cluster.segment_bytes.is_multiple_of(64 << 10) {
             problem("segment.size", "must be a multiple of 64 KiB".to_owned());
         }
-        if entry * 2 > cluster.segment_bytes {
+        // As the log has it: what one node has accepted every other one can store.
+        if entry * 4 > cluster.segment_bytes {
             problem(
                 "entry.max",
-                "must be at most half of segment.size".to_owned(),
+                "must be at most a quarter of segment.size".to_owned(),
             );
         }
         if u64::from(node.message_max_bytes) > entry {

@@ -17,7 +17,7 @@ use super::founding::{Events, form};
 use super::inbox::{LogInbox, PeerInbox};
 use super::log_thread::LogThread;
 use super::run_loop::{Driver, Ended};
-use crate::broker::Broker;
+use crate::broker::{Broker, DiskReads};
 use crate::config::{Address, Config, ReplaceWiped};
 use crate::controller::{Answer, ControllerRequest, Policy};
 use crate::data_directory::{self, DataDirectory};
@@ -139,6 +139,7 @@ pub async fn run(
         work,
         producer_ids: Cell::new((0, 0)),
         reporting: RefCell::default(),
+        disk_reads: DiskReads::default(),
         registered: Cell::new(false),
         seeds: config
             .node
@@ -396,6 +397,7 @@ fn shard_config(config: &Config, identity: &data_directory::Identity, boot: u64)
         tail_bytes_max: node.tail_cache_bytes,
         replica_lag_max_ms: node.replica_lag_max_ms,
         retention_interval_ms: node.retention_check_interval_ms,
+        entry_bytes_max: config.cluster.entry_max_bytes,
         topic_defaults: topic_defaults(config),
         ..shard::Config::default()
     }

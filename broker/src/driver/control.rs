@@ -173,8 +173,14 @@ impl Broker {
         let Some(wait) = wait else {
             return Ok(step.answer);
         };
-        let outcome = wait.await.unwrap_or_else(|_| Err(stopping()))?;
-        Ok(step.resolve(&outcome, &self.image()))
+        match wait.await.unwrap_or_else(|_| Err(stopping())) {
+            Ok(outcome) => Ok(step.resolve(&outcome, &self.image())),
+            // Asking again, here or elsewhere, would not help.
+            Err(why) if why.code == ErrorCode::PolicyViolation => {
+                Ok(Err(Failure::new(why.code, why.message)))
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// Begins an action; where it is a command, says where its outcome will come.

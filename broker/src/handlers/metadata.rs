@@ -3,6 +3,7 @@
 //! Leaders come from what they announce, everything else from the metadata image. Topics that are not there may be
 //! created on the way, when both the request and the configuration allow it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
@@ -43,7 +44,7 @@ pub fn start(cx: Context, request: MetadataRequest, reply: Reply) {
     });
 }
 
-/// Names of topics that are asked for, not there, and may be created.
+/// Names of topics that are asked for, not there, and may be created; each once, however often it was asked for.
 fn missing(cx: &Context, request: &MetadataRequest) -> Vec<String> {
     if !request.allow_auto_topic_creation || !cx.config.node.auto_create_topics {
         return Vec::new();
@@ -55,7 +56,8 @@ fn missing(cx: &Context, request: &MetadataRequest) -> Vec<String> {
         .flatten()
         .filter_map(|topic| topic.name.as_deref());
     let absent = |name: &&str| lookup::is_topic_name(name) && image.topic_named(name).is_none();
-    asked.filter(absent).map(str::to_owned).collect()
+    let names: BTreeSet<&str> = asked.filter(absent).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 fn response(cx: &Context, request: &MetadataRequest) -> MetadataResponse {

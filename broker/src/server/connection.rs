@@ -1,6 +1,7 @@
 //! The receiving half of one connection.
 //!
-//! A read takes what the socket has, up to a bound; all requests in it are dispatched before anything else runs.
+//! A read takes what the socket has, up to a bound; the requests in it are dispatched before anything else runs, as
+//! far as there is room for their answers.
 
 use std::cell::Cell;
 use std::io;
@@ -118,11 +119,16 @@ pub async fn receive(
         first: true,
         limits,
     };
+    // Requests that were received and not taken, because there was no room for their answers.
+    let mut more = false;
+    let mut end = false;
     loop {
-        if !(account.may_read() && output.waiting_bytes() < limits.response_bytes_max) {
+        if !(output.has_room(limits) && (more || account.may_read())) {
             let before = connection.reading.replace(Reading::Paused);
-            account.until_may_read().await;
-            output.until_below(limits.response_bytes_max).await;
+            output.until_room(limits).await;
+            if !more {
+                account.until_may_read().await;
+            }
             connection.reading.set(before);
             connection.received.set(Instant::now());
         }
@@ -132,30 +138,27 @@ pub async fn receive(
                 output.until_drained().await;
                 return output.closed().unwrap_or("the broker stops");
             }
-            readable = stream.readable() => readable,
+            readable = stream.readable(), if !more => readable,
+            () = std::future::ready(()), if more => Ok(()),
         };
-        let turn = readable.and_then(|()| input.read(stream));
-        let received = match turn {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => return "the connection broke",
-        };
-        connection.received.set(Instant::now());
-        account.received(received.bytes);
-        loop {
-            match input.next_frame(service) {
-                Ok(Some(frame)) => {
-                    let permit = account.request(frame.len() + LENGTH_BYTES);
-                    service.call(&connection.peer, frame, output.slot(permit));
-                }
-                Ok(None) => break,
-                Err(reason) => return reason,
-            }
+        if !more {
+            let received = match readable.and_then(|()| input.read(stream)) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => return "the connection broke",
+            };
+            connection.received.set(Instant::now());
+            account.received(received.bytes);
+            end = received.end;
         }
+        more = match take(connection, &mut input, &mut account, service) {
+            Ok(more) => more,
+            Err(reason) => return reason,
+        };
         if let Some(reason) = output.closed() {
             return reason;
         }
-        if received.end {
+        if end && !more {
             let whole = input.buffer.is_empty();
             output.until_drained().await;
             return if whole {
@@ -164,7 +167,7 @@ pub async fn receive(
                 "the client closed within a request"
             };
         }
-        let between = input.buffer.is_empty();
+        let between = more || input.buffer.is_empty();
         connection.reading.set(if between {
             Reading::Between
         } else {
@@ -172,6 +175,25 @@ pub async fn receive(
         });
         tokio::task::yield_now().await;
     }
+}
+
+/// Starts the requests that were received, as far as there is room for their answers. Returns whether some may be
+/// left.
+fn take(
+    connection: &Connection,
+    input: &mut Input<'_>,
+    account: &mut Partial,
+    service: &dyn Service,
+) -> Result<bool, &'static str> {
+    let output = &connection.output;
+    while output.has_room(input.limits) {
+        let Some(frame) = input.next_frame(service)? else {
+            return Ok(false);
+        };
+        let permit = account.request(frame.len() + LENGTH_BYTES);
+        service.call(&connection.peer, frame, output.slot(permit));
+    }
+    Ok(true)
 }
 
 struct Received {

@@ -19,6 +19,8 @@ pub struct Limits {
     pub memory_bytes_max: usize,
     /// Answers of one connection that wait to be sent, in bytes. Beyond it that connection is not read.
     pub response_bytes_max: usize,
+    /// Requests of one connection that are not answered. Beyond it that connection is not read.
+    pub open_requests_max: usize,
     /// A connection without a request for so long is closed.
     pub idle_max: Duration,
     /// A begun request, or an answer being sent, must move within this.
@@ -26,6 +28,9 @@ pub struct Limits {
     /// The first request must have begun within this.
     pub first_frame_max: Duration,
 }
+
+/// Clients keep a few requests under way; one that sends on without looking at answers waits here.
+const OPEN_REQUESTS_MAX: usize = 256;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -37,6 +42,7 @@ impl Default for Limits {
             first_frame_bytes_max: 16 << 10,
             memory_bytes_max: 512 << 20,
             response_bytes_max: 64 << 20,
+            open_requests_max: OPEN_REQUESTS_MAX,
             idle_max: Duration::from_secs(600),
             stall_max: Duration::from_secs(30),
             first_frame_max: Duration::from_secs(10),
@@ -52,6 +58,9 @@ impl Limits {
         }
         if self.request_bytes_max < 1 << 20 {
             return Err("the largest request must be at least 1 MiB".to_owned());
+        }
+        if self.open_requests_max == 0 {
+            return Err("a connection must be allowed one open request".to_owned());
         }
         if self.memory_bytes_max < 1 << 20 || self.response_bytes_max < 1 << 16 {
             return Err("request memory must be at least 1 MiB, response memory 64 KiB".to_owned());
@@ -72,6 +81,7 @@ impl From<&crate::config::NodeConfig> for Limits {
             first_frame_bytes_max: count(node.preauth_frame_max_bytes),
             memory_bytes_max: size(node.request_memory_bytes),
             response_bytes_max: size(node.connection_response_max_bytes),
+            open_requests_max: OPEN_REQUESTS_MAX,
             idle_max: Duration::from_millis(node.connection_idle_max_ms),
             stall_max: Duration::from_millis(node.connection_stall_max_ms),
             first_frame_max: Duration::from_millis(node.preauth_lifetime_max_ms),

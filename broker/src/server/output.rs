@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use super::limits::Limits;
 use super::memory::Permit;
 
 /// Pieces of one vectored write.
@@ -72,6 +73,7 @@ pub struct Output {
     draining: Cell<bool>,
     moved: Cell<Instant>,
     sent_bytes: Cell<u64>,
+    turn: Rc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -101,6 +103,7 @@ impl Output {
             draining: Cell::new(false),
             moved: Cell::new(Instant::now()),
             sent_bytes: Cell::new(0),
+            turn: Rc::new(Semaphore::new(1)),
         })
     }
 
@@ -146,14 +149,32 @@ impl Output {
 
     /// Resolves when no more requests are to be read. Cancel-safe.
     pub async fn until_ending(&self) {
-        let ending = |output: &Self| output.closed.get().is_some() || output.draining.get();
-        self.until(&self.ended, ending).await;
+        self.until(&self.ended, Self::is_ending).await;
     }
 
-    /// Resolves when fewer bytes than this wait to be sent, or the connection is closed. Cancel-safe.
-    pub async fn until_below(&self, bytes: usize) {
-        let below = |output: &Self| output.closed.get().is_some() || output.waiting_bytes() < bytes;
-        self.until(&self.changed, below).await;
+    fn is_ending(&self) -> bool {
+        self.closed.get().is_some() || self.draining.get()
+    }
+
+    /// Whether another request may be taken: few enough are open, and few enough bytes of answers wait to be sent.
+    pub fn has_room(&self, limits: &Limits) -> bool {
+        let queue = self.queue.borrow();
+        queue.slots.len() < limits.open_requests_max
+            && queue.ready_bytes + queue.held_bytes < limits.response_bytes_max
+    }
+
+    /// Resolves when there is room, or no more requests are to be taken. Cancel-safe.
+    pub async fn until_room(&self, limits: &Limits) {
+        let ready = |output: &Self| output.is_ending() || output.has_room(limits);
+        tokio::select! {
+            () = self.until(&self.changed, ready) => {}
+            () = self.until_ending() => {}
+        }
+    }
+
+    /// For what only one request of the connection may do at a time.
+    pub fn turn(&self) -> Rc<Semaphore> {
+        Rc::clone(&self.turn)
     }
 
     /// Resolves when every request is answered and every answer sent, or the connection is closed. Cancel-safe.
@@ -204,11 +225,8 @@ impl Output {
         if was_empty {
             self.moved.set(Instant::now());
         }
-        let idle = queue.slots.is_empty() && queue.ready.is_empty();
         drop(queue);
-        if idle {
-            self.changed.notify_waiters();
-        }
+        self.changed.notify_waiters();
         self.register();
     }
 

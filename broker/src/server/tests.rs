@@ -386,3 +386,95 @@ fn a_stop_answers_what_was_received() {
         );
     });
 }
+
+/// Answers everything at once with the same bytes, and remembers how much waited to be sent at most.
+struct Generous {
+    answer: Bytes,
+    waiting_max: std::cell::Cell<usize>,
+    calls: std::cell::Cell<usize>,
+}
+
+impl Service for Generous {
+    fn knows(&self, _: i16, _: i16) -> bool {
+        true
+    }
+
+    fn call(&self, _: &Rc<Peer>, _: Bytes, slot: Slot) {
+        let output = slot.output();
+        slot.fill(vec![self.answer.clone()]);
+        let waiting = output.waiting_bytes().max(self.waiting_max.get());
+        self.waiting_max.set(waiting);
+        self.calls.set(self.calls.get() + 1);
+    }
+}
+
+#[test]
+fn twenty_five_thousand_requests_at_once_do_not_make_as_many_answers_at_once() {
+    const REQUESTS: usize = 25_000;
+    const ANSWER: usize = 16 << 10;
+    const WAITING: usize = 1 << 20;
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let service = Rc::new(Generous {
+            answer: Bytes::from(vec![7; ANSWER]),
+            waiting_max: Default::default(),
+            calls: Default::default(),
+        });
+        let limits = Limits {
+            response_bytes_max: WAITING,
+            ..Limits::default()
+        };
+        let ready = std::future::ready(());
+        let _server = Server::serve(
+            Rc::clone(&service) as Rc<dyn Service>,
+            listener,
+            limits,
+            ready,
+        );
+        let (mut from, mut to) = connect(address).await.into_split();
+        let requests = frame(&[1; 36]).repeat(REQUESTS);
+        let sending = tokio::task::spawn_local(async move {
+            to.write_all(&requests).await.expect("sent");
+            to
+        });
+        // Nobody takes an answer: what fits into the sockets and the bound is made, and no more.
+        let mut before = usize::MAX;
+        while before != service.calls.get() || before == 0 {
+            before = service.calls.get();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(before < REQUESTS / 4, "{before} answers were made");
+        let mut taken = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while taken < REQUESTS * ANSWER {
+            let bytes = from.read(&mut buffer).await.expect("answers");
+            assert!(bytes > 0, "closed after {taken} bytes");
+            taken += bytes;
+        }
+        assert_eq!(service.calls.get(), REQUESTS);
+        let most = service.waiting_max.get();
+        assert!(most < WAITING + ANSWER, "{most} bytes waited");
+        drop(sending.await);
+    });
+}
+
+#[test]
+fn open_requests_of_a_connection_are_bounded_and_all_are_answered() {
+    run(async {
+        let limits = Limits {
+            open_requests_max: 3,
+            ..Limits::default()
+        };
+        let (_server, fake, address) = start(limits).await;
+        let mut client = connect(address).await;
+        let all: Vec<u8> = (0..10u8).flat_map(|n| frame(&[n])).collect();
+        client.write_all(&all).await.expect("sent");
+        for n in 0..10 {
+            fake.holds(3.min(10 - n)).await;
+            assert!(fake.held.borrow().len() <= 3);
+            fake.answer(0);
+            assert_eq!(answer(&mut client).await, [n as u8]);
+        }
+    });
+}

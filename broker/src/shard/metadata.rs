@@ -149,9 +149,11 @@ impl Shard {
         let payload = Bytes::from(command.encode());
         match self.propose(now, GroupId::METADATA, EntryKind::Command, payload) {
             Err(mut why) => {
-                if why.code == ErrorCode::NotLeaderOrFollower {
-                    why.code = ErrorCode::NotController;
-                }
+                why.code = match why.code {
+                    ErrorCode::NotLeaderOrFollower => ErrorCode::NotController,
+                    ErrorCode::MessageTooLarge => ErrorCode::PolicyViolation,
+                    other => other,
+                };
                 self.io.answers.push(Answer::Applied(ticket, Err(why)));
             }
             Ok(index) => {

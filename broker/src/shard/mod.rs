@@ -75,6 +75,8 @@ pub struct Config {
     pub replica_lag_max_ms: u64,
     /// How often retention looks at a partition, in ms.
     pub retention_interval_ms: u64,
+    /// Largest payload of an entry: nothing above it is proposed, because no log would take it.
+    pub entry_bytes_max: u64,
     /// What holds where a topic says nothing.
     pub topic_defaults: TopicConfig,
 }
@@ -93,6 +95,7 @@ impl Default for Config {
             metadata_trim_entries: 10_000,
             replica_lag_max_ms: 10_000,
             retention_interval_ms: 300_000,
+            entry_bytes_max: 32 << 20,
             topic_defaults: TopicConfig::default(),
         }
     }

@@ -209,6 +209,12 @@ impl Shard {
         let Some(group) = self.groups.get_mut(&id) else {
             return Err(self.io.not_here(id));
         };
+        let most = self.config.entry_bytes_max;
+        if payload.len() as u64 > most {
+            let mut why = self.io.rejection(group, ErrorCode::MessageTooLarge);
+            why.message = format!("{} bytes, an entry has at most {most}", payload.len());
+            return Err(why);
+        }
         let mut effects = std::mem::take(&mut self.effects);
         let proposed = group.node.propose(now, kind, payload.clone(), &mut effects);
         if let Ok(index) = proposed {

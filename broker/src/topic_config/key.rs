@@ -60,6 +60,9 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+/// As in Kafka: what fits into a string of the older formats.
+const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Every value is supported.
 pub(super) fn all_supported(_: &str) -> Option<&'static str> {
     None
@@ -71,6 +74,12 @@ impl Key {
     /// # Errors
     /// A sentence for the client.
     pub fn validate(&self, name: &str, value: &str) -> Result<(), String> {
+        if value.len() > VALUE_BYTES_MAX {
+            let bytes = value.len();
+            return Err(format!(
+                "Invalid value for configuration {name}: {bytes} bytes, a value has at most {VALUE_BYTES_MAX}"
+            ));
+        }
         let value = value.trim();
         let wrong = |why: &str| {
             Err(format!(

@@ -230,3 +230,18 @@ fn a_broker_shows_its_own_configs_and_the_topic_defaults() {
     assert_eq!(row("log.dirs").value, None);
     assert!(rows.is_sorted_by_key(|row| row.name));
 }
+
+#[test]
+fn a_value_has_the_length_that_kafka_allows() {
+    let name = "leader.replication.throttled.replicas";
+    let largest = ["0:1"; 8192].join(",");
+    assert_eq!(largest.len(), 32_767);
+    validate_topic(name, &largest).expect("it fits");
+    let why = validate_topic(name, &format!("{largest},0:1")).unwrap_err();
+    assert!(
+        why.len() < 200,
+        "the value is not repeated: {} bytes",
+        why.len()
+    );
+    assert!(why.contains("32767"), "{why}");
+}

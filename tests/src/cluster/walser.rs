@@ -30,7 +30,7 @@ pub(super) fn configure(nodes: &[Node], options: &Options) {
             format!("listener.admin = \"{}\"", node.admin()),
             // As `dev`: small files, so that a test of many clusters fits on a disk.
             "segment.size = \"16MiB\"".to_owned(),
-            "entry.max = \"8MiB\"".to_owned(),
+            "entry.max = \"4MiB\"".to_owned(),
             "spares.size = \"32MiB\"".to_owned(),
             "tail.cache.size = \"32MiB\"".to_owned(),
             "unsorted.max = \"64MiB\"".to_owned(),

@@ -7,11 +7,13 @@
 mod plan;
 mod reply;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::messages::fetch::{FetchRequest, FetchResponse};
 use raft::types::GroupId;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::dispatch::{Context, Reply};
@@ -35,7 +37,8 @@ pub fn start(cx: Context, request: FetchRequest, mut reply: Reply) {
         }
         return reply.send(reply::response(&cx, &request, plan));
     }
-    reply.later(poll(cx, request, asked, Instant::now() + wait));
+    let turn = reply.turn();
+    reply.later(poll(cx, request, asked, Instant::now() + wait, turn));
 }
 
 /// A session that was never given out: the client starts again with a full fetch.
@@ -58,13 +61,18 @@ async fn poll(
     request: FetchRequest,
     asked: Asked,
     deadline: Instant,
+    turn: Rc<Semaphore>,
 ) -> FetchResponse {
     let groups: Vec<GroupId> = asked.groups();
     loop {
         // Made before the plan: what moves after it is not missed.
         let progress = cx.broker.progress(&groups);
         let mut plan = Plan::make(&cx, &asked);
-        plan.read_disk(&cx, &asked).await;
+        if plan.needs_disk() {
+            // A client that pipelines fetches of old data has the memory of one of them.
+            let _turn = turn.acquire().await;
+            plan.read_disk(&cx, &asked).await;
+        }
         let late = Instant::now() >= deadline;
         if late || plan.satisfies(asked.min_bytes) {
             return reply::response(&cx, &request, plan);

@@ -371,3 +371,50 @@ fn a_batch_is_stored_as_it_came_but_for_offset_and_epoch() {
     assert_eq!(fetched.batches[0][16..], sent[16..]);
     assert_eq!(fetched.batches[0][8..12], sent[8..12]);
 }
+
+#[test]
+fn what_no_log_would_take_is_refused_before_anything_is_sent() {
+    let most = batch(2).len() as u64;
+    let mut cluster = Cluster::with(3, |_| {}, &[]);
+    for node in [ONE, TWO, THREE] {
+        cluster.at(node).shard.config.entry_bytes_max = most;
+    }
+    let largest = cluster.produce(ONE, batch(2), Acks::All);
+    cluster.settle();
+    assert_eq!(base_offset(cluster.answer(ONE, largest)), 0);
+
+    let above = cluster.produce(ONE, batch(3), Acks::All);
+    let flushed = cluster.flush(ONE);
+    assert_eq!(flushed.entries(GROUP), 0);
+    assert!(
+        flushed
+            .frames
+            .iter()
+            .all(|(_, frame)| entries_in(frame) == 0)
+    );
+    let answer = cluster.answer(ONE, above);
+    assert!(is_refused(answer, ErrorCode::MessageTooLarge), "{answer:?}");
+    let next = cluster.produce(ONE, batch(1), Acks::All);
+    cluster.settle();
+    assert_eq!(base_offset(cluster.answer(ONE, next)), 2);
+}
+
+#[test]
+fn a_metadata_command_that_no_log_would_take_is_refused() {
+    let mut cluster = Cluster::of(1);
+    cluster.at(ONE).shard.config.entry_bytes_max = 256;
+    let (now, ticket) = (cluster.now, Ticket(u64::MAX));
+    let changes = [("retention.ms".to_owned(), Some("1".repeat(256)))];
+    let command = crate::metadata::Command::SetTopicConfigs {
+        topic: super::cluster::TOPIC,
+        changes: changes.into(),
+    };
+    let shard = &mut cluster.at(ONE).shard;
+    shard.propose_metadata(now, &command, Tick(now.0 + 1000), ticket);
+    let flushed = cluster.flush(ONE);
+    assert_eq!(flushed.entries(raft::types::GroupId::METADATA), 0);
+    let refused = cluster.broker(ONE).answers.iter().any(|answer| {
+        matches!(answer, Answer::Applied(of, Err(why)) if *of == ticket && why.code == ErrorCode::PolicyViolation)
+    });
+    assert!(refused);
+}
