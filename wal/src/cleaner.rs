@@ -6,7 +6,7 @@
 
 mod rewrite;
 
-use crate::directory::{Directory, Extent};
+use crate::directory::{Directory, Extent, SegmentState};
 use crate::error::Error;
 use crate::footer::RunIndex;
 use crate::jobs::Task;
@@ -14,11 +14,12 @@ use crate::layout::DATA_START;
 use crate::log::{Log, unsorted};
 use crate::manifest::Sealed;
 use crate::mutant::{self, Mutant};
-use crate::pages::Pool;
+use crate::pages::{PAGE_BYTES, Pool};
 use crate::record::Identity;
 use crate::segment::Segment;
 use crate::spares::{Spare, Taker};
 use raft::types::{GroupId, Index, ReplicaId};
+use rewrite::piece_bytes;
 use std::io;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ struct Piece {
 pub(crate) struct CleanTask {
     pieces: Vec<Piece>,
     outputs: Vec<Arc<Segment>>,
-    inputs: u64,
+    inputs: Vec<u64>,
     identity: Identity,
     segment_bytes: u64,
     run_bytes_max: u64,
@@ -62,7 +63,7 @@ pub(crate) struct Cleaned {
     moved: Vec<Moved>,
     /// Entries that were not what was written: never copied, reported.
     damaged: Vec<(GroupId, Index)>,
-    inputs: u64,
+    inputs: Vec<u64>,
     failed: Option<io::Error>,
 }
 
@@ -88,7 +89,7 @@ impl Log {
         Some(Task::Clean(CleanTask {
             pieces,
             outputs,
-            inputs: chosen.inputs.len() as u64,
+            inputs: chosen.inputs,
             identity: self.identity,
             segment_bytes: self.config.segment_bytes,
             run_bytes_max: self.config.run_bytes_max,
@@ -132,7 +133,7 @@ impl Log {
         if scattered > self.config.unsorted_bytes_max && self.spares.for_cleaner() >= 2 {
             // Scattered entries only come together where at least two groups share long stretches: the oldest first.
             let inputs: Vec<u64> = sealed()
-                .filter(|state| unsorted(state) && state.extents > 0)
+                .filter(|state| unsorted(state) && is_worth_it(state))
                 .take(2)
                 .filter(|state| state.live_bytes <= output_room(bytes))
                 .map(|state| state.segment.sequence)
@@ -176,13 +177,18 @@ impl Log {
             directory.mark_faulty(*group, *index, *index, false);
         }
         directory.died = true;
+        for input in &cleaned.inputs {
+            if let Some(state) = directory.segments.get_mut(input) {
+                state.left_over_bytes = state.live_bytes;
+            }
+        }
         drop(directory);
         for output in &cleaned.outputs {
             self.shared
                 .keep_footer(&output.segment, Arc::clone(&output.index));
         }
         self.return_spares(&unused);
-        self.counters.segments_cleaned += cleaned.inputs;
+        self.counters.segments_cleaned += cleaned.inputs.len() as u64;
         self.checkpoint_due = true;
         Ok(())
     }
@@ -193,9 +199,19 @@ struct Chosen {
     outputs: usize,
 }
 
-/// Live bytes that surely fit into one output, with its headers and footer.
+/// Live bytes that as a rule fit into one output, with its headers and footer, and with what each piece wastes on its
+/// list of frames and its last page.
 fn output_room(segment_bytes: u64) -> u64 {
-    segment_bytes / 4 * 3
+    let piece = piece_bytes(segment_bytes);
+    segment_bytes / 4 * 3 * piece / (piece + 2 * PAGE_BYTES as u64)
+}
+
+/// Whether something is alive there that a rewrite could move.
+///
+/// NB: what a rewrite had to leave where it was (the output was full, an entry is damaged) it would leave there again:
+/// until something more has died, trying again would go on for ever.
+fn is_worth_it(state: &SegmentState) -> bool {
+    state.extents > 0 && state.live_bytes != state.left_over_bytes
 }
 
 /// The segments with the best (dead bytes x age) / live bytes whose live bytes fit into one output.
@@ -204,7 +220,7 @@ fn most_dead(directory: &Directory, segment_bytes: u64) -> Option<Chosen> {
     let mut scored: Vec<(u128, u64, u64)> = directory
         .segments
         .iter()
-        .filter(|(_, state)| state.index.is_none() && state.extents > 0)
+        .filter(|(_, state)| state.index.is_none() && is_worth_it(state))
         .map(|(sequence, state)| {
             let dead = segment_bytes.saturating_sub(state.live_bytes);
             let age = newest - sequence + 1;
@@ -251,14 +267,14 @@ fn pieces(directory: &Directory, inputs: &[u64]) -> Vec<Piece> {
     pieces
 }
 
-fn output_state(output: &Output) -> crate::directory::SegmentState {
-    crate::directory::SegmentState {
+fn output_state(output: &Output) -> SegmentState {
+    SegmentState {
         index: None,
         footer_at: output.sealed.footer_at,
         runs: output.sealed.runs,
         data_bytes: output.sealed.end - DATA_START,
         cleaned: true,
-        ..crate::directory::SegmentState::open(Arc::clone(&output.segment))
+        ..SegmentState::open(Arc::clone(&output.segment))
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct SegmentState {
     pub(crate) data_bytes: u64,
     /// Whether the cleaner wrote it.
     pub(crate) cleaned: bool,
+    /// Live bytes that a rewrite had to leave in it; 0 when there was none.
+    pub(crate) left_over_bytes: u64,
 }
 
 impl SegmentState {
@@ -47,6 +49,7 @@ impl SegmentState {
             runs: 0,
             data_bytes: 0,
             cleaned: false,
+            left_over_bytes: 0,
         }
     }
 }

@@ -120,6 +120,7 @@ pub(crate) fn format(
         urgent: None,
         leisure: None,
         zeroing: None,
+        spares_rest_until: std::time::Duration::ZERO,
         files: count as u64,
         free_bytes: 0,
         counters: Stats::default(),

@@ -117,6 +117,8 @@ pub struct Log {
     pub(crate) leisure: Option<Running>,
     /// The spare that is being zeroed, and how far it is.
     pub(crate) zeroing: Option<(Spare, u64)>,
+    /// No spare is made before: the last one could not be made, or not be written.
+    pub(crate) spares_rest_until: Duration,
     /// Segment files in all.
     pub(crate) files: u64,
     pub(crate) free_bytes: u64,

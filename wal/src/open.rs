@@ -400,6 +400,7 @@ impl Start {
             urgent: None,
             leisure: None,
             zeroing: None,
+            spares_rest_until: std::time::Duration::ZERO,
             files: self.file_count,
             free_bytes: 0,
             counters: Stats::default(),

@@ -16,7 +16,12 @@ use std::io;
 use std::sync::Arc;
 
 /// Bytes of frames that are written at once.
-const PIECE_BYTES: usize = 128 << 10;
+const PIECE_BYTES: u64 = 128 << 10;
+
+/// The same, for segments of this size.
+pub(super) fn piece_bytes(segment_bytes: u64) -> u64 {
+    PIECE_BYTES.min(segment_bytes / 8)
+}
 
 /// The output segment being filled.
 struct Filling {
@@ -51,7 +56,6 @@ struct Rewrite {
 impl CleanTask {
     /// Copies everything; one sync per output.
     pub(crate) fn run(self) -> Cleaned {
-        let inputs = self.inputs;
         let count = self.pieces.len();
         let mut unused = self.outputs.clone();
         unused.reverse();
@@ -92,7 +96,7 @@ impl CleanTask {
             outputs: done,
             moved,
             damaged,
-            inputs,
+            inputs: task.inputs,
             failed,
         }
     }
@@ -102,13 +106,19 @@ impl Rewrite {
     fn copy_all(&mut self) -> io::Result<()> {
         for piece in 0..self.task.pieces.len() {
             // Read first, append then: a damaged piece stays where it is as a whole.
-            match self.read_piece(piece)? {
-                Some(copied) => {
+            match self.read_piece(piece) {
+                Ok(Some(copied)) => {
                     for frame in copied {
                         self.push(frame)?;
                     }
                 }
-                None => self.kept[piece] = true,
+                Ok(None) => self.kept[piece] = true,
+                Err(error) => {
+                    // A place that cannot be read is no reason to give up the log: it stays, for a reader to report.
+                    let group = self.task.pieces[piece].group;
+                    tracing::error!(%group, %error, "the cleaner cannot read an extent");
+                    self.kept[piece] = true;
+                }
             }
         }
         self.flush()?;
@@ -150,7 +160,7 @@ impl Rewrite {
 
     fn push(&mut self, frame: Copied) -> io::Result<()> {
         let bytes = frame::frame_bytes(frame.payload.len());
-        if self.pending_bytes + bytes > PIECE_BYTES.min(self.task.segment_bytes as usize / 8) {
+        if (self.pending_bytes + bytes) as u64 > piece_bytes(self.task.segment_bytes) {
             self.flush()?;
         }
         self.pending_bytes += bytes;

@@ -4,6 +4,7 @@
 use crate::explorer::history;
 use crate::reference::*;
 use std::sync::Arc;
+use std::time::Duration;
 use wal::model::{Call, Fault, ModelDisk};
 use wal::{Error, Log};
 
@@ -219,4 +220,25 @@ fn x9_full_disk_refuses_records_and_recovers_without_a_restart() {
     disk.crash(3);
     let (_, recovery) = open(&disk).unwrap();
     assert_eq!(recovery.groups[0].last_index.0, index - 1);
+}
+
+/// A spare that cannot be made is not tried again at once: the log thread asks for the next job when one is finished,
+/// and would do nothing else.
+#[test]
+fn a_spare_that_cannot_be_made_is_tried_again_later() {
+    let disk = ModelDisk::new(3);
+    let (mut log, _) = open(&disk).unwrap();
+    let before = disk.calls_of(Call::Create);
+    (1..=50).for_each(|nth| disk.fail_kind(Call::Create, before + nth, Fault::TooManyFiles));
+    let spares = log.stats().segments_spare;
+    run_jobs(&mut log).unwrap();
+    assert_eq!(disk.calls_of(Call::Create), before + 1, "tried once");
+    log.write(vec![base(1, 0, 0), entries(1, 1, 1, 1, 100)])
+        .unwrap();
+    run_jobs(&mut log).unwrap();
+    assert_eq!(disk.calls_of(Call::Create), before + 1, "not yet again");
+    disk.heal();
+    disk.set_elapsed(Duration::from_secs(2));
+    run_jobs(&mut log).unwrap();
+    assert!(log.stats().segments_spare > spares, "{:?}", log.stats());
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // Helpers outside of #[test] functions are tests, too.
 
 mod catalogue;
+mod cleaner;
 mod damage;
 mod errors;
 mod explorer;
