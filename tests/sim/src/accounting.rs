@@ -82,8 +82,10 @@ impl World {
     /// Reads everything back and holds it against what was acknowledged.
     pub(crate) fn final_check(&mut self) -> Outcome {
         for at in 0..self.nodes.len() {
-            let recycled = self.nodes[at].up.as_ref().map(|up| up.segments_recycled());
-            self.report.counts.recycled += recycled.unwrap_or(0);
+            if let Some(up) = &self.nodes[at].up {
+                self.report.counts.recycled += up.segments_recycled();
+                self.report.counts.cleaned += up.segments_cleaned();
+            }
         }
         for group in self.groups.clone() {
             let at = self.leader_of(group)?;

@@ -1,10 +1,12 @@
 //! What drives each broker of a run: its starts and ends, its log, what its shard hands out.
 
+use std::time::Duration;
+
 use broker::shard::{Order, Output};
 use raft::types::{GroupId, Tick};
 use wal::Record;
 
-use crate::node;
+use crate::node::{self, Node};
 use crate::world::{Outcome, World};
 
 impl World {
@@ -59,6 +61,7 @@ impl World {
         let node = &mut self.nodes[at];
         if let Some(up) = node.up.take() {
             self.report.counts.recycled += up.segments_recycled();
+            self.report.counts.cleaned += up.segments_cleaned();
         }
         node.disk.crash(seed);
         let id = node.id;
@@ -74,12 +77,12 @@ impl World {
 
     /// A round that is due, and background jobs of the log. The power may go in the middle of either.
     pub(crate) fn log_of(&mut self, at: usize) -> Outcome {
-        let Some(up) = &mut self.nodes[at].up else {
+        let now = self.now;
+        let Node { up, disk, .. } = &mut self.nodes[at];
+        let Some(up) = up.as_mut().filter(|up| up.log_wants() <= now) else {
             return Ok(());
         };
-        if up.log_wants() > self.now {
-            return Ok(());
-        }
+        disk.set_elapsed(Duration::from_millis(now));
         match up.maybe_write(self.now) {
             Ok(None) => {}
             Ok(Some(written)) => {

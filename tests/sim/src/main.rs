@@ -1,11 +1,12 @@
-//! `sim SEED` runs one seed twice and compares; `sim [--from SEED] [--seeds N]` runs many.
+//! `sim SEED` runs one seed twice and compares; `sim [--from SEED] [--seeds N]` runs many, with `--first` only up to the
+//! first that fails.
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sim::{Plan, Totals, run};
 
-const USAGE: &str = "usage: sim SEED | sim [--from SEED] [--seeds N]";
+const USAGE: &str = "usage: sim SEED | sim [--from SEED] [--seeds N] [--first]";
 /// A run, or a batch, failed.
 const FAILED: u8 = 12;
 
@@ -13,6 +14,7 @@ struct Arguments {
     one: Option<u64>,
     from: u64,
     seeds: u64,
+    first: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -21,6 +23,7 @@ fn arguments() -> Result<Arguments, String> {
         one: None,
         from: now.map_or(1, |d| d.as_secs()),
         seeds: 100,
+        first: false,
     };
     let mut words = std::env::args().skip(1);
     let number = |word: Option<String>| -> Result<u64, String> {
@@ -30,6 +33,7 @@ fn arguments() -> Result<Arguments, String> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--seeds" => parsed.seeds = number(words.next())?,
+            "--first" => parsed.first = true,
             "--from" => parsed.from = number(words.next())?,
             seed => parsed.one = Some(number(Some(seed.to_owned()))?),
         }
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
     };
     match arguments.one {
         Some(seed) => replay(seed),
-        None => many(arguments.from, arguments.seeds),
+        None => many(arguments.from, arguments.seeds, arguments.first),
     }
 }
 
@@ -63,7 +67,7 @@ fn replay(seed: u64) -> ExitCode {
     first.map_or(ExitCode::from(FAILED), |_| ExitCode::SUCCESS)
 }
 
-fn many(from: u64, seeds: u64) -> ExitCode {
+fn many(from: u64, seeds: u64, first: bool) -> ExitCode {
     println!("seeds {from}..{}", from + seeds);
     // A panic is reported with its seed, like any failure.
     std::panic::set_hook(Box::new(|_| {}));
@@ -75,6 +79,9 @@ fn many(from: u64, seeds: u64) -> ExitCode {
             Err(failure) => {
                 totals.failed += 1;
                 println!("seed {seed} failed at {} ms: {}", failure.at, failure.what);
+                if first {
+                    return ExitCode::from(FAILED);
+                }
             }
         }
     }

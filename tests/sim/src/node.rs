@@ -271,6 +271,12 @@ impl Running {
         Ok(())
     }
 
+    /// Segments that the cleaner has taken apart in this life.
+    #[must_use]
+    pub fn segments_cleaned(&self) -> u64 {
+        self.log.stats().segments_cleaned
+    }
+
     /// Lives of segments so far, beyond one for each file.
     #[must_use]
     pub fn segments_recycled(&self) -> u64 {
@@ -354,9 +360,10 @@ fn restore(
     })
 }
 
+/// Little enough that the cleaner has to work.
 fn log_config() -> wal::Config {
     wal::Config {
-        clean_slack_bytes: 1 << 30,
+        clean_slack_bytes: 64 << 10,
         ..wal::Config::tiny()
     }
 }

@@ -100,6 +100,8 @@ counts! {
     rolls,
     /// Segments that were overwritten with a new life.
     recycled,
+    /// Segments that the cleaner took apart.
+    cleaned,
     /// Appends that shared a round with others.
     shared_rounds,
 }

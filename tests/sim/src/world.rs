@@ -19,8 +19,8 @@ use crate::report::{Failure, Report};
 
 /// Virtual time after the faults in which everything must be well again.
 const HEAL_MS: u64 = 60_000;
-/// Events that one run may take: more means that something spins.
-const EVENTS_MAX: u64 = 300_000;
+/// Events that may come without a millisecond passing: more means that something spins.
+const EVENTS_AT_ONCE_MAX: u64 = 2_000;
 /// How often the world looks after itself, in ms.
 const HOUSEKEEPING_MS: u64 = 25;
 
@@ -50,6 +50,8 @@ pub struct World {
     /// When brokers that are down come up again.
     pub(crate) restarts: BTreeMap<usize, u64>,
     housekeeping_at: u64,
+    /// Events since time went on.
+    events_at_once: u64,
     /// The first phase: faults happen, clients begin new operations.
     pub(crate) chaos: bool,
 }
@@ -110,6 +112,7 @@ impl World {
             faults: Faults::default(),
             restarts: BTreeMap::new(),
             housekeeping_at: 0,
+            events_at_once: 0,
             chaos: false,
             random,
             plan,
@@ -185,10 +188,16 @@ impl World {
     /// The next thing that happens, and what follows.
     fn event(&mut self) -> Outcome {
         self.report.events += 1;
-        if self.report.events > EVENTS_MAX {
-            return Err("too many events: something spins".to_owned());
+        let next = self.next_time().max(self.now);
+        self.events_at_once = if next > self.now {
+            0
+        } else {
+            self.events_at_once + 1
+        };
+        self.now = next;
+        if self.events_at_once > EVENTS_AT_ONCE_MAX {
+            return Err(format!("something spins: {}", self.who_spins()));
         }
-        self.now = self.next_time().max(self.now);
         while let Some(packet) = self.network.arrived(self.now) {
             self.deliver(packet)?;
         }
@@ -207,6 +216,24 @@ impl World {
             self.housekeeping()?;
         }
         if self.chaos { self.inject() } else { Ok(()) }
+    }
+
+    /// For the message of a run that does not get on.
+    fn who_spins(&self) -> String {
+        let mut who = Vec::new();
+        if self.network.next().is_some_and(|at| at <= self.now) {
+            who.push("the network".to_owned());
+        }
+        for node in &self.nodes {
+            let Some(up) = &node.up else { continue };
+            if up.log_wants() <= self.now {
+                who.push(format!("the log of {}", node.id));
+            }
+            if up.shard.deadline().0.min(up.controls_at) <= self.now {
+                who.push(format!("the timers of {}", node.id));
+            }
+        }
+        who.join(", ")
     }
 
     fn next_time(&self) -> u64 {

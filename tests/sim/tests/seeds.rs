@@ -1,12 +1,19 @@
 //! The fast tier: seeds that must pass, and determinism. Batches with the check against vacuity: `sim --from N --seeds M`.
 
+use std::process::Command;
+
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 3] = [
+const PINNED: [(u64, &str); 5] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
+    (
+        367,
+        "a spare that could not be made tried again at once, for ever",
+    ),
+    (1445, "the same, at another moment"),
 ];
 
 /// Seeds of every sort of plan.
@@ -36,4 +43,28 @@ fn the_same_seed_gives_the_same_run() {
         let plan = Plan::of(seed);
         assert_eq!(run(&plan), run(&plan), "seed {seed}");
     }
+}
+
+/// The planted bugs of `mutants/run` are patches: they must follow the sources.
+#[test]
+fn every_mutant_can_be_planted() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let folder = format!("{root}/tests/sim/mutants");
+    let mut planted = 0;
+    for file in std::fs::read_dir(&folder).expect("the folder is there") {
+        let path = file.expect("it can be read").path();
+        if path.extension().is_none_or(|kind| kind != "patch") {
+            continue;
+        }
+        planted += 1;
+        let check = Command::new("git")
+            .args(["apply", "--check"])
+            .arg(&path)
+            .current_dir(root)
+            .output()
+            .expect("git is there");
+        let why = String::from_utf8_lossy(&check.stderr);
+        assert!(check.status.success(), "{}: {why}", path.display());
+    }
+    assert!(planted >= 20, "only {planted} mutants were found");
 }
