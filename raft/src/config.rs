@@ -38,6 +38,10 @@ pub struct Config {
     /// small message per follower and commit; for groups whose followers serve reads (the metadata
     /// group). Default false.
     pub announce_commit: bool,
+    /// Tell the leader at once what was received, before it is synced. One small message per
+    /// append; for groups whose producers are answered then. Commitment never rests on it. Default
+    /// false.
+    pub announce_received: bool,
 }
 
 impl Default for Config {
@@ -52,6 +56,7 @@ impl Default for Config {
             append_max_bytes: 1 << 20,
             uncommitted_max_bytes: 64 << 20,
             announce_commit: false,
+            announce_received: false,
         }
     }
 }
@@ -75,6 +80,7 @@ impl Config {
             append_max_bytes: 1024,
             uncommitted_max_bytes: 64 << 10,
             announce_commit: false,
+            announce_received: false,
         }
     }
 

@@ -138,6 +138,14 @@ impl Node {
         }
         self.verify(last);
         self.commit_to(commit.min(last), out);
+        if takes && self.config.announce_received {
+            // Of no round: it answers no heartbeat, and says nothing of what was sent since.
+            let told = Body::HeartbeatResponse {
+                read_round: 0,
+                last_index: last,
+            };
+            self.answer(from, told, Needs::HardState);
+        }
         if takes || !refused {
             self.answer(from, reply(AppendResult::Matched(last)), Needs::Index(last));
         }

@@ -70,7 +70,7 @@ impl Leader {
         );
     }
 
-    fn position(&self, replica: ReplicaId, value: impl Fn(&Progress) -> u64) -> u64 {
+    pub(crate) fn position(&self, replica: ReplicaId, value: impl Fn(&Progress) -> u64) -> u64 {
         self.followers
             .iter()
             .find(|p| p.member.replica == replica)

@@ -1,8 +1,9 @@
-//! What a member shows of itself. Nothing here changes anything.
+//! What a member shows of itself.
 
 use crate::effect::Role;
 use crate::node::{Node, State};
 use crate::progress::{MemberProgress, Progress};
+use crate::quorum;
 use crate::types::{Base, Entry, Index, Member, Membership, ReplicaId, Term, Tick};
 
 impl Node {
@@ -75,6 +76,28 @@ impl Node {
     #[must_use]
     pub fn durable_index(&self) -> Index {
         self.durability.index()
+    }
+
+    /// As leader: a majority holds the log up to here in memory, synced or not. Nothing in Raft rests
+    /// on it.
+    #[must_use]
+    pub fn received_index(&self) -> Index {
+        let State::Leader(leader) = &self.state else {
+            return self.commit;
+        };
+        let received = quorum::agreed(self.history.effective(), |replica| {
+            if replica == self.me.replica {
+                self.log.last_index().0
+            } else {
+                leader.position(replica, |p| p.received.0)
+            }
+        });
+        Index(received).max(self.commit)
+    }
+
+    /// From now on, see [`crate::Config::announce_received`].
+    pub fn announce_received(&mut self, announce: bool) {
+        self.config.announce_received = announce;
     }
 
     /// Where the log begins. Without its state.

@@ -62,6 +62,8 @@ pub(crate) struct Progress {
     pub(crate) full: bool,
     pub(crate) down: bool,
     pub(crate) last_contact: Tick,
+    /// It holds so much of this leader's log, synced or not.
+    pub(crate) received: Index,
     /// Highest heartbeat or append round it answered.
     pub(crate) acked_round: u64,
     pub(crate) sample: Option<Sample>,
@@ -85,6 +87,7 @@ impl Progress {
             full: false,
             down,
             last_contact: now,
+            received: Index(0),
             acked_round: 0,
             sample: None,
             told_commit: Index(0),
@@ -115,6 +118,7 @@ impl Progress {
         self.paused = false;
         self.fetching = false;
         self.sample = None;
+        self.received = self.matched;
     }
 
     /// Where to begin again when what was under way is lost: behind what it has acknowledged. A
@@ -142,6 +146,7 @@ impl Progress {
         self.next = self.next.max(index.next());
         let news = index > self.matched;
         self.matched = self.matched.max(index);
+        self.received = self.received.max(self.matched);
         news
     }
 

@@ -205,7 +205,7 @@ impl Node {
             progress::State::Probe if rejected == p.next.prev() && rejected <= p.matched => {
                 // In this session it was asked for nothing but what it had acknowledged before.
                 p.state = progress::State::Regressed;
-                p.matched = Index(0);
+                (p.matched, p.received) = (Index(0), Index(0));
             }
             progress::State::Probe if rejected == p.next.prev() && rejected > Index(0) => {
                 p.next = guess.next().max(p.matched.next());
@@ -229,6 +229,7 @@ impl Node {
             return;
         };
         let verified = verified.min(last);
+        p.received = p.received.max(verified);
         if let Some(sample) = p.sample.take_if(|sample| sample.round <= round) {
             self.judge(from, sample, verified, fresh, out);
         }

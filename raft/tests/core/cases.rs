@@ -129,6 +129,7 @@ scripts! {
     s7_second_install_while_the_first_is_written
     s9_install_names_the_entry_s_term
     trim_is_bounded_by_the_commit
+    x23_received_is_told_and_commits_nothing
     x9_full_after_a_part_was_taken
     x9_full_disks
 }

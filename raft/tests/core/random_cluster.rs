@@ -297,6 +297,7 @@ fn live(seed: u64) -> World {
     let fresh = world.chance.below(3);
     let mut config = Config::tiny();
     config.announce_commit = seed.is_multiple_of(3);
+    config.announce_received = seed.is_multiple_of(5);
     if seed.is_multiple_of(2) {
         config.quiesce_after_ms = 60;
     }

@@ -257,6 +257,7 @@ impl Play {
                 "append" => self.config.append_max_bytes = value,
                 "uncommitted" => self.config.uncommitted_max_bytes = value,
                 "quiesce" => self.config.quiesce_after_ms = value,
+                "received" => self.config.announce_received = value == 1,
                 "announce" => self.config.announce_commit = value == 1,
                 _ => panic!("unknown setting {key}"),
             }
@@ -686,6 +687,7 @@ impl Play {
                 "commit" => node.commit().0.to_string(),
                 "last" => node.last_index().0.to_string(),
                 "synced" => node.durable_index().0.to_string(),
+                "received" => node.received_index().0.to_string(),
                 "leader" => node
                     .leader()
                     .map_or("-".into(), |leader| leader.0.to_string()),
