@@ -169,9 +169,15 @@ impl Broker {
             unsorted_bytes: stats.unsorted_bytes,
             recovery_seconds: self.recovery_seconds,
             poisoned: stats.poisoned,
+            acked_not_fsynced_bytes: self.acked_unsynced_bytes(),
             disk_free_bytes: stats.free_bytes,
             ..WalMetrics::default()
         }
+    }
+
+    fn acked_unsynced_bytes(&self) -> u64 {
+        let shard = self.shard.borrow();
+        shard.status().map(|s| s.acked_unsynced_bytes).sum()
     }
 
     fn group_metrics(

@@ -31,7 +31,7 @@ impl Shard {
             if let Some(index) = committed {
                 self.io.committed(group, index, &mut self.changes);
             }
-            self.io.answer_synced(group);
+            self.io.answer_early(group);
             let Some(input) = again.pop() else { break };
             group.node.step(now, input, effects);
         }
@@ -87,8 +87,7 @@ impl Io {
             Effect::Installed { base, .. } => self.installed(group, &base),
             Effect::Truncated { from } => {
                 group.truncated(from);
-                let lost = group.for_commit.partition_point(|w| w.index < from);
-                let lost: Vec<Waiting> = group.for_commit.drain(lost..).collect();
+                let lost = group.take_waiting_from(from);
                 self.not_leader(group, lost);
             }
             Effect::Appended { entries } => {
@@ -154,7 +153,7 @@ impl Io {
 
     /// The log was replaced by a leader's base.
     fn installed(&mut self, group: &mut Group, base: &Base) {
-        let waiting = group.for_commit.drain(..).collect();
+        let waiting = group.take_waiting_from(Index(0));
         self.not_leader(group, waiting);
         match &mut group.machine {
             Machine::Partition(state) => match PartitionState::restore(base.index, &base.state) {
@@ -219,16 +218,27 @@ impl Io {
         }
     }
 
-    /// Answers those who wait for the own sync only.
-    pub(super) fn answer_synced(&mut self, group: &mut Group) {
-        if group.for_sync.is_empty() {
+    /// Answers those who wait for less than the commit: the own sync, or (of a relaxed topic) a majority's receipt.
+    pub(super) fn answer_early(&mut self, group: &mut Group) {
+        if group.for_sync.is_empty() && group.for_receipt.is_empty() {
             return;
         }
-        let durable = group.node.durable_index();
+        let (durable, received) = (group.node.durable_index(), group.node.received_index());
         let log_start = group.partition().map_or(0, PartitionState::log_start);
-        while group.for_sync.front().is_some_and(|w| w.index <= durable) {
-            let waiting = group.for_sync.pop_front().expect("just seen");
-            self.answers.push(answer(&waiting, log_start));
+        if group
+            .for_receipt
+            .front()
+            .is_some_and(|w| w.index <= received)
+        {
+            group.acked_early = received;
+        }
+        for (queue, reached) in [
+            (&mut group.for_sync, durable),
+            (&mut group.for_receipt, received),
+        ] {
+            while let Some(waiting) = queue.pop_front_if(|w| w.index <= reached) {
+                self.answers.push(answer(&waiting, log_start));
+            }
         }
     }
 
@@ -253,8 +263,7 @@ impl Io {
         if let Some(member) = leader.and_then(|leader| group.node.membership().member(leader)) {
             self.leaders.follow(group.id, term, member.node);
         }
-        let mut waiting: Vec<Waiting> = group.for_commit.drain(..).collect();
-        waiting.extend(group.for_sync.drain(..));
+        let waiting = group.take_waiting_from(Index(0));
         self.not_leader(group, waiting);
     }
 

@@ -10,9 +10,9 @@ use super::doubt::Doubt;
 use super::metadata::MetadataState;
 use super::output::Ticket;
 use super::pipeline::AppendId;
-use crate::broker::Produced;
+use crate::broker::{Acks, Produced};
 use crate::partition::state::{BadEntry, PartitionState};
-use crate::topic_config::TopicConfig;
+use crate::topic_config::{Durability, TopicConfig};
 
 /// The state machine that a group replicates.
 pub(super) enum Machine {
@@ -65,8 +65,12 @@ pub(super) struct Group {
     pub(super) config: Rc<TopicConfig>,
     /// Waiting for the commit; by index.
     pub(super) for_commit: VecDeque<Waiting>,
+    /// Waiting for a majority to have received it (`durability = relaxed`); by index.
+    pub(super) for_receipt: VecDeque<Waiting>,
     /// Waiting for the own sync; by index.
     pub(super) for_sync: VecDeque<Waiting>,
+    /// Acknowledged up to here before the commit.
+    pub(super) acked_early: Index,
     /// Refused, once a majority has confirmed this leader.
     pub(super) doubts: Vec<Doubt>,
     /// Persists that are not synced, and the append that each is part of.
@@ -92,6 +96,54 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn is_leader(&self) -> bool {
         self.node.role() == Role::Leader
+    }
+
+    /// What holds from now on.
+    pub(super) fn configure(&mut self, config: Rc<TopicConfig>) {
+        let is_relaxed = config.durability == Durability::Relaxed;
+        if is_relaxed && self.config.durability != Durability::Relaxed {
+            tracing::warn!(
+                target: "broker",
+                group = self.id.0,
+                "durability = relaxed: records are acknowledged before they are synced"
+            );
+        }
+        self.node.announce_received(is_relaxed);
+        self.config = config;
+    }
+
+    /// Takes all who wait for an entry from this index on, whatever for.
+    pub(super) fn take_waiting_from(&mut self, from: Index) -> Vec<Waiting> {
+        let queues = [
+            &mut self.for_commit,
+            &mut self.for_receipt,
+            &mut self.for_sync,
+        ];
+        let from = |queue: &mut VecDeque<Waiting>| {
+            let at = queue.partition_point(|w| w.index < from);
+            queue.split_off(at)
+        };
+        queues.into_iter().flat_map(from).collect()
+    }
+
+    /// Bytes that were acknowledged to producers and are not committed, hence perhaps not synced.
+    pub(super) fn acked_unsynced_bytes(&self) -> u64 {
+        let commit = self.node.commit();
+        if self.acked_early <= commit {
+            return 0;
+        }
+        let entries = self.node.tail(commit.next());
+        let acked = entries.take_while(|e| e.index <= self.acked_early);
+        acked.map(|e| e.payload.len() as u64).sum()
+    }
+
+    /// When a produce is answered: once what it waits for has reached its entry.
+    pub(super) fn queue_for(&mut self, acks: Acks) -> &mut VecDeque<Waiting> {
+        match (acks, self.config.durability) {
+            (Acks::All, Durability::Fsync) => &mut self.for_commit,
+            (Acks::All, Durability::Relaxed) => &mut self.for_receipt,
+            (Acks::Leader | Acks::None, _) => &mut self.for_sync,
+        }
     }
 
     pub(super) fn partition(&self) -> Option<&PartitionState> {

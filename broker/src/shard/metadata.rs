@@ -255,7 +255,7 @@ impl Shard {
             // NB: a restart applies old changes again; what it opened before them knew less.
             let config = self.config_of(id);
             if let Some(group) = self.groups.get_mut(&id) {
-                group.config = config;
+                group.configure(config);
             }
             return;
         }
@@ -335,14 +335,16 @@ impl Shard {
         if let Some(at) = node.deadline() {
             self.io.timers.schedule(id, at);
         }
-        let group = Group {
+        let mut group = Group {
             id,
             me,
             node,
             machine,
             config: self.config_of(id),
             for_commit: VecDeque::new(),
+            for_receipt: VecDeque::new(),
             for_sync: VecDeque::new(),
+            acked_early: Index(0),
             doubts: Vec::new(),
             persists: VecDeque::new(),
             in_sync: Vec::new(),
@@ -355,6 +357,7 @@ impl Shard {
             counts: Counts::default(),
             was: Role::Follower,
         };
+        group.configure(group.config.clone());
         self.groups.insert(id, group);
         if self.io.disk_full {
             self.step(now, id, Input::DiskFull(true));
@@ -415,8 +418,7 @@ impl Shard {
         self.io.progress.insert(id);
         let doubts = std::mem::take(&mut group.doubts);
         self.io.give_up(&group, doubts);
-        let waiting = group.for_commit.drain(..).chain(group.for_sync.drain(..));
-        for waiting in waiting {
+        for waiting in group.take_waiting_from(Index(0)) {
             let why = self.io.not_here(id);
             self.io.answers.push(super::execute::refusal(&waiting, why));
         }
@@ -489,7 +491,7 @@ impl Shard {
         let config = Rc::new(self.topic_defaults().with(&topic.configs));
         for id in topic.partitions.clone() {
             if let Some(group) = self.groups.get_mut(&id) {
-                group.config = config.clone();
+                group.configure(config.clone());
             }
         }
     }

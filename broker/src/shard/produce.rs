@@ -62,12 +62,9 @@ impl Shard {
                     .groups
                     .get_mut(&id)
                     .expect("it has just accepted a batch");
-                match acks {
-                    Acks::All => wait(&mut group.for_commit, waiting),
-                    Acks::Leader | Acks::None => wait(&mut group.for_sync, waiting),
-                }
-                // A duplicate of what is synced already.
-                self.io.answer_synced(group);
+                wait(group.queue_for(acks), waiting);
+                // A duplicate of what is there already; or one replica, which need not wait.
+                self.io.answer_early(group);
             }
         }
     }
@@ -247,7 +244,11 @@ impl Shard {
     pub(super) fn expire_answers(&mut self, now: Tick) {
         for group in self.groups.values_mut() {
             self.io.expire_doubts(group, now);
-            for queue in [&mut group.for_commit, &mut group.for_sync] {
+            for queue in [
+                &mut group.for_commit,
+                &mut group.for_receipt,
+                &mut group.for_sync,
+            ] {
                 if !queue.iter().any(|w| w.deadline <= now) {
                     continue;
                 }

@@ -37,6 +37,8 @@ pub struct GroupStatus {
     pub quiesced: bool,
     /// Whether two voter sets count.
     pub joint: bool,
+    /// Acknowledged before the commit, and not committed yet (relaxed topics only).
+    pub acked_unsynced_bytes: u64,
     /// What happened to the replica since it was opened.
     pub counts: Counts,
 }
@@ -87,6 +89,7 @@ impl Shard {
                 members: members.collect(),
                 quiesced: g.node.quiesced(),
                 joint: membership.is_joint(),
+                acked_unsynced_bytes: g.acked_unsynced_bytes(),
                 counts: g.counts,
             }
         })

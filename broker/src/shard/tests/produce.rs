@@ -5,7 +5,9 @@ use protocol::error_code::ErrorCode;
 use raft::message::{AppendResult, Body};
 use raft::types::{NodeId, Tick};
 
+use super::cluster::TOPIC;
 use super::*;
+use crate::metadata::Command;
 use crate::shard::{PeerBatch, Ticket};
 
 /// Entries that a frame carries.
@@ -417,4 +419,84 @@ fn a_metadata_command_that_no_log_would_take_is_refused() {
         matches!(answer, Answer::Applied(of, Err(why)) if *of == ticket && why.code == ErrorCode::PolicyViolation)
     });
     assert!(refused);
+}
+
+#[test]
+fn x23_a_relaxed_topic_is_answered_when_a_majority_has_received_it() {
+    let relaxed = [("durability", "relaxed")];
+    let mut cluster = Cluster::with(3, |_| {}, &relaxed);
+    let ticket = cluster.produce(ONE, batch(3), Acks::All);
+    cluster.flush(ONE);
+    assert_eq!(answered(&cluster, &[ticket]), [false], "received by one");
+    cluster.deliver_to(TWO);
+    cluster.flush(TWO);
+    cluster.deliver_to(ONE);
+    cluster.flush(ONE);
+    assert_eq!(base_offset(cluster.answer(ONE, ticket)), 0);
+    let status = cluster.status(ONE, GROUP).unwrap();
+    assert_eq!(status.offsets, (0, 0, 3), "nothing is shown to consumers");
+    assert!(status.acked_unsynced_bytes > 0);
+    let again = cluster.produce(ONE, batch(1), Acks::All);
+    cluster.settle();
+    assert_eq!(base_offset(cluster.answer(ONE, again)), 3);
+    let status = cluster.status(ONE, GROUP).unwrap();
+    assert_eq!(
+        (status.offsets, status.acked_unsynced_bytes),
+        ((0, 4, 4), 0)
+    );
+}
+
+/// What was acknowledged and not synced may go with its power; what consumers have seen never does.
+#[test]
+fn x23_a_power_cut_on_a_minority_takes_no_relaxed_record_that_was_read() {
+    let relaxed = [("durability", "relaxed")];
+    let mut cluster = Cluster::with(3, |_| {}, &relaxed);
+    let synced = cluster.produce(ONE, batch(2), Acks::All);
+    cluster.settle();
+    cluster.run(50);
+    assert_eq!(base_offset(cluster.answer(ONE, synced)), 0);
+    let early = cluster.produce(ONE, batch(1), Acks::All);
+    cluster.flush(ONE);
+    cluster.deliver_to(TWO);
+    cluster.flush(TWO);
+    cluster.deliver_to(ONE);
+    cluster.flush(ONE);
+    assert_eq!(base_offset(cluster.answer(ONE, early)), 2);
+    cluster.restart(ONE);
+    cluster.run_until("a leader", |c| {
+        c.leader()
+            .is_some_and(|l| c.shard(l).offsets(GROUP).is_ok())
+    });
+    cluster.run(100);
+    for node in [ONE, TWO, THREE] {
+        let (_, high, _) = cluster.status(node, GROUP).unwrap().offsets;
+        assert!(high >= 2, "{node} shows {high}");
+    }
+}
+
+#[test]
+fn durability_changes_with_the_topic_s_config_while_producers_wait() {
+    let mut cluster = Cluster::of(3);
+    let produce = |cluster: &mut Cluster| {
+        let ticket = cluster.produce(ONE, batch(1), Acks::All);
+        cluster.flush(ONE);
+        cluster.deliver_to(TWO);
+        cluster.flush(TWO);
+        cluster.deliver_to(ONE);
+        cluster.flush(ONE);
+        let early = answered(cluster, &[ticket])[0];
+        cluster.settle();
+        assert_eq!(answered(cluster, &[ticket]), [true]);
+        early
+    };
+    assert!(!produce(&mut cluster), "synced first");
+    for (value, early) in [("relaxed", true), ("fsync", false)] {
+        let changes = [("durability".to_owned(), Some(value.to_owned()))];
+        cluster.command(Command::SetTopicConfigs {
+            topic: TOPIC,
+            changes: changes.into(),
+        });
+        cluster.run(100);
+        assert_eq!(produce(&mut cluster), early, "{value}");
+    }
 }
