@@ -54,6 +54,7 @@ fn status(node: i32, term: u64, commit: u64, last: u64) -> GroupStatus {
         members: (1..=3).map(member).collect(),
         quiesced: false,
         joint: false,
+        acked_unsynced_bytes: 0,
         counts: Default::default(),
     }
 }
