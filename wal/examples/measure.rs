@@ -87,7 +87,7 @@ fn log_rate(
     for group in recovery.groups {
         last[usize::try_from(group.group.0)?] = group.last_index.0;
     }
-    while let Some(job) = log.next_job() {
+    while let Some(job) = log.next_job()? {
         log.finish(job.run())?;
     }
     let payload = bytes::Bytes::from(vec![0x5a; bytes]);
@@ -119,7 +119,7 @@ fn log_rate(
         if round % 64 == 63 {
             trim(&mut log, replica, &last)?;
         }
-        if let Some(job) = log.next_job() {
+        if let Some(job) = log.next_job()? {
             log.finish(job.run())?;
         }
     }

@@ -67,6 +67,8 @@ pub(crate) fn write(file: &dyn File, kind: BlobKind, blob: &Blob) -> io::Result<
         file.write_at(position, &pages)?;
     }
     file.sync()?;
+    // What the page cache shows proves nothing.
+    file.evict()?;
     let mut back = Pages::zeroed(pages.len());
     for position in [0, half(size)] {
         file.read_at(position, &mut back)?;

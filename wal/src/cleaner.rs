@@ -61,7 +61,7 @@ struct Output {
 pub(crate) struct Cleaned {
     outputs: Vec<Output>,
     moved: Vec<Moved>,
-    /// Entries that were not what was written: never copied, reported.
+    /// Entries that were not what was written, or cannot be read: never copied, reported. A range's first and last.
     damaged: Vec<(GroupId, Index)>,
     inputs: Vec<u64>,
     failed: Option<io::Error>,

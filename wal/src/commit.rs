@@ -1,6 +1,6 @@
 //! Commits on the log thread: the manifest, the next segment, the meta file, the clean stop.
 
-use crate::error::Error;
+use crate::error::{Error, is_full};
 use crate::jobs::create_spare;
 use crate::log::Log;
 use crate::manifest::{Manifest, Named, Sealed, SegmentRole};
@@ -42,7 +42,7 @@ impl Log {
                     self.files += 1;
                     self.spares.put(spare);
                 }
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) if is_full(&error) => break,
                 Err(error) => return Err(self.poison("make a segment", &error)),
             }
         }

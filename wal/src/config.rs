@@ -15,7 +15,8 @@ pub struct Config {
     pub round_bytes_max: u64,
     /// Spare segments kept ready ahead of need, beyond the reserves. Default 4 (1 GiB).
     pub spares: usize,
-    /// Most bytes of one run of adjacent entries: how much a lookup reads at most to find one. Default 64 KiB.
+    /// Most bytes of one run of adjacent entries: how much a lookup reads at most to find one. Default 64 KiB. Never
+    /// lowered within a data directory: segments keep room for a footer of so many runs.
     pub run_bytes_max: u64,
     /// Most runs in one segment; it rolls before. Bounds the footer and the memory of an open segment. Default 65,536.
     pub runs_max: usize,

@@ -152,3 +152,9 @@ pub enum ReadError {
         source: Arc<std::io::Error>,
     },
 }
+
+/// Whether there was no room for a file: the disk is full, the quota is used up, or files may not be so large.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}

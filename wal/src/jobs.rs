@@ -6,7 +6,7 @@
 use crate::checkpoint::{self, Prepared, SlotChoice};
 use crate::cleaner::{CleanTask, Cleaned};
 use crate::disk::{Disk, File};
-use crate::error::Error;
+use crate::error::{Error, is_full};
 use crate::footer::RunIndex;
 use crate::layout::segment_name;
 use crate::log::{FullSegment, Log};
@@ -216,10 +216,11 @@ fn zero(file: &dyn File, from: u64, end: u64, bytes: u64) -> io::Result<()> {
 impl Log {
     /// The next piece of background work, if there is one and none of its class is under way: urgent (seal,
     /// checkpoint, meta file) or leisurely (spares, cleaning). To be asked after each round, and now and then.
-    pub fn next_job(&mut self) -> Option<Job> {
-        if self.poisoned.is_some() {
-            return None;
-        }
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when the log has failed, now or earlier: naming a job's output is a commit.
+    pub fn next_job(&mut self) -> Result<Option<Job>, Error> {
+        self.check()?;
         if self.urgent.is_none()
             && let Some(task) = self.urgent_task()
         {
@@ -227,21 +228,24 @@ impl Log {
             self.urgent = Some(Running {
                 work: Arc::clone(&work),
             });
-            return Some(Job { work, urgent: true });
+            return Ok(Some(Job { work, urgent: true }));
         }
-        if self.leisure.is_none()
-            && let Some(task) = self.leisure_task()
-        {
+        let task = match self.leisure {
+            None => self.leisure_task(),
+            Some(_) => None,
+        };
+        self.check()?;
+        if let Some(task) = task {
             let work = Arc::new(Mutex::new(Work::Waiting(Box::new(task))));
             self.leisure = Some(Running {
                 work: Arc::clone(&work),
             });
-            return Some(Job {
+            return Ok(Some(Job {
                 work,
                 urgent: false,
-            });
+            }));
         }
-        None
+        Ok(None)
     }
 
     /// Takes a job's result in: commits by one manifest version what there is to commit.
@@ -287,6 +291,17 @@ impl Log {
         };
         complete(&running.work);
         take(&running.work).map_or(Ok(()), |outcome| self.settle(outcome))
+    }
+
+    /// Seals what is full and does one rewrite, here and now. False when there is none to be done.
+    pub(crate) fn clean_here(&mut self) -> Result<bool, Error> {
+        self.finish_urgent()?;
+        let task = self.clean_task();
+        self.check()?;
+        let Some(task) = task else { return Ok(false) };
+        self.settle(task.run())?;
+        self.finish_urgent()?;
+        Ok(true)
     }
 
     fn urgent_task(&mut self) -> Option<Task> {
@@ -471,7 +486,7 @@ impl Log {
     ) -> Result<(), Error> {
         let (slot, file) = match result {
             Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 self.checkpoint_found_no_room();
                 return Ok(());
             }
@@ -528,6 +543,8 @@ impl Log {
             _ => {
                 tracing::error!("no room for a checkpoint: restarts take longer until there is");
                 self.checkpoint_due = false;
+                // What has died is still to be freed, when there is room again.
+                self.shared.write().died = true;
             }
         }
     }

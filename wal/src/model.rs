@@ -1,10 +1,16 @@
 //! A disk in memory that can crash and fail, deterministic from a seed. For tests and the simulator.
 //!
+//! It reads and writes past any cache; [`ModelDisk::buffered`] makes one with a page cache that hides what the device
+//! has lost.
+//!
 //! Every file has a current image and, for each 512-byte sector written since its last sync, the synced content. A
 //! crash decides for each such sector on its own what is left of it, and for the directory whether creations, renames
 //! and removals since its last sync happened.
 
+mod file;
+
 use crate::disk::{Disk, File};
+use file::ModelFile;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,10 +43,14 @@ pub enum Call {
 /// An error to be injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// EIO. A failed sync leaves its sectors in doubt but calls them clean.
+    /// EIO. With a page cache a failed sync leaves its sectors in doubt but calls them clean.
     Io,
     /// ENOSPC.
     NoSpace,
+    /// EDQUOT.
+    Quota,
+    /// A write that is answered well and never reaches the device. Other calls are done.
+    Lost,
     /// A write that stops after this many bytes, then EIO. Other calls fail as with [`Fault::Io`].
     Short(usize),
     /// EMFILE.
@@ -69,6 +79,8 @@ struct Image {
     synced_size: usize,
     /// The synced content of sectors written since.
     dirty: BTreeMap<usize, Vec<u8>>,
+    /// What the device holds of clean sectors that only the page cache shows.
+    lost: BTreeMap<usize, Vec<u8>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,6 +99,7 @@ struct State {
     elapsed: Duration,
     capacity: u64,
     bad_sectors: Vec<(String, u64)>,
+    buffered: bool,
 }
 
 /// The disk. Clones share it.
@@ -107,6 +120,15 @@ impl ModelDisk {
         Arc::new(Self {
             state: Arc::new(Mutex::new(state)),
         })
+    }
+
+    /// An empty disk behind a page cache: what a failed sync did not write is read all the same until it is evicted,
+    /// and the next sync calls it well.
+    #[must_use]
+    pub fn buffered(seed: u64) -> Arc<Self> {
+        let disk = Self::new(seed);
+        disk.state().buffered = true;
+        disk
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -212,6 +234,7 @@ impl ModelDisk {
         for number in 0..state.images.len() {
             let name = by_image.get(&number).map_or("", String::as_str);
             let image = &mut state.images[number];
+            image.evict();
             for (sector, old) in std::mem::take(&mut image.dirty) {
                 let start = sector * SECTOR_BYTES;
                 let end = (start + SECTOR_BYTES).min(image.bytes.len());
@@ -276,7 +299,7 @@ impl ModelDisk {
             state.images[image] = Image {
                 bytes,
                 synced_size,
-                dirty: BTreeMap::new(),
+                ..Image::default()
             };
         }
     }
@@ -305,6 +328,16 @@ fn next_random(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+impl Image {
+    /// The page cache forgets what is clean: what is read from now on is what the device holds.
+    fn evict(&mut self) {
+        for (sector, held) in std::mem::take(&mut self.lost) {
+            let start = sector * SECTOR_BYTES;
+            self.bytes[start..start + held.len()].copy_from_slice(&held);
+        }
+    }
+}
+
 impl State {
     /// Counts a call; answers the fault that it meets.
     fn call(&mut self, kind: Call) -> Option<Fault> {
@@ -327,7 +360,7 @@ impl State {
             self.cut = true;
         }
         self.injected += u64::from(fault.is_some());
-        fault
+        fault.filter(|fault| *fault != Fault::Lost || kind == Call::Write)
     }
 
     fn fail(&mut self, kind: Call) -> io::Result<()> {
@@ -353,6 +386,8 @@ fn error_of(fault: Fault) -> io::Error {
     match fault {
         Fault::Io | Fault::Short(_) => io::Error::from_raw_os_error(libc::EIO),
         Fault::NoSpace => io::Error::from_raw_os_error(libc::ENOSPC),
+        Fault::Quota => io::Error::from_raw_os_error(libc::EDQUOT),
+        Fault::Lost => io::Error::other("a lost write is no error"),
         Fault::TooManyFiles => io::Error::from_raw_os_error(libc::EMFILE),
         Fault::PowerCut => io::Error::other("the power is gone"),
     }
@@ -423,7 +458,7 @@ impl Disk for ModelDisk {
     }
 
     fn direct(&self) -> bool {
-        true
+        !self.state().buffered
     }
 
     fn elapsed(&self) -> Duration {
@@ -443,123 +478,4 @@ impl ModelDisk {
             number,
         })
     }
-}
-
-struct ModelFile {
-    disk: ModelDisk,
-    name: String,
-    number: usize,
-}
-
-impl ModelFile {
-    fn read(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.fail(Call::Read)?;
-        let start = usize::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let end = start
-            .checked_add(into.len())
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        let sectors = (start / SECTOR_BYTES) as u64..end.div_ceil(SECTOR_BYTES) as u64;
-        if state
-            .bad_sectors
-            .iter()
-            .any(|(name, at)| *name == self.name && sectors.contains(at))
-        {
-            return Err(error_of(Fault::Io));
-        }
-        let bytes = state.images[self.number].bytes.get(start..end);
-        into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn store(&self, state: &mut State, position: u64, data: &[u8]) -> io::Result<()> {
-        let start = usize::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let image = &mut state.images[self.number];
-        let end = start + data.len();
-        assert!(end <= image.bytes.len(), "writes never grow a file");
-        for sector in start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
-            let from = sector * SECTOR_BYTES;
-            let to = (from + SECTOR_BYTES).min(image.bytes.len());
-            let old = image.bytes[from..to].to_vec();
-            image.dirty.entry(sector).or_insert(old);
-        }
-        image.bytes[start..end].copy_from_slice(data);
-        let name = self.name.clone();
-        let written = (start / SECTOR_BYTES) as u64..end.div_ceil(SECTOR_BYTES) as u64;
-        state
-            .bad_sectors
-            .retain(|(bad, at)| *bad != name || !written.contains(at));
-        Ok(())
-    }
-}
-
-impl File for ModelFile {
-    fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-        assert!(
-            position.is_multiple_of(4096) && into.len().is_multiple_of(4096),
-            "unaligned read"
-        );
-        assert_eq!(into.as_ptr().align_offset(4096), 0, "unaligned memory");
-        self.read(position, into)
-    }
-
-    fn read_mapped(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-        self.read(position, into)
-    }
-
-    fn write_at(&self, position: u64, data: &[u8]) -> io::Result<()> {
-        assert!(
-            position.is_multiple_of(4096) && data.len().is_multiple_of(4096),
-            "unaligned write"
-        );
-        assert_eq!(data.as_ptr().align_offset(4096), 0, "unaligned memory");
-        let mut state = self.disk.state();
-        match state.call(Call::Write) {
-            None => self.store(&mut state, position, data),
-            Some(Fault::Short(bytes)) => {
-                let bytes = bytes.min(data.len());
-                self.store(&mut state, position, &data[..bytes])?;
-                Err(error_of(Fault::Io))
-            }
-            Some(fault) => Err(error_of(fault)),
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
-        match state.call(Call::Sync) {
-            None => {
-                let image = &mut state.images[self.number];
-                image.dirty.clear();
-                image.synced_size = image.bytes.len();
-                Ok(())
-            }
-            Some(fault) => Err(error_of(fault)),
-        }
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.disk.state().images[self.number].bytes.len() as u64)
-    }
-
-    fn allocate(&self, size_bytes: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.fail(Call::Create)?;
-        let size = usize::try_from(size_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let more = size.saturating_sub(state.images[self.number].bytes.len()) as u64;
-        if state.used() + more > state.capacity {
-            return Err(error_of(Fault::NoSpace));
-        }
-        let image = &mut state.images[self.number];
-        if image.bytes.len() < size {
-            image.bytes.resize(size, 0);
-        }
-        Ok(())
-    }
-
-    fn evict(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn unmap(&self) {}
 }

@@ -33,6 +33,8 @@ pub(crate) enum Mutant {
     TornAccepted = 13,
     /// The old tail is written on after a crash.
     TailGoesOn = 14,
+    /// What the page cache shows after a crash is taken for what the device holds.
+    CacheBelieved = 15,
 }
 
 /// Whether this bug is switched on.

@@ -7,7 +7,9 @@ use crate::directory::{Directory, SegmentState};
 use crate::disk::{Disk, File};
 use crate::error::{Damage, Error};
 use crate::format::format;
-use crate::layout::{DATA_START, FORMATTING, META, is_ours, segment_name, segment_number};
+use crate::layout::{
+    CLEANER_RESERVE, DATA_START, FORMATTING, META, is_ours, segment_name, segment_number,
+};
 use crate::log::{Log, Shared};
 use crate::manifest::{Manifest, ManifestFiles, Named, SegmentRole};
 use crate::meta::{self, META_BYTES, Meta};
@@ -20,6 +22,9 @@ use crate::segment::{Segment, SegmentHeader, decode_header};
 use crate::spares::{Spare, Spares, Taker};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+
+/// Rewrites at most before a start takes its segment from the cleaner's reserve.
+const CLEANINGS_AT_START: usize = 4;
 
 /// Unused round buffers kept for the next rounds, in bytes.
 pub(crate) const POOL_BYTES: usize = 32 << 20;
@@ -264,7 +269,9 @@ impl Start {
             let failed = |error| Error::io("sync", &log.segment.name(), error);
             // What a crashed process left in the page cache is either made durable now or seen to be lost.
             log.segment.file.sync().map_err(failed)?;
-            log.segment.file.evict().map_err(failed)?;
+            if !mutant::on(Mutant::CacheBelieved) {
+                log.segment.file.evict().map_err(failed)?;
+            }
         }
         let replay = Replay {
             directory: &mut directory,
@@ -275,6 +282,8 @@ impl Start {
             scan: Scan::default(),
         };
         let scan = replay.run(&segments)?;
+        // Pins: what the first cleaning frees is to be used at once.
+        drop(segments);
         let unclean = !self.manifest.clean
             || scan.rounds_replayed > 0
             || scan.torn.is_some()
@@ -361,6 +370,7 @@ impl Start {
     ) -> Result<Log, Error> {
         let last = scan.last.unwrap_or((point.round, point.crc));
         let parts = divide(&self.named, &mut directory, point, scan, last);
+        drop(self.named);
         let mut spares = self.spares;
         for segment in parts.unused {
             let file = Arc::clone(&segment.file);
@@ -437,15 +447,30 @@ impl Log {
             file.sync()
                 .map_err(|error| self.poison("sync what was recovered", &error))?;
         }
+        self.prepare_segment_at_start()?;
+        if !mutant::on(Mutant::TailGoesOn) {
+            self.roll(Taker::Housekeeping)?;
+        }
+        self.finish_urgent()
+    }
+}
+
+impl Log {
+    /// Every unclean start takes a segment. Before that comes out of what the cleaner needs, the cleaner makes room:
+    /// starts that follow each other quickly would use up all there is, and the last could not write a word.
+    fn prepare_segment_at_start(&mut self) -> Result<(), Error> {
+        for _ in 0..CLEANINGS_AT_START {
+            let enough = self.prepared.is_some() || self.spares.len() > CLEANER_RESERVE;
+            if enough || self.may_create() || !self.clean_here()? {
+                break;
+            }
+        }
         for taker in [Taker::Housekeeping, Taker::Cleaner] {
             if self.prepared.is_none() {
                 self.prepare_segment(taker)?;
             }
         }
-        if !mutant::on(Mutant::TailGoesOn) {
-            self.roll(Taker::Housekeeping)?;
-        }
-        self.finish_urgent()
+        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Spares {
 }
 
 impl Spares {
-    /// Puts a file in; the reserves fill up first.
+    /// Puts a file in; the reserves fill up first, and the first is the cleaner's, who makes more of it.
     pub(crate) fn put(&mut self, spare: Spare) {
         self.next_number = self.next_number.max(spare.number + 1);
         if spare.zeroed {
@@ -45,7 +45,7 @@ impl Spares {
         } else {
             self.ready.push_back(spare);
         }
-        if self.housekeeping < HOUSEKEEPING_RESERVE {
+        if self.cleaner > 0 && self.housekeeping < HOUSEKEEPING_RESERVE {
             self.housekeeping += 1;
         } else if self.cleaner < CLEANER_RESERVE {
             self.cleaner += 1;

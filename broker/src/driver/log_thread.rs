@@ -341,7 +341,7 @@ impl Worker {
     }
 
     fn start_jobs(&mut self) -> Result<(), wal::Error> {
-        while let Some(job) = self.log.next_job() {
+        while let Some(job) = self.log.next_job()? {
             let thread = if job.urgent() {
                 &self.urgent
             } else {

@@ -265,7 +265,7 @@ impl Running {
             self.idle_at = None;
             self.log.idle()?;
         }
-        while let Some(job) = self.log.next_job() {
+        while let Some(job) = self.log.next_job()? {
             self.jobs.push_back((now + delay_ms, job));
         }
         Ok(())

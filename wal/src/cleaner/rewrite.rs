@@ -107,26 +107,21 @@ impl Rewrite {
         for piece in 0..self.task.pieces.len() {
             // Read first, append then: a damaged piece stays where it is as a whole.
             match self.read_piece(piece) {
-                Ok(Some(copied)) => {
+                Some(copied) => {
                     for frame in copied {
                         self.push(frame)?;
                     }
                 }
-                Ok(None) => self.kept[piece] = true,
-                Err(error) => {
-                    // A place that cannot be read is no reason to give up the log: it stays, for a reader to report.
-                    let group = self.task.pieces[piece].group;
-                    tracing::error!(%group, %error, "the cleaner cannot read an extent");
-                    self.kept[piece] = true;
-                }
+                None => self.kept[piece] = true,
             }
         }
         self.flush()?;
         self.seal()
     }
 
-    /// The frames of a piece; None when one is damaged.
-    fn read_piece(&mut self, at: usize) -> io::Result<Option<Vec<Copied>>> {
+    /// The frames of a piece; None when one is damaged or cannot be read: that is no reason to give up the log, only to
+    /// trust those entries no longer.
+    fn read_piece(&mut self, at: usize) -> Option<Vec<Copied>> {
         let piece = &self.task.pieces[at];
         let footer = crate::reader::load_footer(
             &piece.segment,
@@ -135,8 +130,10 @@ impl Rewrite {
             self.task.run_bytes_max,
         );
         let Ok(footer) = footer else {
-            self.damaged.push((piece.group, Index(piece.extent.first)));
-            return Ok(None);
+            let ends = [piece.extent.first, piece.extent.last];
+            self.damaged
+                .extend(ends.map(|index| (piece.group, Index(index))));
+            return None;
         };
         let key = (piece.group, piece.replica);
         let runs = footer.within(key, piece.extent.position, piece.extent.end);
@@ -146,16 +143,18 @@ impl Rewrite {
             if run.last() < next || run.first > piece.extent.last {
                 continue;
             }
-            if !read_run(piece, run, at, &mut next, &mut copied)? {
-                self.damaged.push((piece.group, Index(next)));
-                return Ok(None);
+            if let Err(last) = read_run(piece, run, at, &mut next, &mut copied) {
+                let ends = [next, last.clamp(next, piece.extent.last)];
+                self.damaged
+                    .extend(ends.map(|index| (piece.group, Index(index))));
+                return None;
             }
         }
         if next <= piece.extent.last {
             self.damaged.push((piece.group, Index(next)));
-            return Ok(None);
+            return None;
         }
-        Ok(Some(copied))
+        Some(copied)
     }
 
     fn push(&mut self, frame: Copied) -> io::Result<()> {
@@ -289,24 +288,29 @@ impl Rewrite {
     }
 }
 
-/// Reads the frames of a run from `next` on, checks them, and moves `next` behind them. False for damage.
+/// Reads the frames of a run from `next` on, checks them, and moves `next` behind them. An error from `next` to the
+/// index that it names.
 fn read_run(
     piece: &Piece,
     run: &Run,
     at: usize,
     next: &mut u64,
     copied: &mut Vec<Copied>,
-) -> io::Result<bool> {
-    let (pages, skip) = piece.segment.read_pages(run.position, run.bytes as usize)?;
+) -> Result<(), u64> {
+    let read = || piece.segment.read_pages(run.position, run.bytes as usize);
+    let (pages, skip) = read().or_else(|_| read()).map_err(|error| {
+        tracing::error!(group = %piece.group, %error, "the cleaner cannot read a run");
+        run.last()
+    })?;
     let mut offset = 0;
     while offset < run.bytes as usize {
         let place = piece.segment.place(run.position + offset as u64);
         let bytes = &pages[skip + offset..skip + run.bytes as usize];
         let Some((header, frame)) = frame::parse(place, bytes) else {
-            return Ok(false);
+            return Err(*next);
         };
         if header.group != piece.group || header.replica != piece.replica {
-            return Ok(false);
+            return Err(*next);
         }
         offset += frame.size();
         if header.index.0 == *next && *next <= piece.extent.last {
@@ -318,7 +322,7 @@ fn read_run(
             *next += 1;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Appends an entry's extent to the last one if it continues it.

@@ -2,7 +2,7 @@
 
 use super::mapping::Mapping;
 use super::{Disk, File};
-use crate::error::Error;
+use crate::error::{Error, is_full};
 use crate::layout::LOCK;
 use crate::pages::{PAGE_BYTES, Pages};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
@@ -98,20 +98,33 @@ fn probe_direct(path: &Path) -> io::Result<bool> {
         .create_new(true)
         .custom_flags(direct_flag())
         .open(&name);
-    let direct = match opened {
-        Ok(file) => {
-            let mut page = Pages::zeroed(PAGE_BYTES);
-            file.write_all_at(&page, 0)
-                .and_then(|()| file.read_exact_at(&mut page, 0))
-                .is_ok()
+    let probed = opened.and_then(|file| {
+        let mut page = Pages::zeroed(PAGE_BYTES);
+        file.write_all_at(&page, 0)?;
+        file.read_exact_at(&mut page, 0)
+    });
+    let direct = match probed {
+        // No room for a probe. The lock file is there, and opening is what most file systems refuse.
+        Err(error) if is_full(&error) => {
+            let mut options = fs::OpenOptions::new();
+            options.read(true).custom_flags(direct_flag());
+            is_direct(options.open(path.join(LOCK)).map(|_| ()))?
         }
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
-        Err(error) => return Err(error),
+        probed => is_direct(probed)?,
     };
     // EINVAL at open may leave the file behind, or may not.
     match fs::remove_file(&name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(direct),
+    }
+}
+
+/// What the answer to a probe means. Only EINVAL says that there is no O_DIRECT; other failures say nothing about it.
+fn is_direct(probed: io::Result<()>) -> io::Result<bool> {
+    match probed {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -270,4 +283,20 @@ fn read_around(file: &dyn File, position: u64, into: &mut [u8]) -> io::Result<()
     let start = usize::try_from(position - first).map_err(|_| io::ErrorKind::InvalidInput)?;
     into.copy_from_slice(&pages[start..start + into.len()]);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// X9: a full or failing disk is not taken for one without O_DIRECT.
+    #[test]
+    fn x9_only_einval_means_that_there_is_no_direct_io() {
+        let failed = |errno| is_direct(Err(io::Error::from_raw_os_error(errno)));
+        assert!(is_direct(Ok(())).unwrap());
+        assert!(!failed(libc::EINVAL).unwrap());
+        for errno in [libc::EIO, libc::EACCES, libc::EROFS, libc::EMFILE] {
+            assert_eq!(failed(errno).unwrap_err().raw_os_error(), Some(errno));
+        }
+    }
 }

@@ -100,3 +100,43 @@ fn the_cleaner_comes_to_rest_beside_what_it_cannot_read() {
         assert!(log.stats().segments_cleaned > 0 && !log.stats().poisoned);
     }
 }
+
+/// D18, X11: a bad sector under a live run costs the entries in it, which stay where they are; the log goes on, now and
+/// after a restart.
+#[test]
+fn d18_x11_a_bad_sector_met_by_the_cleaner_is_no_failure_of_the_log() {
+    let disk = ModelDisk::new(1);
+    let (mut log, _) = open_with(&disk, Config::tiny()).unwrap();
+    log.write(vec![base(1, 0, 0), base(2, 0, 0)]).unwrap();
+    for at in 1..=24 {
+        log.write(vec![entries(1, at, 1, 1, 500), entries(2, at, 1, 1, 9_000)])
+            .unwrap();
+    }
+    run_jobs(&mut log).unwrap();
+    log.write(vec![base(2, 23, 1)]).unwrap();
+    log.close().unwrap();
+    // The first rounds of the first segment: group 1's frames come first in each.
+    let begins = 8_192 + 4_096;
+    let (name, whole) = ("segment-00000000", disk.fork());
+    disk.break_sector(name, begins);
+    let (mut log, recovery) = open_with(&disk, cleaning()).unwrap();
+    assert!(recovery.damages.is_empty(), "{:?}", recovery.damages);
+    run_jobs(&mut log).unwrap();
+    let stats = log.stats();
+    assert!(!stats.poisoned && stats.segments_cleaned > 0, "{stats:?}");
+    log.write(vec![entries(1, 25, 1, 1, 500)]).unwrap();
+    log.close().unwrap();
+    let (mut log, recovery) = open_with(&disk, cleaning()).unwrap();
+    let faulty: Vec<_> = recovery.groups.iter().map(|group| group.faulty).collect();
+    let first = faulty[0].expect("the unreadable entry's group");
+    assert!((first.from.0..=first.until.0).contains(&1), "{faulty:?}");
+    assert!(
+        first.until.0 < 24 && !first.control && faulty[1].is_none(),
+        "{faulty:?}"
+    );
+    run_jobs(&mut log).unwrap();
+    let (mut log, _) = open_with(&whole, cleaning()).unwrap();
+    run_jobs(&mut log).unwrap();
+    let (_, recovery) = open_with(&whole, cleaning()).unwrap();
+    assert!(recovery.groups.iter().all(|group| group.faulty.is_none()));
+}

@@ -151,7 +151,7 @@ fn d7_failed_sync_poisons_at_once() {
         Err(Error::Poisoned { .. })
     ));
     assert!(matches!(log.idle(), Err(Error::Poisoned { .. })));
-    assert!(log.next_job().is_none());
+    assert!(log.next_job().is_err());
     assert_eq!(disk.calls_of(Call::Sync), syncs + 1, "never retried");
     assert!(
         log.reader()
@@ -241,4 +241,98 @@ fn a_spare_that_cannot_be_made_is_tried_again_later() {
     disk.set_elapsed(Duration::from_secs(2));
     run_jobs(&mut log).unwrap();
     assert!(log.stats().segments_spare > spares, "{:?}", log.stats());
+}
+
+/// A quota that is used up is a full disk: records wait, nothing has failed.
+#[test]
+fn x9_a_used_up_quota_is_a_full_disk() {
+    let disk = ModelDisk::new(4);
+    let (mut log, _) = open(&disk).unwrap();
+    log.write(vec![base(1, 0, 0), base(2, 0, 0)]).unwrap();
+    let creations = disk.calls_of(Call::Create);
+    for nth in 1..=200 {
+        disk.fail_kind(Call::Create, creations + nth, Fault::Quota);
+    }
+    let mut index = 1;
+    let full = loop {
+        match log.write(vec![entries(1, index, 1, 1, 9_000)]) {
+            Ok(_) => index += 1,
+            Err(error) => break error,
+        }
+        run_jobs(&mut log).unwrap();
+    };
+    assert!(matches!(full, Error::Full), "{full}");
+    let met = disk.injected();
+    assert!((1..200).contains(&met), "{met} creations failed");
+    log.write(vec![hard_state(2, 5, 1), base(1, index - 1, 1)])
+        .unwrap();
+    run_jobs(&mut log).unwrap();
+    log.write(vec![entries(1, index, 1, 1, 9_000)]).unwrap();
+}
+
+/// Every unclean start takes a segment. Starts that follow each other before the cleaner has done anything find
+/// room all the same, on a disk that has none left.
+#[test]
+fn x9_a_crash_loop_on_a_full_disk_always_starts() {
+    let disk = ModelDisk::new(4);
+    let (mut log, _) = open(&disk).unwrap();
+    run_jobs(&mut log).unwrap();
+    let free = wal::Disk::free_bytes(&*disk).unwrap();
+    disk.set_capacity(u64::MAX - free);
+    log.write(vec![base(1, 0, 0), base(2, 0, 0)]).unwrap();
+    let mut index = 1;
+    while log.write(vec![entries(1, index, 1, 1, 9_000)]).is_ok() {
+        index += 1;
+    }
+    for life in 1..=30 {
+        drop(log);
+        disk.crash(life);
+        let opened = open(&disk);
+        let (reopened, recovery) = opened.unwrap_or_else(|error| panic!("life {life}: {error}"));
+        log = reopened;
+        assert_eq!(recovery.groups[1].last_index.0, life - 1);
+        let noop = entry(2, life, life, raft::types::EntryKind::Noop, 24);
+        let (group, replica) = (raft::types::GroupId(2), R1);
+        let record = wal::Record::Entries {
+            group,
+            replica,
+            entries: vec![noop],
+        };
+        log.write(vec![record, hard_state(2, life, 1)]).unwrap();
+    }
+    log.write(vec![base(1, index - 1, 1)]).unwrap();
+    run_jobs(&mut log).unwrap();
+    log.write(vec![entries(1, index, 1, 1, 9_000)]).unwrap();
+}
+
+/// Rule 9: a commit that fails while a job is looked for is told by that call, where nobody waits for a write.
+#[test]
+fn d7_a_failure_while_looking_for_a_job_is_told() {
+    let config = wal::Config {
+        clean_slack_bytes: 0,
+        ..wal::Config::tiny()
+    };
+    let disk = ModelDisk::new(1);
+    let (mut log, _) = open_with(&disk, config).unwrap();
+    log.write(vec![base(1, 0, 0), base(2, 0, 0)]).unwrap();
+    for at in 1..=24 {
+        log.write(vec![entries(1, at, 1, 1, 500), entries(2, at, 1, 1, 9_000)])
+            .unwrap();
+    }
+    log.write(vec![base(2, 24, 1)]).unwrap();
+    for _ in 0..200 {
+        disk.fail_at(disk.calls() + 1, Fault::Io);
+        match log.next_job() {
+            Ok(Some(job)) => {
+                disk.heal();
+                log.finish(job.run()).unwrap();
+            }
+            Ok(None) => break,
+            Err(error) => {
+                assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+                return;
+            }
+        }
+    }
+    panic!("nothing was cleaned");
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const CAUGHT_BY: [(u32, &str); 14] = [
+const CAUGHT_BY: [(u32, &str); 15] = [
     (1, "errors::e2_vote_survives"),
     (2, "catalogue::d16_a_round_of_another"),
     (3, "catalogue::x6_a_lost_stretch"),
@@ -17,6 +17,7 @@ const CAUGHT_BY: [(u32, &str); 14] = [
     (12, "catalogue::x1_base_outlives"),
     (13, "explorer::w1_last_round_torn"),
     (14, "catalogue::d5_the_old_tail"),
+    (15, "cache::d5_what_only"),
 ];
 
 fn passes(mutant: Option<u32>, test: &str) -> bool {

@@ -300,7 +300,7 @@ pub fn truncate(group: u64, from: u64) -> Record {
 /// Runs every job that there is, inline.
 pub fn run_jobs(log: &mut Log) -> Result<(), Error> {
     for _ in 0..1000 {
-        let Some(job) = log.next_job() else {
+        let Some(job) = log.next_job()? else {
             return Ok(());
         };
         log.finish(job.run())?;
@@ -311,7 +311,7 @@ pub fn run_jobs(log: &mut Log) -> Result<(), Error> {
 /// Runs urgent jobs only.
 pub fn run_some_jobs(log: &mut Log, most: usize) -> Result<(), Error> {
     for _ in 0..most {
-        let Some(job) = log.next_job() else {
+        let Some(job) = log.next_job()? else {
             return Ok(());
         };
         log.finish(job.run())?;
