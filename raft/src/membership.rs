@@ -62,6 +62,23 @@ impl Membership {
         crate::quorum::majority(self.voters.len())
     }
 
+    /// The voters before the change that led here, which were alone; no learner is lost, since one
+    /// too many does no harm.
+    fn predecessor(&self) -> Self {
+        if !self.is_joint() {
+            return self.clone();
+        }
+        let mut before = Self {
+            voters: self.outgoing.clone(),
+            outgoing: Vec::new(),
+            learners: self.learners.clone(),
+        };
+        let promoted = self.voters.iter().filter(|m| !self.outgoing.contains(m));
+        before.learners.extend(promoted);
+        before.learners.sort_unstable();
+        before
+    }
+
     fn sets(&self) -> impl Iterator<Item = &Member> {
         self.voters
             .iter()
@@ -184,10 +201,17 @@ impl History {
     }
 
     /// The membership in force at an index at or above the base.
-    pub(crate) fn at(&self, index: Index) -> &Membership {
+    ///
+    /// NB: a replica that a move brought began with nobody. What its log says first it was told by
+    /// the entry of a change, which is one step from what was in force before.
+    pub(crate) fn at(&self, index: Index) -> Membership {
         let after = self.entries.partition_point(|entry| entry.0 <= index);
         assert!(after > 0, "no membership is asked for below the base");
-        &self.entries[after - 1].1
+        let found = &self.entries[after - 1].1;
+        match self.entries.get(after) {
+            Some((_, first)) if found.is_empty() => first.predecessor(),
+            _ => found.clone(),
+        }
     }
 
     pub(crate) fn append(&mut self, index: Index, membership: Membership) {
@@ -208,8 +232,11 @@ impl History {
 
     /// The base moved up within the log.
     pub(crate) fn trim(&mut self, index: Index) {
-        let membership = self.at(index).clone();
+        let membership = self.at(index);
         self.entries.retain(|entry| entry.0 > index);
         self.entries.insert(0, (index, membership));
     }
 }
+
+#[cfg(test)]
+mod tests;

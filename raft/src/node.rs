@@ -264,7 +264,7 @@ impl Node {
         else {
             return Err(Refused::Invalid("only what is committed can be trimmed"));
         };
-        let membership = self.history.at(base.index).clone();
+        let membership = self.history.at(base.index);
         let base = Base {
             term,
             membership,

@@ -435,7 +435,7 @@ impl Node {
             self.read_failed(to, session);
             return;
         };
-        let membership = self.history.at(base.index).clone();
+        let membership = self.history.at(base.index);
         let State::Leader(leader) = &mut self.state else {
             return;
         };

@@ -5,14 +5,12 @@ use std::process::Command;
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 5] = [
+const PINNED: [(u64, &str); 6] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
-    (
-        367,
-        "a spare that could not be made tried again at once, for ever",
-    ),
+    (101, "a base without voters offered to a newcomer for ever"),
+    (367, "a spare that could not be made tried for ever"),
     (1445, "the same, at another moment"),
 ];
 
