@@ -305,6 +305,10 @@ fn restore(
     record: &BootstrapRecord,
     now: Tick,
 ) -> Result<(), Error> {
+    if recovery.suspect {
+        // Rounds are lost of which nobody knows what was in them: no group here is known not to have been made.
+        return Err(RestoreError::Damaged.into());
+    }
     let mut metadata = false;
     shard.recall_dropped(recovery.removed);
     for group in recovery.groups {
