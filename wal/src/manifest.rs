@@ -6,6 +6,7 @@ use crate::codec::{Decoder, Encode};
 use crate::disk::{Disk, File};
 use crate::error::{Damage, Error};
 use crate::layout::MANIFESTS;
+use crate::pages::PAGE_BYTES;
 use crate::record::Identity;
 use raft::types::NodeId;
 use std::io;
@@ -160,6 +161,10 @@ fn decode_role(from: &mut Decoder<'_>) -> Option<SegmentRole> {
     })
 }
 
+/// A slot's size at least, as a part of a segment: room for 20,000 segments of the default size, so that no manifest
+/// needs a larger file on a disk that others have filled up meanwhile.
+const RESERVED_SHARE: u64 = 64;
+
 /// The two slots.
 pub(crate) struct ManifestFiles {
     files: [Option<Arc<dyn File>>; 2],
@@ -220,20 +225,28 @@ impl ManifestFiles {
             body,
         };
         if !large_enough {
-            return self.write_larger(disk, slot, &blob);
+            let least = manifest.segment_bytes / RESERVED_SHARE;
+            return self.write_larger(disk, slot, &blob, least);
         }
         let file = self.files[slot].as_ref().expect("checked above");
         blob::write(&**file, BlobKind::Manifest, &blob)
     }
 
     /// The slot's file is missing or too small: a new one takes its name once it is whole.
-    fn write_larger(&mut self, disk: &dyn Disk, slot: usize, blob: &Blob) -> io::Result<()> {
+    fn write_larger(
+        &mut self,
+        disk: &dyn Disk,
+        slot: usize,
+        blob: &Blob,
+        least: u64,
+    ) -> io::Result<()> {
         let new_name = format!("{}.new", MANIFESTS[slot]);
         match disk.remove(&new_name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let bytes = blob::file_bytes(blob.body.len()).max(16 << 10);
+        let least = least.next_multiple_of(2 * PAGE_BYTES as u64);
+        let bytes = blob::file_bytes(blob.body.len()).max(least).max(16 << 10);
         let file = disk.create(&new_name, bytes)?;
         blob::write(&*file, BlobKind::Manifest, blob)?;
         disk.rename(&new_name, MANIFESTS[slot])?;

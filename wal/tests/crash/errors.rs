@@ -336,3 +336,19 @@ fn d7_a_failure_while_looking_for_a_job_is_told() {
     }
     panic!("nothing was cleaned");
 }
+
+/// Rule 10: the manifest's slots have room for many more segments than there are: none is made anew on a full disk.
+#[test]
+fn x9_manifests_are_reserved_when_the_directory_is_formatted() {
+    let segment_bytes = 4 << 20;
+    let config = wal::Config {
+        segment_bytes,
+        ..wal::Config::tiny()
+    };
+    let disk = ModelDisk::new(1);
+    open_with(&disk, config).unwrap();
+    for name in ["manifest-0", "manifest-1"] {
+        let bytes = disk.bytes(name).unwrap().len() as u64;
+        assert!(bytes >= segment_bytes / 64, "{name}: {bytes} bytes");
+    }
+}
