@@ -6,12 +6,12 @@
 
 mod rewrite;
 
-use crate::directory::{Directory, Extent, SegmentState};
+use crate::directory::{Directory, Extent, SegmentState, Sums};
 use crate::error::Error;
 use crate::footer::RunIndex;
 use crate::jobs::Task;
 use crate::layout::DATA_START;
-use crate::log::{Log, unsorted};
+use crate::log::Log;
 use crate::manifest::Sealed;
 use crate::mutant::{self, Mutant};
 use crate::pages::{PAGE_BYTES, Pool};
@@ -73,7 +73,16 @@ impl Log {
         if !self.outputs.is_empty() {
             return None;
         }
-        let chosen = self.choose()?;
+        let sums = self.shared.read().segments.sealed();
+        let short_of_space = self.spares.free() == 0 && !self.may_create();
+        let outlook = (sums, self.spares.for_cleaner(), short_of_space);
+        if self.nothing_to_clean == Some(outlook) {
+            return None;
+        }
+        let Some(chosen) = self.choose(sums, short_of_space) else {
+            self.nothing_to_clean = Some(outlook);
+            return None;
+        };
         let mut outputs = Vec::new();
         for _ in 0..chosen.outputs {
             let Some(spare) = self.spares.take(Taker::Cleaner) else {
@@ -108,7 +117,7 @@ impl Log {
         }
     }
 
-    fn choose(&self) -> Option<Chosen> {
+    fn choose(&self, sums: Sums, short_of_space: bool) -> Option<Chosen> {
         let directory = self.shared.read();
         let bytes = self.config.segment_bytes;
         let sealed = || {
@@ -117,23 +126,17 @@ impl Log {
                 .values()
                 .filter(|state| state.index.is_none())
         };
-        let live: u64 = sealed().map(|state| state.live_bytes).sum();
-        let used = sealed().count() as u64 * bytes;
-        let short_of_space = self.spares.free() == 0 && !self.may_create();
+        let (live, used) = (sums.live_bytes, sums.segments * bytes);
         if used > live + live / 10 * 3 + self.config.clean_slack_bytes || short_of_space {
             let chosen = most_dead(&directory, bytes);
             if chosen.is_some() && self.spares.for_cleaner() >= 1 {
                 return chosen;
             }
         }
-        let scattered: u64 = sealed()
-            .filter(|state| unsorted(state))
-            .map(|state| state.live_bytes)
-            .sum();
-        if scattered > self.config.unsorted_bytes_max && self.spares.for_cleaner() >= 2 {
+        if sums.unsorted_bytes > self.config.unsorted_bytes_max && self.spares.for_cleaner() >= 2 {
             // Scattered entries only come together where at least two groups share long stretches: the oldest first.
             let inputs: Vec<u64> = sealed()
-                .filter(|state| unsorted(state) && is_worth_it(state))
+                .filter(|state| state.is_unsorted() && is_worth_it(state))
                 .take(2)
                 .filter(|state| state.live_bytes <= output_room(bytes))
                 .map(|state| state.segment.sequence)
@@ -178,9 +181,7 @@ impl Log {
         }
         directory.died = true;
         for input in &cleaned.inputs {
-            if let Some(state) = directory.segments.get_mut(input) {
-                state.left_over_bytes = state.live_bytes;
-            }
+            directory.segments.leave_over(*input);
         }
         drop(directory);
         for output in &cleaned.outputs {

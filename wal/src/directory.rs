@@ -4,55 +4,18 @@
 //! another result.
 
 mod group;
+mod segments;
 
 pub(crate) use group::{Extent, Group};
+pub(crate) use segments::{SegmentState, Segments, Sums};
 
-use crate::footer::{RunIndex, Span};
+use crate::footer::Span;
 use crate::frame::{self, Frame, FrameType};
 use crate::kafka;
 use crate::record::Faulty;
-use crate::segment::Segment;
 use bytes::Bytes;
 use raft::types::{Base, EntryKind, GroupId, Index, ReplicaId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// A segment with entries or room for them.
-pub(crate) struct SegmentState {
-    pub(crate) segment: Arc<Segment>,
-    /// The runs of an unsealed segment; None once the footer says so.
-    pub(crate) index: Option<Arc<RunIndex>>,
-    /// Where the footer begins; 0 while unsealed.
-    pub(crate) footer_at: u64,
-    /// Bytes of live extents in it.
-    pub(crate) live_bytes: u64,
-    /// Live extents in it.
-    pub(crate) extents: u64,
-    /// Runs in it when it was sealed.
-    pub(crate) runs: u32,
-    /// Bytes of frames in it when it was sealed.
-    pub(crate) data_bytes: u64,
-    /// Whether the cleaner wrote it.
-    pub(crate) cleaned: bool,
-    /// Live bytes that a rewrite had to leave in it; 0 when there was none.
-    pub(crate) left_over_bytes: u64,
-}
-
-impl SegmentState {
-    pub(crate) fn open(segment: Arc<Segment>) -> Self {
-        Self {
-            segment,
-            index: Some(Arc::default()),
-            footer_at: 0,
-            live_bytes: 0,
-            extents: 0,
-            runs: 0,
-            data_bytes: 0,
-            cleaned: false,
-            left_over_bytes: 0,
-        }
-    }
-}
 
 /// Bytes of extents that came to life or died, by segment.
 pub(crate) type Change = (u64, i64, i64);
@@ -64,7 +27,7 @@ pub(crate) struct Directory {
     /// Removed replicas: none of these ids, and none below, ever comes back in its group.
     pub(crate) removed: BTreeMap<GroupId, ReplicaId>,
     /// By sequence.
-    pub(crate) segments: BTreeMap<u64, SegmentState>,
+    pub(crate) segments: Segments,
     pub(crate) run_bytes_max: u64,
     /// A segment may have lost its last live extent since the last checkpoint.
     pub(crate) died: bool,
@@ -90,12 +53,10 @@ impl Directory {
             return;
         }
         let run_bytes_max = self.run_bytes_max;
-        if let Some(state) = self.segments.get_mut(&sequence)
-            && let Some(index) = &mut state.index
-        {
+        if let Some(index) = self.segments.runs_mut(sequence) {
             let bytes = u32::try_from(frame.size()).expect("frames are below a segment");
             let key = (frame.group, frame.replica);
-            Arc::make_mut(index).add(
+            index.add(
                 key,
                 frame.index.0,
                 position,
@@ -195,27 +156,19 @@ impl Directory {
     /// Takes changes of extents into the segments' accounts.
     pub(crate) fn account(&mut self, changes: &[Change]) {
         for (sequence, bytes, extents) in changes {
-            if let Some(state) = self.segments.get_mut(sequence) {
-                state.live_bytes = state.live_bytes.saturating_add_signed(*bytes);
-                state.extents = state.extents.saturating_add_signed(*extents);
-                self.died |= state.extents == 0;
-            }
+            self.died |= self.segments.change(*sequence, *bytes, *extents) == Some(0);
         }
     }
 
     /// Counts every extent again, after the directory was loaded. Returns a segment that is referred to but not there.
     pub(crate) fn account_all(&mut self) -> Option<u64> {
-        for state in self.segments.values_mut() {
-            state.live_bytes = 0;
-            state.extents = 0;
-        }
+        self.segments.forget_extents();
         for group in self.groups.values() {
             for extent in &group.extents {
-                let Some(state) = self.segments.get_mut(&extent.segment) else {
+                let bytes = extent.bytes.cast_signed();
+                if self.segments.change(extent.segment, bytes, 1).is_none() {
                     return Some(extent.segment);
-                };
-                state.live_bytes += extent.bytes;
-                state.extents += 1;
+                }
             }
         }
         None

@@ -99,6 +99,7 @@ pub(crate) fn format(
         full: VecDeque::new(),
         prepared: None,
         outputs: Vec::new(),
+        nothing_to_clean: None,
         sealed: BTreeMap::new(),
         spares,
         last_round: 0,

@@ -8,7 +8,7 @@ use crate::cleaner::{CleanTask, Cleaned};
 use crate::disk::{Disk, File};
 use crate::error::{Error, is_full};
 use crate::footer::RunIndex;
-use crate::layout::segment_name;
+use crate::layout::{DATA_START, segment_name};
 use crate::log::{FullSegment, Log};
 use crate::meta::Meta;
 use crate::mutant::{self, Mutant};
@@ -467,12 +467,10 @@ impl Log {
             "the writer keeps room for the footer"
         );
         let mut directory = self.shared.write();
-        if let Some(state) = directory.segments.get_mut(&segment.sequence) {
-            state.index = None;
-            state.footer_at = sealed.footer_at;
-            state.runs = sealed.runs;
-            state.data_bytes = sealed.end - crate::layout::DATA_START;
-        }
+        let data_bytes = sealed.end - DATA_START;
+        directory
+            .segments
+            .seal(segment.sequence, sealed.footer_at, sealed.runs, data_bytes);
         drop(directory);
         self.shared.keep_footer(&segment, Arc::clone(index));
         self.sealed.insert(segment.sequence, sealed);
@@ -508,7 +506,7 @@ impl Log {
         let mut freed = Vec::new();
         let mut directory = self.shared.write();
         for sequence in prepared.dead {
-            if let Some(state) = directory.segments.remove(&sequence) {
+            if let Some(state) = directory.segments.remove(sequence) {
                 assert_eq!(state.extents, 0, "what has died never lives again");
                 freed.push(state.segment);
                 self.sealed.remove(&sequence);

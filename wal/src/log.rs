@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Point, Slots};
 use crate::config::Config;
-use crate::directory::{Directory, SegmentState};
+use crate::directory::{Directory, Sums};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::jobs::Running;
@@ -87,6 +87,9 @@ pub struct Log {
     pub(crate) full: VecDeque<FullSegment>,
     /// Named in the manifest, header synced: takes the next round when the open one is full.
     pub(crate) prepared: Option<Arc<Segment>>,
+    /// What there was when the cleaner last found nothing to do: sums, spares for it, whether space was short. Looking
+    /// at every segment again, after every round, would find the same.
+    pub(crate) nothing_to_clean: Option<(Sums, usize, bool)>,
     /// Named in the manifest for the cleaner's job that is under way.
     pub(crate) outputs: Vec<Arc<Segment>>,
     pub(crate) sealed: BTreeMap<u64, Sealed>,
@@ -199,18 +202,17 @@ impl Log {
     pub fn stats(&self) -> Stats {
         let mut stats = self.counters.clone();
         let directory = self.shared.read();
-        for state in directory.segments.values() {
-            stats.live_bytes += state.live_bytes;
-            if state.index.is_some() {
-                stats.segments_open += 1;
-            } else {
-                stats.segments_sealed += 1;
-                stats.dead_bytes += self.config.segment_bytes.saturating_sub(state.live_bytes);
-                if unsorted(state) {
-                    stats.unsorted_bytes += state.live_bytes;
-                }
-            }
+        let sealed = directory.segments.sealed();
+        let unsealed = self.full.iter().map(|full| &full.segment);
+        for segment in unsealed.chain([&self.open.segment]) {
+            stats.segments_open += 1;
+            stats.live_bytes += directory.segments[&segment.sequence].live_bytes;
         }
+        stats.live_bytes += sealed.live_bytes;
+        stats.segments_sealed = sealed.segments;
+        stats.unsorted_bytes = sealed.unsorted_bytes;
+        let sealed_bytes = sealed.segments * self.config.segment_bytes;
+        stats.dead_bytes = sealed_bytes.saturating_sub(sealed.live_bytes);
         let waiting = usize::from(self.prepared.is_some())
             + usize::from(self.zeroing.is_some())
             + self.outputs.len();
@@ -223,9 +225,4 @@ impl Log {
         stats.poisoned = self.poisoned.is_some();
         stats
     }
-}
-
-/// Whether a sealed segment's runs are short on average: its groups lie scattered.
-pub(crate) fn unsorted(state: &SegmentState) -> bool {
-    !state.cleaned && state.runs > 0 && state.data_bytes / u64::from(state.runs) < 64 << 10
 }

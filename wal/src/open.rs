@@ -389,6 +389,7 @@ impl Start {
             full: parts.full,
             prepared: parts.prepared,
             outputs: Vec::new(),
+            nothing_to_clean: None,
             sealed: parts.sealed,
             spares,
             last_round: last.0,

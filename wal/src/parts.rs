@@ -88,7 +88,7 @@ pub(crate) fn divide(
                 position: end,
             });
         } else {
-            directory.segments.remove(&sequence);
+            directory.segments.remove(sequence);
             if prepared.is_none() {
                 prepared = Some(segment);
             } else {
