@@ -16,7 +16,7 @@ use raft::types::{GroupId, Index, NodeId, ReplicaId, Term, Tick};
 use tokio::sync::{Notify, oneshot};
 
 use crate::controller::{Answer, ControllerRequest};
-use crate::driver::clock::Clock;
+use crate::driver::clock::{Clock, ClockTrust};
 use crate::driver::log_thread::LogThread;
 use crate::driver::progress::{Progress, Waiters};
 use crate::driver::tickets::{Asked, Tickets};
@@ -167,6 +167,8 @@ pub struct Broker {
     /// What is being reported to the controller: groups, and (as None) what this disk has dropped.
     pub(crate) reporting: RefCell<BTreeSet<Option<GroupId>>>,
     pub(crate) disk_reads: DiskReads,
+    /// Whether records are deleted by their age.
+    pub(crate) clock_trust: ClockTrust,
     /// The cluster knows this broker in this life.
     pub(crate) registered: Cell<bool>,
     /// The seeds' peer addresses.

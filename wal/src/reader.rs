@@ -125,8 +125,27 @@ impl Reader {
             .map_or(0, crate::directory::Group::bytes)
     }
 
-    /// The first index of the longest suffix of at most `keep_bytes` live bytes, to the granularity of a segment:
-    /// where a trim by size would put the log's start. The index after the last when even that is too much.
+    /// The first entry that retention by time keeps: its record batch has a timestamp at or after this one, or none
+    /// at all (-1), so that nobody can say how old it is.
+    ///
+    /// # Errors
+    /// As [`Reader::entries`].
+    pub fn index_not_older(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        timestamp_ms: i64,
+    ) -> Result<Option<Index>, ReadError> {
+        let kept = |span: &crate::footer::Span| {
+            let untimed = span.max_timestamp < 0;
+            span.base_offset != i64::MAX && (untimed || span.max_timestamp >= timestamp_ms)
+        };
+        let candidates = self.extents(group, replica, |extent| kept(&extent.span));
+        self.search(group, replica, candidates.iter(), kept)
+    }
+
+    /// The first index of the shortest suffix of at least `keep_bytes` live bytes, to the granularity of a segment:
+    /// where a trim by size would put the log's start. What is in the newest segment is always kept.
     #[must_use]
     pub fn index_for_bytes(
         &self,
@@ -137,15 +156,15 @@ impl Reader {
         let directory = self.shared.read();
         let found = directory.group(group, replica)?;
         let mut kept = 0;
-        let mut first = found.last + 1;
+        let mut first = None;
         for extent in found.extents.iter().rev() {
-            kept += extent.bytes;
-            if kept > keep_bytes {
+            if first.is_some() && kept >= keep_bytes {
                 break;
             }
-            first = extent.first;
+            first = Some(Index(extent.first));
+            kept += extent.bytes;
         }
-        Some(Index(first))
+        first
     }
 
     /// Base and last index of a group in the log.

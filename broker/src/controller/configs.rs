@@ -174,8 +174,8 @@ fn check_list(key: &Key, name: &str, operation: &str) -> Result<(), Failure> {
 }
 
 fn append(present: &str, more: &str) -> String {
-    let mut items: Vec<&str> = items(present).collect();
-    for item in self::items(more) {
+    let mut items: Vec<&str> = topic_config::items(present).collect();
+    for item in topic_config::items(more) {
         if !items.contains(&item) {
             items.push(item);
         }
@@ -184,17 +184,11 @@ fn append(present: &str, more: &str) -> String {
 }
 
 fn subtract(present: &str, less: &str) -> String {
-    let less: BTreeSet<&str> = items(less).collect();
-    items(present)
+    let less: BTreeSet<&str> = topic_config::items(less).collect();
+    topic_config::items(present)
         .filter(|item| !less.contains(item))
         .collect::<Vec<_>>()
         .join(",")
-}
-
-fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
 }
 
 fn differs(explicit: &BTreeMap<String, String>, changes: &ConfigChanges) -> bool {

@@ -12,7 +12,7 @@ use raft::types::{DirectoryId, Entry, GroupId, Index, NodeId, Tick};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::clock::Clock;
+use super::clock::{Clock, ClockTrust};
 use super::founding::{Events, form};
 use super::inbox::{LogInbox, PeerInbox};
 use super::log_thread::LogThread;
@@ -140,6 +140,7 @@ pub async fn run(
         producer_ids: Cell::new((0, 0)),
         reporting: RefCell::default(),
         disk_reads: DiskReads::default(),
+        clock_trust: ClockTrust::default(),
         registered: Cell::new(false),
         seeds: config
             .node

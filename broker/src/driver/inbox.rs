@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -71,6 +70,3 @@ impl Default for LogInbox {
         Self::new()
     }
 }
-
-/// The driver's own wake-up: something on its thread left work for the shard.
-pub type Work = Rc<Notify>;

@@ -145,26 +145,14 @@ impl Broker {
             return;
         };
         let (broker, reader) = (self.clone(), self.reader.clone());
-        let wall = self.clock.wall_ms();
+        let keep = Keep {
+            ms: retention_ms.filter(|_| self.clock_trust.judge(self.clock.jump_ms())),
+            bytes: retention_bytes,
+            wall_ms: self.clock.wall_ms(),
+        };
         tokio::task::spawn_local(async move {
-            let cut = blocking(move || {
-                let mut cut = None;
-                if let Some(keep) = retention_ms {
-                    let horizon = wall.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
-                    let first = reader.index_for_timestamp(group, replica, horizon)?;
-                    cut = match first {
-                        Some(index) => first_offset(&reader, group, replica, index)?,
-                        None => Some(high_watermark),
-                    };
-                }
-                if let Some(keep) = retention_bytes
-                    && let Some(index) = reader.index_for_bytes(group, replica, keep)
-                {
-                    cut = cut.max(first_offset(&reader, group, replica, index)?);
-                }
-                Ok(cut)
-            });
-            match cut.await {
+            let cut = blocking(move || keep.cut(&reader, group, replica, high_watermark)).await;
+            match cut {
                 Ok(Some(offset)) => {
                     let (now, offset) = (broker.now(), offset.min(high_watermark));
                     let mut shard = broker.shard.borrow_mut();
@@ -181,19 +169,174 @@ impl Broker {
     }
 }
 
-/// The offset of the batch at an index; None when no batch is there.
+/// Bytes of one look for the next batch.
+const LOOK_BYTES: u64 = 64 << 10;
+
+/// What retention keeps.
+struct Keep {
+    /// Of at most this age.
+    ms: Option<u64>,
+    /// At least so many of the newest bytes, to the granularity of a segment.
+    bytes: Option<u64>,
+    /// Now.
+    wall_ms: i64,
+}
+
+impl Keep {
+    /// The log start that keeps no more than that; None when nothing can go.
+    fn cut(
+        &self,
+        reader: &wal::Reader,
+        group: GroupId,
+        replica: ReplicaId,
+        high_watermark: i64,
+    ) -> Result<Option<i64>, wal::ReadError> {
+        let mut cut = None;
+        let offset = |index| first_offset(reader, group, replica, index, high_watermark);
+        if let Some(keep) = self.ms {
+            let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+            let horizon = self.wall_ms.saturating_sub(keep);
+            cut = match reader.index_not_older(group, replica, horizon)? {
+                Some(index) => Some(offset(index)?),
+                None => Some(high_watermark),
+            };
+        }
+        if let Some(keep) = self.bytes
+            && let Some(index) = reader.index_for_bytes(group, replica, keep)
+        {
+            cut = cut.max(Some(offset(index)?));
+        }
+        Ok(cut)
+    }
+}
+
+/// The offset of the first batch at or after an index; the high watermark when there is none.
 fn first_offset(
     reader: &wal::Reader,
     group: GroupId,
     replica: ReplicaId,
     index: Index,
-) -> Result<Option<i64>, wal::ReadError> {
-    let entries = match reader.entries(group, replica, index, index, 1) {
-        Err(wal::ReadError::NotFound { .. }) => return Ok(None),
-        other => other?,
-    };
-    let batch = entries.iter().find(|e| e.kind == EntryKind::Records);
-    Ok(batch
-        .and_then(|e| BatchFacts::of(&e.payload))
-        .map(|facts| facts.base_offset))
+    high_watermark: i64,
+) -> Result<i64, wal::ReadError> {
+    let mut next = index;
+    loop {
+        let entries = match reader.entries(group, replica, next, Index(u64::MAX), LOOK_BYTES) {
+            Err(wal::ReadError::NotFound { .. }) => return Ok(high_watermark),
+            other => other?,
+        };
+        let batch = entries.iter().find(|e| e.kind == EntryKind::Records);
+        if let Some(facts) = batch.and_then(|e| BatchFacts::of(&e.payload)) {
+            return Ok(facts.base_offset);
+        }
+        let Some(last) = entries.last() else {
+            return Ok(high_watermark);
+        };
+        next = last.index.next();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use protocol::record_batch::BatchBuilder;
+    use raft::types::{Base, Entry, Term};
+    use wal::model::ModelDisk;
+    use wal::{Log, Record};
+
+    use super::*;
+
+    const GROUP: GroupId = GroupId(1);
+    const REPLICA: ReplicaId = ReplicaId(1);
+    const NOW: i64 = 1_000_000;
+
+    fn entry(index: u64, kind: EntryKind, payload: Bytes) -> Entry {
+        Entry {
+            index: Index(index),
+            term: Term(1),
+            kind,
+            payload,
+        }
+    }
+
+    /// One record of this time and size.
+    fn batch(index: u64, offset: i64, time: i64, bytes: usize) -> Entry {
+        let mut builder = BatchBuilder::new().base_offset(offset, 1);
+        builder.value(time, &vec![7; bytes]);
+        entry(index, EntryKind::Records, builder.build())
+    }
+
+    fn log(entries: Vec<Entry>) -> Log {
+        let opened = Log::open(ModelDisk::new(1), wal::Config::tiny(), Default::default());
+        let mut log = opened.expect("a new log").0;
+        let (group, replica, base) = (GROUP, REPLICA, Base::default());
+        log.write(vec![Record::Base {
+            group,
+            replica,
+            base,
+        }])
+        .expect("a group");
+        for entry in entries {
+            let entries = vec![entry];
+            log.write(vec![Record::Entries {
+                group,
+                replica,
+                entries,
+            }])
+            .expect("written");
+        }
+        log
+    }
+
+    fn cut(log: &Log, ms: Option<u64>, bytes: Option<u64>, high_watermark: i64) -> Option<i64> {
+        let keep = Keep {
+            ms,
+            bytes,
+            wall_ms: NOW,
+        };
+        let cut = keep.cut(&log.reader(), GROUP, REPLICA, high_watermark);
+        cut.expect("readable")
+    }
+
+    #[test]
+    fn what_has_no_timestamp_is_not_deleted_by_its_age() {
+        let times = [NOW - 900, NOW - 800, -1, NOW - 700, NOW - 10];
+        let entries = (1..)
+            .zip(times)
+            .map(|(at, time)| batch(at, at as i64 - 1, time, 10));
+        let log = log(entries.collect());
+        assert_eq!(cut(&log, Some(850), None, 5), Some(1));
+        assert_eq!(
+            cut(&log, Some(100), None, 5),
+            Some(2),
+            "up to the one that has none"
+        );
+        let timed = self::log(vec![batch(1, 0, NOW - 900, 10), batch(2, 1, NOW - 800, 10)]);
+        assert_eq!(cut(&timed, Some(100), None, 2), Some(2), "everything");
+    }
+
+    #[test]
+    fn a_size_below_the_newest_segment_deletes_the_older_ones() {
+        // Segments of 64 KiB: the first entries are in older ones.
+        let entries = (1..=40).map(|at| batch(at, at as i64 - 1, NOW, 4 << 10));
+        let log = log(entries.collect());
+        let start = cut(&log, None, Some(1), 40).expect("something can go");
+        assert!(
+            (20..40).contains(&start),
+            "{start}: the newest segment stays"
+        );
+        let most = cut(&log, None, Some(60 << 10), 40).expect("something can go");
+        assert!(most < start, "at least so much is kept: {most}");
+        assert!((40 - most) * (4 << 10) >= 60 << 10, "{most}");
+        assert_eq!(cut(&log, None, Some(1 << 30), 40), Some(0));
+    }
+
+    #[test]
+    fn a_boundary_that_is_no_batch_is_the_next_batch() {
+        let noop = |index| entry(index, EntryKind::Noop, Bytes::new());
+        let entries = vec![noop(1), noop(2), batch(3, 0, NOW, 10), noop(4)];
+        let log = log(entries);
+        let first = |index| first_offset(&log.reader(), GROUP, REPLICA, Index(index), 1);
+        assert_eq!(first(1).expect("readable"), 0);
+        assert_eq!(first(4).expect("readable"), 1, "the high watermark");
+    }
 }

@@ -24,17 +24,35 @@ impl Future for Progress {
 }
 
 /// Who waits for what.
-#[derive(Default)]
 pub struct Waiters {
     by_group: HashMap<GroupId, Vec<Weak<Notify>>>,
+    /// With so many groups those that nobody waits for any longer are looked for.
+    prune_at: usize,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        let by_group = HashMap::new();
+        let prune_at = GROUPS_MIN;
+        Self { by_group, prune_at }
+    }
 }
 
 /// Below this many, waiters that went away are not looked for.
 const PRUNE_FROM: usize = 16;
+/// Below this many groups none is looked for.
+const GROUPS_MIN: usize = 1024;
 
 impl Waiters {
     /// A wait for these.
     pub fn wait_for(&mut self, groups: &[GroupId]) -> Progress {
+        if self.by_group.len() >= self.prune_at {
+            self.by_group.retain(|_, waiters| {
+                waiters.retain(|w| w.strong_count() > 0);
+                !waiters.is_empty()
+            });
+            self.prune_at = (self.by_group.len() * 2).max(GROUPS_MIN);
+        }
         let notify = Rc::new(Notify::new());
         for group in groups {
             let waiters = self.by_group.entry(*group).or_default();
@@ -61,5 +79,23 @@ impl Waiters {
                 waiter.notify_one();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_nobody_waits_for_are_forgotten() {
+        let mut waiters = Waiters::default();
+        let waiting = waiters.wait_for(&[GroupId(0)]);
+        for group in 1..=10 * GROUPS_MIN as u64 {
+            drop(waiters.wait_for(&[GroupId(group)]));
+            waiters.wake(&BTreeSet::from([GroupId(group)]));
+            assert!(waiters.by_group.len() <= 2 * GROUPS_MIN);
+        }
+        assert!(waiters.by_group.contains_key(&GroupId(0)), "somebody waits");
+        drop(waiting);
     }
 }

@@ -142,12 +142,6 @@ impl BootstrapRecord {
             ..Membership::default()
         }
     }
-
-    /// The first replica id that the metadata group may give.
-    #[must_use]
-    pub fn first_free_replica(&self) -> ReplicaId {
-        ReplicaId(self.voters.len() as u64 + 1)
-    }
 }
 
 /// A node id as a number.

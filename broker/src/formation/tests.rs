@@ -306,7 +306,6 @@ fn voters_are_odd_and_at_most_five() {
         assert_eq!(record.voters.len(), voters);
         assert_eq!(record.defect(), None);
         assert_eq!(record.voters[0].node, NodeId(1));
-        assert_eq!(record.first_free_replica(), ReplicaId(voters as u64 + 1));
         assert_eq!(record.membership().voters.len(), voters);
         assert_eq!(
             record.replica(NodeId(1), DirectoryId(2)),

@@ -5,6 +5,7 @@ use protocol::wire::{Str, Uuid};
 use raft::types::{GroupId, NodeId};
 
 use crate::broker::{Broker, LeaderView, Rejection};
+use crate::controller::validate_topic_name;
 use crate::metadata::{Image, Topic, TopicId};
 
 /// Where a broker can be reached by clients.
@@ -104,10 +105,9 @@ pub fn text(message: &str) -> Option<Str> {
     (!message.is_empty()).then(|| Str::from(message))
 }
 
-/// Whether Kafka would accept this as the name of a topic.
+/// Whether a topic may have this name.
 pub fn is_topic_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.chars().all(plain)
+    validate_topic_name(name).is_ok()
 }
 
 /// Whether this is a topic of the broker's own.

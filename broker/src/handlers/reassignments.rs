@@ -12,10 +12,10 @@ use protocol::messages::list_partition_reassignments::{
     OngoingPartitionReassignment, OngoingTopicReassignment,
 };
 use protocol::wire::Str;
-use raft::types::{Member, NodeId};
+use raft::types::NodeId;
 
 use super::{lookup, topics};
-use crate::controller::{ControllerRequest, PartitionMove, Placement};
+use crate::controller::{ControllerRequest, PartitionMove, Placement, reassignments};
 use crate::dispatch::Context;
 
 /// Begins or cancels moves.
@@ -85,11 +85,11 @@ pub fn list(
         pairs.flatten().collect()
     });
     let mut moving: BTreeMap<&str, Vec<OngoingPartitionReassignment>> = BTreeMap::new();
-    for partition in image.partitions().filter(|partition| partition.is_moving()) {
-        let Some(topic) = image.topic(partition.topic) else {
+    for moved in reassignments(&image) {
+        let Some(topic) = image.topic(moved.topic) else {
             continue;
         };
-        let index = partition.partition;
+        let index = moved.partition;
         if wanted
             .as_ref()
             .is_none_or(|wanted| wanted.contains(&(topic.name.as_str(), index)))
@@ -99,9 +99,9 @@ pub fn list(
                 .or_default()
                 .push(OngoingPartitionReassignment {
                     partition_index: index,
-                    replicas: nodes(&partition.holders()),
-                    adding_replicas: nodes(&partition.adding()),
-                    removing_replicas: nodes(&partition.removing()),
+                    replicas: ids(&moved.replicas),
+                    adding_replicas: ids(&moved.adding),
+                    removing_replicas: ids(&moved.removing),
                 });
         }
     }
@@ -117,6 +117,6 @@ pub fn list(
     }
 }
 
-fn nodes(members: &[Member]) -> Vec<i32> {
-    members.iter().map(|member| member.node.0).collect()
+fn ids(nodes: &[NodeId]) -> Vec<i32> {
+    nodes.iter().map(|node| node.0).collect()
 }

@@ -144,6 +144,7 @@ impl Broker {
                 offline_partitions: offline as u64,
                 under_replicated_partitions: image.partitions().filter(thin).count() as u64,
                 preferred_leader_imbalance: image.partitions().filter(misled).count() as u64,
+                retention_suspended: self.clock_trust.is_suspended(),
             },
             ..NodeMetrics::default()
         }

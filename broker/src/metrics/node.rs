@@ -297,4 +297,6 @@ pub struct ClusterMetrics {
     pub under_replicated_partitions: u64,
     /// Partitions led by another than their preferred leader.
     pub preferred_leader_imbalance: u64,
+    /// Nothing is deleted by its age, because this node's clock was set far off.
+    pub retention_suspended: bool,
 }

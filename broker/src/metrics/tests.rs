@@ -39,6 +39,7 @@ fn families_are_there_with_zero_before_their_first_event() {
         "walser_connections 0",
         "walser_connections_refused_total 0",
         "walser_offline_partitions 0",
+        "walser_retention_suspended 0",
         "walser_cleaner_rewritten_bytes_total{reason=\"dead\"} 0",
         "walser_raft_commit_latency_seconds_count{group=\"metadata\"} 0",
         "walser_leader_unavailable_seconds_count{group=\"partition\"} 0",

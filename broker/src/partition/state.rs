@@ -150,6 +150,13 @@ impl PartitionState {
         out.freeze()
     }
 
+    /// The log end that an encoded state speaks of; 0 for what is none.
+    #[must_use]
+    pub fn log_end_of(state: &[u8]) -> i64 {
+        let bytes = state.get(1..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| i64::from_be_bytes(*bytes))
+    }
+
     /// First offset not appended.
     #[must_use]
     pub fn log_end(&self) -> i64 {

@@ -105,7 +105,8 @@ impl Shard {
     }
 
     /// Makes the local replica campaign, over a living leader's head when `forced`.
-    pub fn campaign(&mut self, now: Tick, id: GroupId, forced: bool) {
+    #[cfg(test)]
+    pub(super) fn campaign(&mut self, now: Tick, id: GroupId, forced: bool) {
         self.step(now, id, Input::Campaign { forced });
     }
 

@@ -1,6 +1,6 @@
 //! The metadata group's state machine, and what its changes mean for this broker's groups.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -185,9 +185,12 @@ impl Shard {
                     self.open_assigned(now, group, false);
                     self.reconcile_membership(now, group);
                 }
-                Change::PartitionRemoved { .. } | Change::ReassignmentFinished { .. } => {
+                Change::PartitionRemoved { group, .. } => {
+                    self.io.leaders.forget_group(group);
                     self.drop_removed();
                 }
+                Change::ReassignmentFinished { .. } => self.drop_removed(),
+                Change::RemovalsConfirmed { .. } => self.forget_confirmed(),
                 // NB: its groups can be open already: a restart applies old changes again.
                 Change::TopicCreated { topic } | Change::ConfigChanged { topic } => {
                     self.reload_config(topic);
@@ -200,7 +203,6 @@ impl Shard {
                 Change::ProducerIdsAllocated { .. }
                 | Change::TopicRemoved { .. }
                 | Change::PreferenceChanged { .. }
-                | Change::RemovalsConfirmed { .. }
                 | Change::MetadataVersionChanged { .. } => {}
             }
         }
@@ -406,6 +408,16 @@ impl Shard {
         if !gone.is_empty() {
             self.io.orders.push(Order::ConfirmRemovals(gone));
         }
+    }
+
+    /// Nobody asks any longer for what is confirmed.
+    fn forget_confirmed(&mut self) {
+        let Some(image) = self.image() else { return };
+        let open: BTreeSet<ReplicaId> = image
+            .removals(self.config.directory)
+            .map(|(replica, _)| replica)
+            .collect();
+        self.removed.retain(|replica, _| open.contains(replica));
     }
 
     fn close(&mut self, id: GroupId) {

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft::effect::Effect;
 use raft::input::Input;
-use raft::message::Message;
+use raft::message::{Body, Message};
 use raft::types::{DirectoryId, Entry, GroupId, Member, NodeId, ReplicaId, Tick};
 
 use group::Group;
@@ -113,7 +113,11 @@ pub struct Shard {
     effects: Vec<Effect>,
     /// Messages for groups that this broker has not opened yet (its metadata is behind the sender's).
     early: VecDeque<(NodeId, GroupId, Message)>,
+    /// Bytes of entries and states that came early since the last housekeeping.
+    early_bytes: usize,
     next_housekeeping: Tick,
+    /// When trims that did not happen are looked for.
+    trims_due: Tick,
     /// Replicas that were closed here, and the append that says so.
     removed: BTreeMap<ReplicaId, AppendId>,
     /// The newest replica of each group that this disk has dropped, in this life or an earlier one.
@@ -151,6 +155,8 @@ struct Io {
 
 /// Messages for groups that are not open yet, kept until the next housekeeping.
 const EARLY_MAX: usize = 10_000;
+/// Bytes of them.
+const EARLY_BYTES_MAX: usize = 64 << 20;
 /// Entries that one flush drops from memory at most.
 const EVICTIONS_MAX: usize = 100_000;
 
@@ -188,7 +194,9 @@ impl Shard {
             changes: VecDeque::new(),
             effects: Vec::new(),
             early: VecDeque::new(),
+            early_bytes: 0,
             next_housekeeping: now,
+            trims_due: now,
             removed: BTreeMap::new(),
             dropped: BTreeMap::new(),
             damaged: BTreeSet::new(),
@@ -273,9 +281,22 @@ impl Shard {
         for (group, message) in batch.messages {
             if self.groups.contains_key(&group) {
                 self.step(now, group, Input::Message { node, message });
-            } else if self.early.len() < EARLY_MAX {
-                self.early.push_back((node, group, message));
+            } else {
+                self.keep_early(node, group, message);
             }
+        }
+    }
+
+    /// Keeps what came too early, as far as there is room: Raft sends again what is lost.
+    fn keep_early(&mut self, node: NodeId, group: GroupId, message: Message) {
+        let bytes = match &message.body {
+            Body::Append(append) => append.entries.iter().map(|e| e.payload.len()).sum(),
+            Body::Install { base, .. } => base.state.len(),
+            _ => 0,
+        };
+        if self.early.len() < EARLY_MAX && self.early_bytes + bytes <= EARLY_BYTES_MAX {
+            self.early_bytes += bytes;
+            self.early.push_back((node, group, message));
         }
     }
 
@@ -320,7 +341,9 @@ impl Shard {
         }
         self.finish_moves(now);
         self.early.clear();
+        self.early_bytes = 0;
         self.check_retention(now);
+        self.check_trims(now);
         self.drop_removed();
     }
 

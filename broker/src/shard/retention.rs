@@ -5,6 +5,7 @@ use raft::types::{Base, GroupId, Index, Tick};
 
 use super::Shard;
 use super::output::Order;
+use crate::partition::state::PartitionState;
 
 impl Shard {
     /// Asks for a look at the partitions led here whose turn it is.
@@ -36,6 +37,23 @@ impl Shard {
         }
     }
 
+    /// Looks for trims that did not happen: the broker stopped before, or their place was not found. NB: a log start
+    /// within a batch looks like one; its trim changes nothing.
+    pub(super) fn check_trims(&mut self, now: Tick) {
+        if now < self.trims_due {
+            return;
+        }
+        self.trims_due = Tick(now.0 + self.config.retention_interval_ms);
+        for group in self.groups.values() {
+            let Some(state) = group.partition() else {
+                continue;
+            };
+            if state.log_start() > PartitionState::log_end_of(&group.base_state) {
+                self.io.trims.insert(group.id);
+            }
+        }
+    }
+
     /// Asks where the log starts that moved since the last flush are in the log.
     pub(super) fn order_trims(&mut self) {
         for id in std::mem::take(&mut self.io.trims) {
@@ -59,7 +77,8 @@ impl Shard {
     }
 
     /// The answer to [`Order::LocateTrim`]: the entry that contains the offset and the base offset of its batch; None
-    /// when the log ends there, or when it could not be found (the trim is tried again with the next advance).
+    /// when the log ends there, or when it could not be found: the trim is tried again with the next advance, or with
+    /// the next look at all trims.
     pub fn trim_at(&mut self, now: Tick, id: GroupId, found: Option<(Index, i64)>) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;

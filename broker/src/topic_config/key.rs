@@ -150,7 +150,7 @@ impl Key {
 }
 
 /// The items of a list value: an empty value has none, an empty item between commas counts.
-pub(super) fn items(value: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn items(value: &str) -> impl Iterator<Item = &str> {
     let is_empty = value.trim().is_empty();
     value.split(',').map(str::trim).filter(move |_| !is_empty)
 }

@@ -14,6 +14,7 @@ mod topic_keys;
 
 pub use broker_keys::BROKER_KEYS;
 pub use describe::{Layers, Row, Source, Synonym, describe_broker, describe_topic};
+pub(crate) use key::items;
 pub use key::{Check, Key, Kind};
 pub use parsed::{CleanupPolicy, Durability, TimestampType, TopicConfig, ValidateRecords};
 pub use topic_keys::TOPIC_KEYS;

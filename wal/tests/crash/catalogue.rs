@@ -599,6 +599,11 @@ fn offsets_and_times_are_found_where_they_live() {
         assert!((29 * 3_000..29 * 3_200).contains(&bytes), "{bytes}");
         let half = reader.index_for_bytes(group, replica, bytes / 2).unwrap();
         assert!((Index(10)..Index(37)).contains(&half), "{half}");
+        let newest = reader.index_for_bytes(group, replica, 1).unwrap();
+        assert!(
+            half <= newest && newest <= Index(36),
+            "{newest}: not all of it"
+        );
     }
 }
 

@@ -276,6 +276,11 @@ fn cluster(cluster: &ClusterMetrics, out: &mut Families) {
             "Partitions led by another than their preferred leader.",
             cluster.preferred_leader_imbalance,
         ),
+        (
+            "walser_retention_suspended",
+            "1 while nothing is deleted by its age here, because the clock was set far off.",
+            u64::from(cluster.retention_suspended),
+        ),
     ];
     for (name, help, value) in gauges {
         out.gauge(name, help).row(&[], value).end();

@@ -362,3 +362,29 @@ fn the_move_of_a_silent_group_is_reported_until_it_is_taken() {
     let orders = &cluster.broker(ONE).orders;
     assert!(!orders.contains(&Order::ReportReassignment(GROUP)));
 }
+
+#[test]
+fn nothing_of_a_deleted_topic_is_remembered_where_it_had_no_replica() {
+    let mut cluster = Cluster::without_topic(3, |_| {});
+    cluster.create_topic(&[1, 2], &[]);
+    cluster.lead(ONE);
+    cluster.run(100);
+    assert!(cluster.shard(THREE).leader(GROUP).is_some(), "it was told");
+    cluster.command(Command::DeleteTopic { topic: TOPIC });
+    cluster.run(500);
+    assert!(cluster.shard(THREE).leader(GROUP).is_none());
+    for node in [ONE, TWO] {
+        let replicas: Vec<ReplicaId> = cluster.shard(node).removed.keys().copied().collect();
+        assert_eq!(replicas.len(), 1, "dropped at {node}");
+        let directory = directory(node);
+        cluster.command(Command::ConfirmRemovals {
+            directory,
+            replicas,
+        });
+        cluster.run(100);
+        assert!(
+            cluster.shard(node).removed.is_empty(),
+            "confirmed at {node}"
+        );
+    }
+}

@@ -181,3 +181,45 @@ fn a_follower_below_the_leaders_base_gets_the_base() {
     assert_eq!(base_offset(cluster.answer(THREE, again)), 13);
     assert_eq!(base_offset(cluster.answer(THREE, next)), 15);
 }
+
+#[test]
+fn a_trim_whose_place_was_not_found_is_tried_again() {
+    let mut cluster = twelve(1);
+    cluster.delete_records(ONE, 6);
+    cluster.settle();
+    let now = cluster.now;
+    let broker = cluster.at(ONE);
+    let ordered = broker
+        .orders
+        .iter()
+        .any(|o| matches!(o, Order::LocateTrim { .. }));
+    assert!(ordered);
+    broker.orders.clear();
+    broker.shard.trim_at(now, GROUP, None);
+    cluster.settle();
+    assert!(cluster.locate_trims(ONE).is_empty(), "not at once");
+    cluster.run(1100);
+    assert_eq!(cluster.locate_trims(ONE), [6]);
+    cluster.settle();
+    assert_eq!(cluster.broker(ONE).disk.locate(GROUP, 5), None);
+    cluster.run(1100);
+    assert!(cluster.locate_trims(ONE).is_empty(), "it is done");
+}
+
+#[test]
+fn a_trim_that_a_restart_interrupted_is_ordered_again() {
+    let mut cluster = twelve(1);
+    cluster.delete_records(ONE, 6);
+    cluster.settle();
+    // The log start is in the derived state, the trim never happened.
+    cluster.at(ONE).shard.save_all_derived();
+    cluster.settle();
+    cluster.restart(ONE);
+    cluster.lead(ONE);
+    assert_eq!(cluster.status(ONE, GROUP).unwrap().offsets.0, 6);
+    assert!(cluster.broker(ONE).disk.locate(GROUP, 5).is_some());
+    cluster.run(100);
+    assert_eq!(cluster.locate_trims(ONE), [6]);
+    cluster.settle();
+    assert_eq!(cluster.broker(ONE).disk.locate(GROUP, 5), None);
+}
