@@ -18,6 +18,8 @@ pub struct Account {
     leaders: BTreeMap<(GroupId, Term), NodeId>,
     /// Who got the vote of a replica in a term.
     votes: BTreeMap<(GroupId, Term, ReplicaId), ReplicaId>,
+    /// Last term and index of every candidate's log.
+    claims: BTreeMap<(GroupId, Term, ReplicaId), (Term, Index)>,
     /// Every committed entry, whoever committed it first.
     committed: BTreeMap<GroupId, BTreeMap<Index, Content>>,
     /// The highest commit index of each group, whoever said so first. (Its entry is not in `committed` where it was
@@ -25,6 +27,8 @@ pub struct Account {
     highest: BTreeMap<GroupId, Index>,
     /// Per replica and process life: the highest commit seen, and the members then.
     commits: BTreeMap<(NodeId, GroupId, ReplicaId), (Index, Vec<MemberStatus>)>,
+    /// The term in which a replica led when it was last seen.
+    led: BTreeMap<(NodeId, GroupId, ReplicaId), Term>,
     /// Highest term seen per replica and process life.
     terms: BTreeMap<(NodeId, GroupId, ReplicaId), Term>,
     /// What consumers of a partition were shown by the newest leader: its term, high watermark, log start.
@@ -69,6 +73,7 @@ impl Account {
     pub fn crashed(&mut self, node: NodeId) {
         self.commits.retain(|(at, _, _), _| *at != node);
         self.terms.retain(|(at, _, _), _| *at != node);
+        self.led.retain(|(at, _, _), _| *at != node);
     }
 
     /// A log was recovered: see [`Disks::recovered`].
@@ -117,6 +122,17 @@ impl Account {
                 if other.is_some_and(|other| other != message.to) {
                     return Err(format!("a second vote in {}", message.term));
                 }
+                let claim = self.claims.get(&(group, message.term, message.to));
+                let last = synced.entries.last_key_value().map(|(i, c)| (c.0, *i));
+                // What a newer leader gave it meanwhile is no fault of the vote.
+                let last = last.filter(|last| last.0 < message.term);
+                if claim.is_some_and(|claim| last > Some(*claim)) {
+                    return Err(format!("holds {last:?}, votes for one with {claim:?}"));
+                }
+            }
+            Body::Vote(claim) => {
+                let key = (group, message.term, message.from);
+                self.claims.insert(key, (claim.last_term, claim.last_index));
             }
             Body::AppendResponse(response) => {
                 if let AppendResult::Matched(index) = response.result
@@ -220,9 +236,14 @@ impl Account {
             *highest = status.commit.max(*highest);
             self.take_in(node, group, &read(from, status.commit))?;
             if status.role == Role::Leader {
+                self.of_the_own_term(node, status)?;
                 self.on_a_quorum(node, status)?;
             }
         }
+        match status.role {
+            Role::Leader => self.led.insert(key, status.term),
+            _ => self.led.remove(&key),
+        };
         if let Some((_, members)) = self.commits.get_mut(&key)
             && status.role == Role::Leader
         {
@@ -244,6 +265,22 @@ impl Account {
             }
         }
         Ok(())
+    }
+
+    /// A leader commits by counting what is of its own term only, and everything before it (invariant 6).
+    fn of_the_own_term(&self, node: NodeId, status: &GroupStatus) -> Broken {
+        let (group, commit, term) = (status.group, status.commit, status.term);
+        if self.led.get(&(node, group, status.replica)) != Some(&term) {
+            // Perhaps it was told so as a follower.
+            return Ok(());
+        }
+        let entry = self.committed.get(&group).and_then(|c| c.get(&commit));
+        match entry.map(|entry| entry.0) {
+            Some(older) if older != term => Err(format!(
+                "{node} {group}: {commit} of {older} was committed by counting in {term}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What a leader calls committed is synced on a majority, of both halves if joint (invariant 5). The membership

@@ -102,6 +102,18 @@ fn a_commit_without_the_outgoing_half_is_found() {
 }
 
 #[test]
+fn a_commit_of_an_older_term_by_counting_is_found() {
+    let entries = [entry(1, 1), entry(2, 1), entry(3, 2)];
+    for (commit, good) in [(2, false), (3, true)] {
+        let mut account = Account::default();
+        (1..=3).for_each(|node| disk(&mut account, node, entries.to_vec()));
+        observe(&mut account, &status(1, 2, 0, 3), &entries).unwrap();
+        let observed = observe(&mut account, &status(1, 2, commit, 3), &entries);
+        assert_eq!(observed.is_ok(), good, "{observed:?}");
+    }
+}
+
+#[test]
 fn two_leaders_in_a_term_are_found() {
     let mut account = Account::default();
     observe(&mut account, &status(1, 1, 0, 0), &[]).unwrap();
@@ -184,6 +196,20 @@ fn a_second_vote_is_found() {
     vote(&mut account, 1, 3);
     let found = says(&mut account, 1, 3, 1, granted);
     assert!(found.unwrap_err().contains("second vote"));
+}
+
+#[test]
+fn a_vote_for_a_longer_but_older_log_is_found() {
+    for (last_term, last_index, good) in [(2, 2, true), (1, 9, false), (2, 1, false)] {
+        let mut account = Account::default();
+        disk(&mut account, 1, vec![entry(1, 1), entry(2, 2)]);
+        vote(&mut account, 3, 2);
+        let claim = (Term(last_term), Index(last_index));
+        let candidate = (GROUP, Term(3), ReplicaId(2));
+        account.claims.insert(candidate, claim);
+        let said = says(&mut account, 1, 2, 3, Body::VoteResponse { granted: true });
+        assert_eq!(said.is_ok(), good, "{said:?}");
+    }
 }
 
 #[test]
