@@ -50,14 +50,18 @@ fn missing(cx: &Context, request: &MetadataRequest) -> Vec<String> {
         return Vec::new();
     }
     let image = cx.broker.image();
-    let asked = request
-        .topics
-        .iter()
-        .flatten()
+    let topics = request.topics.iter().flatten();
+    let asked = topics
+        .filter(|topic| !by_id(cx, topic))
         .filter_map(|topic| topic.name.as_deref());
     let absent = |name: &&str| lookup::is_topic_name(name) && image.topic_named(name).is_none();
     let names: BTreeSet<&str> = asked.filter(absent).collect();
     names.into_iter().map(str::to_owned).collect()
+}
+
+/// Whether the id says which topic is meant. It goes before the name: Kafka's Java client sends an id and an empty name.
+fn by_id(cx: &Context, asked: &MetadataRequestTopic) -> bool {
+    cx.version >= BY_ID_SINCE && !asked.topic_id.is_zero()
 }
 
 fn response(cx: &Context, request: &MetadataRequest) -> MetadataResponse {
@@ -129,13 +133,12 @@ fn one(
     asked: &MetadataRequestTopic,
     operations: i32,
 ) -> MetadataResponseTopic {
+    let by_id = by_id(cx, asked);
     let found = match &asked.name {
+        _ if by_id => lookup::topic_of_id(image, asked.topic_id),
         Some(name) if !lookup::is_topic_name(name) => Err(ErrorCode::InvalidTopic),
         Some(name) => lookup::topic_named(image, name),
-        None if cx.version < BY_ID_SINCE || asked.topic_id.is_zero() => {
-            Err(ErrorCode::InvalidRequest)
-        }
-        None => lookup::topic_of_id(image, asked.topic_id),
+        None => Err(ErrorCode::InvalidRequest),
     };
     match found {
         Ok(topic) => known(cx, image, topic, operations),
@@ -145,6 +148,7 @@ fn one(
             name: asked
                 .name
                 .clone()
+                .filter(|_| !by_id)
                 .or((cx.version < BY_ID_SINCE).then(Str::new)),
             topic_id: asked.topic_id,
             ..Default::default()
