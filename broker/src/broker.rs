@@ -22,6 +22,7 @@ use crate::driver::progress::{Progress, Waiters};
 use crate::driver::tickets::{Asked, Tickets};
 use crate::metadata::Image;
 use crate::shard::{Plan, Shard};
+use crate::topic_config::TopicConfig;
 pub(crate) use reads::{DiskReads, blocking};
 
 /// When a produce is answered.
@@ -171,6 +172,8 @@ pub struct Broker {
     pub(crate) clock_trust: ClockTrust,
     /// The cluster knows this broker in this life.
     pub(crate) registered: Cell<bool>,
+    /// It was asked to stop: leadership is being handed over.
+    pub(crate) stopping: Cell<bool>,
     /// The seeds' peer addresses.
     pub(crate) seeds: Vec<(NodeId, String)>,
     pub(crate) policy: crate::controller::Policy,
@@ -279,6 +282,18 @@ impl Broker {
     /// With Kafka's code.
     pub fn offsets(&self, group: GroupId) -> Result<Offsets, Rejection> {
         self.shard.borrow().offsets(group)
+    }
+
+    /// The configs that hold for a partition that this broker has a replica of.
+    #[must_use]
+    pub fn topic_config(&self, group: GroupId) -> Option<Rc<TopicConfig>> {
+        self.shard.borrow().topic_config(group)
+    }
+
+    /// The wall clock in ms since 1970.
+    #[must_use]
+    pub fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
     }
 
     /// `OffsetForLeaderEpoch`.

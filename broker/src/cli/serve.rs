@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::io::Read;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::{Signal, getpid, kill_process};
@@ -17,6 +19,7 @@ use crate::broker::Broker;
 use crate::config::{Config, LogFormat, Sources};
 use crate::driver::boot::{self, Listeners};
 use crate::driver::panics::abort_on_panic;
+use crate::driver::run_loop::Front;
 use crate::http;
 use crate::server::Server;
 
@@ -71,8 +74,9 @@ impl Serve {
 }
 
 async fn serve(config: Config) -> Result<()> {
-    let stop =
-        stopped().map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
+    let limit = Duration::from_millis(config.node.shutdown_max_ms) + CLOSE_MAX;
+    let stop = stopped(limit)
+        .map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
     boot::run(config, Box::new(attach), stop)
         .await
         .map_err(|error| {
@@ -85,8 +89,8 @@ async fn serve(config: Config) -> Result<()> {
         })
 }
 
-/// The listeners for clients and for HTTP. Returns what writes the answers of a tick.
-fn attach(broker: &Rc<Broker>, listeners: Listeners) -> Box<dyn Fn()> {
+/// The listeners for clients and for HTTP.
+fn attach(broker: &Rc<Broker>, listeners: Listeners) -> Rc<dyn Front> {
     let server = Server::start(
         Rc::clone(broker),
         listeners.kafka,
@@ -96,15 +100,35 @@ fn attach(broker: &Rc<Broker>, listeners: Listeners) -> Box<dyn Fn()> {
     if let Err(error) = &http {
         tracing::error!(%error, "there is no admin listener");
     }
-    Box::new(move || {
-        // The admin listener lives as long as this.
-        let _ = &http;
-        server.flush_dirty();
+    Rc::new(Listening {
+        server,
+        _http: http.ok(),
     })
 }
 
-/// Resolves at the first signal that asks to stop. NB: the handlers are in place before the broker starts.
-fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+/// Both listeners. The admin listener lives as long as this.
+struct Listening {
+    server: Rc<Server>,
+    _http: Option<http::Handle>,
+}
+
+impl Front for Listening {
+    fn write_answers(&self) {
+        self.server.flush_dirty();
+    }
+
+    fn stop_accepting(&self) {
+        self.server.stop_accepting();
+    }
+
+    fn drain(&self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(self.server.shutdown(grace))
+    }
+}
+
+/// Resolves at the first signal that asks to stop. From then on the process ends after `limit` at the latest, whatever
+/// hangs. NB: the handlers are in place before the broker starts.
+fn stopped(limit: Duration) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -113,8 +137,25 @@ fn stopped() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => "SIGINT",
         };
         tracing::info!(asked, "stopping");
+        let watch = move || {
+            let end = Instant::now() + limit;
+            while let Some(rest) = end.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(rest);
+            }
+            tracing::error!(
+                "the stop takes too long: the process ends without it, and recovers at its next start"
+            );
+            std::process::exit(1);
+        };
+        let watching = std::thread::Builder::new().name("stop".to_owned());
+        if let Err(error) = watching.spawn(watch) {
+            tracing::warn!(%error, "nothing limits how long the stop takes");
+        }
     })
 }
+
+/// What closing the log may take beyond `shutdown.max`.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// Flags as names and values: `--key value`, `--key=value`, and a lone `--key` for true.
 fn pairs(flags: &[String]) -> Result<Vec<(String, String)>> {

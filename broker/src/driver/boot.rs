@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::peer::{self, Endpoint, Hello};
 use raft::types::{DirectoryId, Entry, GroupId, Index, NodeId, Tick};
@@ -16,9 +16,9 @@ use super::clock::{Clock, ClockTrust};
 use super::founding::{Events, form};
 use super::inbox::{LogInbox, PeerInbox};
 use super::log_thread::LogThread;
-use super::run_loop::{Driver, Ended};
+use super::run_loop::{Driver, Ended, Front};
 use crate::broker::{Broker, DiskReads};
-use crate::config::{Address, Config, ReplaceWiped};
+use crate::config::{self, Address, Config, ReplaceWiped};
 use crate::controller::{Answer, ControllerRequest, Policy};
 use crate::data_directory::{self, DataDirectory};
 use crate::formation::{self, BootstrapRecord};
@@ -26,7 +26,7 @@ use crate::metadata::{Image, Registration};
 use crate::metrics::histogram::{Histogram, LATENCY_SECONDS};
 use crate::peer::{Network, PeerEvent};
 use crate::shard::{self, Halt, RestoreError, Restored, Shard};
-use crate::topic_config::TopicConfig;
+use crate::topic_config::{self, TopicConfig};
 
 /// Why a broker did not start, or stopped other than by request.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +81,8 @@ pub struct Listeners {
     pub admin: TcpListener,
 }
 
-/// What a broker serves besides its peers: made once the log is open. Returns what writes the answers of a tick.
-pub type Attach = Box<dyn FnOnce(&Rc<Broker>, Listeners) -> Box<dyn Fn()>>;
+/// Makes what a broker serves besides its peers, once the log is open.
+pub type Attach = Box<dyn FnOnce(&Rc<Broker>, Listeners) -> Rc<dyn Front>>;
 
 /// Runs a broker until `stop` resolves. Must be called within a `LocalSet` of a current-thread runtime.
 ///
@@ -125,7 +125,7 @@ pub async fn run(
         .expect("a formed cluster has a record")
         .clone();
 
-    let opening = std::time::Instant::now();
+    let opening = Instant::now();
     let (log, log_events, shard) = open_log(&config, &mut directory, &record, boot, clock)?;
     let broker = Rc::new(Broker {
         node,
@@ -142,6 +142,7 @@ pub async fn run(
         disk_reads: DiskReads::default(),
         clock_trust: ClockTrust::default(),
         registered: Cell::new(false),
+        stopping: Cell::new(false),
         seeds: config
             .node
             .cluster_seeds
@@ -153,13 +154,13 @@ pub async fn run(
         recovery_seconds: opening.elapsed().as_secs_f64(),
         config: Rc::new(config),
     });
-    let write_answers = attach(&broker, Listeners { kafka, admin });
+    let front = attach(&broker, Listeners { kafka, admin });
     let driver = Driver {
         broker: broker.clone(),
         peers,
         log_events,
         formation: RefCell::new(formation),
-        write_answers,
+        front,
         halted: RefCell::default(),
     };
     for (peer, directory) in connected.into_inner() {
@@ -417,6 +418,10 @@ pub fn topic_defaults(config: &Config) -> TopicConfig {
         retention_bytes: u64::try_from(node.retention_bytes).ok(),
         max_message_bytes: node.message_max_bytes as usize,
         min_insync_replicas: usize::try_from(node.min_insync_replicas).unwrap_or(1),
+        validate_records: match node.validate_records {
+            config::ValidateRecords::Header => topic_config::ValidateRecords::Header,
+            config::ValidateRecords::Full => topic_config::ValidateRecords::Full,
+        },
         ..TopicConfig::default()
     }
 }
@@ -480,12 +485,18 @@ async fn register(broker: Rc<Broker>, record: BootstrapRecord, registration: Reg
     }
 }
 
-/// A clean stop: leadership handed over, states saved, the log closed.
+/// A clean stop: leadership handed over, what was received answered, states saved, the log closed.
 async fn finish(driver: Driver, ended: Ended) -> Result<(), Error> {
     let broker = driver.broker.clone();
     if matches!(ended, Ended::Stopped) {
         let limit = Duration::from_millis(broker.config.node.shutdown_max_ms);
-        hand_over(&driver, limit).await?;
+        let deadline = Instant::now() + limit;
+        broker.stopping.set(true);
+        // Clients that are connected are told who leads now, as long as that changes.
+        driver.front.stop_accepting();
+        hand_over(&driver, limit / 2).await?;
+        let rest = deadline.saturating_duration_since(Instant::now());
+        go_on_until(&driver, driver.front.drain(rest)).await?;
         broker.shard.borrow_mut().save_all_derived();
         if let Some(Ended::LogFailed(why)) = driver.tick() {
             return Err(why.into());
@@ -515,23 +526,36 @@ fn failure(event: super::log_thread::LogEvent) -> Option<wal::Error> {
 /// Hands leadership over until nothing that somebody else could lead is led here, or time is up.
 async fn hand_over(driver: &Driver, limit: Duration) -> Result<(), Error> {
     let broker = &driver.broker;
-    let left = broker.shard.borrow_mut().resign_all(broker.now());
-    if left == 0 {
-        return Ok(());
-    }
-    broker.work.notify_one();
     let handed_over = async {
         loop {
-            let moved = broker.progress(&broker.shard.borrow().led_elsewhere_possible());
-            if broker.shard.borrow().led_elsewhere_possible().is_empty() {
+            // What could not be handed over, because the heir was not ready in time, is tried again.
+            if broker.shard.borrow_mut().resign_all(broker.now()) == 0 {
                 return;
             }
-            moved.await;
+            broker.work.notify_one();
+            let moved = broker.progress(&broker.shard.borrow().led_elsewhere_possible());
+            let _ = tokio::time::timeout(RESIGN_AGAIN, moved).await;
         }
     };
+    let began = Instant::now();
     let stop = async {
-        let _ = tokio::time::timeout(limit, handed_over).await;
+        let done = tokio::time::timeout(limit, handed_over).await.is_ok();
+        let left = broker.shard.borrow().led_elsewhere_possible().len();
+        let seconds = began.elapsed().as_secs_f64();
+        if done {
+            tracing::info!(target: "raft", seconds, "leadership is handed over");
+        } else {
+            tracing::warn!(target: "raft", seconds, left, "some leadership was not handed over in time");
+        }
     };
+    go_on_until(driver, stop).await
+}
+
+/// How long a group's leadership may stay before its handing over is asked for again.
+const RESIGN_AGAIN: Duration = Duration::from_millis(200);
+
+/// Runs the loop until this resolves.
+async fn go_on_until(driver: &Driver, stop: impl Future<Output = ()>) -> Result<(), Error> {
     match driver.run(stop).await {
         Ended::Stopped => Ok(()),
         Ended::LogFailed(why) => Err(why.into()),

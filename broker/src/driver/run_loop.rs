@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use protocol::peer::{self, Frame};
 use raft::message::{Body, Message};
@@ -26,6 +28,19 @@ pub enum Ended {
     Halted(crate::shard::Halt),
 }
 
+/// What a broker serves besides its peers, as the loop sees it.
+pub trait Front {
+    /// Writes the answers of all connections that have some: the end of a tick.
+    fn write_answers(&self);
+
+    /// Accepts no more connections; those that are open are served on.
+    fn stop_accepting(&self);
+
+    /// Takes no more requests, resolves when those that were received are answered, or after so long; then every
+    /// connection is closed.
+    fn drain(&self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+}
+
 /// What the loop executes.
 pub struct Driver {
     pub(crate) broker: Rc<Broker>,
@@ -33,8 +48,8 @@ pub struct Driver {
     pub(crate) log_events: LogInbox,
     /// Goes on answering wiped seeds.
     pub(crate) formation: RefCell<Formation>,
-    /// Writes the answers of all connections that have some.
-    pub(crate) write_answers: Box<dyn Fn()>,
+    /// What clients are served by.
+    pub(crate) front: Rc<dyn Front>,
     pub(crate) halted: RefCell<Option<crate::shard::Halt>>,
 }
 
@@ -195,7 +210,7 @@ impl Driver {
                 *self.halted.borrow_mut() = Some(halt);
             }
         }
-        (self.write_answers)();
+        self.front.write_answers();
     }
 }
 

@@ -25,6 +25,9 @@ impl Broker {
     /// # Errors
     /// Why not.
     pub fn ready(&self) -> Result<(), String> {
+        if self.stopping.get() {
+            return Err("stopping".into());
+        }
         if !self.registered.get() {
             return Err(
                 "not registered with a controller yet: a majority of the seeds must be up".into(),

@@ -65,6 +65,19 @@ pub enum Verdict {
     Fenced,
 }
 
+/// What a producer appended last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBatch {
+    /// Who.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Sequence of the batch's last record.
+    pub last_sequence: i32,
+    /// Offset of the batch's first record.
+    pub base_offset: i64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Remembered {
     first_sequence: i32,
@@ -168,6 +181,19 @@ impl Producers {
 
     fn may_have_forgotten(&self, id: i64) -> bool {
         self.forgotten.is_some_and(|highest| id <= highest)
+    }
+
+    /// Every producer's last batch, in the order of their ids.
+    pub fn last_batches(&self) -> impl Iterator<Item = LastBatch> {
+        self.by_id.iter().filter_map(|(&producer_id, producer)| {
+            let last = producer.batches.back()?;
+            Some(LastBatch {
+                producer_id,
+                epoch: producer.epoch,
+                last_sequence: last.last_sequence,
+                base_offset: last.base_offset,
+            })
+        })
     }
 
     /// How many producers are known.

@@ -8,7 +8,7 @@ use raft::types::{Entry, EntryKind, Index, Term};
 use super::command::PartitionCommand;
 use super::epochs::Epochs;
 use super::max_timestamp::MaxTimestamp;
-use super::producers::{Mark, Producers, Verdict};
+use super::producers::{LastBatch, Mark, Producers, Verdict};
 
 const STATE_VERSION: u8 = 1;
 
@@ -197,6 +197,11 @@ impl PartitionState {
     #[must_use]
     pub fn judge(&self, mark: &Mark) -> Verdict {
         self.producers.judge(mark)
+    }
+
+    /// The last committed batch of every producer.
+    pub fn last_batches(&self) -> impl Iterator<Item = LastBatch> {
+        self.committed_producers.last_batches()
     }
 
     /// Entries were appended to the log.

@@ -46,7 +46,10 @@ pub struct Server {
     dirty: Rc<Dirty>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     next: Cell<u64>,
+    /// Takes no more connections.
     stopped: Cell<bool>,
+    /// Takes no more requests.
+    draining: Cell<bool>,
     stop: Notify,
     refused: Cell<u64>,
     sent_bytes: Cell<u64>,
@@ -84,6 +87,7 @@ impl Server {
             connections: RefCell::default(),
             next: Cell::new(0),
             stopped: Cell::new(false),
+            draining: Cell::new(false),
             stop: Notify::new(),
             refused: Cell::new(0),
             sent_bytes: Cell::new(0),
@@ -126,10 +130,16 @@ impl Server {
         }
     }
 
-    /// Accepts no more, lets requests that were received be answered for at most so long, then closes everything.
-    pub async fn shutdown(&self, grace: Duration) {
+    /// Accepts no more connections; those that are open are served on.
+    pub fn stop_accepting(&self) {
         self.stopped.set(true);
         self.stop.notify_waiters();
+    }
+
+    /// Accepts no more, lets requests that were received be answered for at most so long, then closes everything.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.stop_accepting();
+        self.draining.set(true);
         let all: Vec<_> = self.connections.borrow().values().cloned().collect();
         let drained = async {
             for connection in &all {
@@ -213,6 +223,10 @@ impl Server {
         self.connections
             .borrow_mut()
             .insert(number, Rc::clone(&connection));
+        if self.draining.get() {
+            // Accepted just before the stop.
+            connection.output.drain();
+        }
         let account = self.pool.account(number);
         let reason =
             connection::receive(&connection, &stream, account, &*self.service, &self.limits).await;

@@ -110,43 +110,33 @@ impl Shard {
         self.step(now, id, Input::Campaign { forced });
     }
 
-    /// Hands every group over to a voter that is in sync. The number of groups that are still led here.
+    /// Hands every group over to a voter that is in sync; again what was asked for before and did not succeed. The
+    /// number of groups that are still led here and could be led elsewhere.
     pub fn resign_all(&mut self, now: Tick) -> usize {
-        let led: Vec<GroupId> = self
-            .groups
-            .values()
-            .filter(|g| g.is_leader())
-            .map(|g| g.id)
-            .collect();
-        let me = self.config.node;
-        let mut left = 0;
-        for id in led {
-            let group = &self.groups[&id];
-            let heir = group
-                .in_sync
-                .iter()
-                .copied()
-                .find(|n| *n != me && self.io.liveness.is_up(*n));
-            let Some(heir) = heir else { continue };
-            left += 1;
-            self.transfer(now, id, heir);
+        let led = self.led_elsewhere_possible();
+        for id in &led {
+            let group = &self.groups[id];
+            let heir = self.heir(group);
+            if let (Some(heir), None) = (heir, group.node.transferring_to()) {
+                self.transfer(now, *id, heir);
+            }
         }
-        left
+        led.len()
+    }
+
+    /// A voter in sync on another node that is heard.
+    fn heir(&self, group: &Group) -> Option<NodeId> {
+        let (me, liveness) = (self.config.node, &self.io.liveness);
+        let ready = |node: &NodeId| *node != me && liveness.is_up(*node);
+        group.in_sync.iter().copied().find(ready)
     }
 
     /// Groups led here that a voter in sync elsewhere could lead.
     #[must_use]
     pub fn led_elsewhere_possible(&self) -> Vec<GroupId> {
-        let me = self.config.node;
-        let heir = |g: &&Group| {
-            g.in_sync
-                .iter()
-                .any(|n| *n != me && self.io.liveness.is_up(*n))
-        };
         self.groups
             .values()
-            .filter(|g| g.is_leader())
-            .filter(heir)
+            .filter(|g| g.is_leader() && self.heir(g).is_some())
             .map(|g| g.id)
             .collect()
     }

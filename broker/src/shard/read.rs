@@ -1,5 +1,7 @@
 //! Reading at the leader, from memory where possible.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use raft::types::{DirectoryId, EntryKind, GroupId, Index, NodeId, ReplicaId};
@@ -7,6 +9,8 @@ use raft::types::{DirectoryId, EntryKind, GroupId, Index, NodeId, ReplicaId};
 use super::Shard;
 use super::group::Group;
 use crate::broker::{EpochEnd, FetchAt, Fetched, LeaderView, Offsets, Rejection};
+use crate::partition::producers::LastBatch;
+use crate::topic_config::TopicConfig;
 
 /// How a fetch can be served.
 #[derive(Debug)]
@@ -70,6 +74,13 @@ impl Shard {
         Ok(group.partition().and_then(|state| state.max_timestamp()))
     }
 
+    /// The last committed batch of every idempotent producer, at the leader.
+    pub fn last_batches(&self, id: GroupId) -> Result<Vec<LastBatch>, Rejection> {
+        let group = self.leading(id, -1)?;
+        let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
+        Ok(state.last_batches().collect())
+    }
+
     /// Where an epoch ended.
     pub fn epoch_end(&self, id: GroupId, current: i32, epoch: i32) -> Result<EpochEnd, Rejection> {
         let group = self.leading(id, current)?;
@@ -99,6 +110,12 @@ impl Shard {
     pub fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
         let own = node == self.config.node && directory == self.config.directory;
         own || self.io.liveness.heard_lately(node, directory)
+    }
+
+    /// The configs of a group here.
+    #[must_use]
+    pub fn topic_config(&self, id: GroupId) -> Option<Rc<TopicConfig>> {
+        self.groups.get(&id).map(|group| group.config.clone())
     }
 
     /// The replica of a group here.
