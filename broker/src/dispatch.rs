@@ -212,6 +212,7 @@ impl Dispatch {
             R::AlterPartitionReassignments(r) => reply.later(reassignments::alter(cx, r)),
             R::ListPartitionReassignments(r) => reply.send(reassignments::list(&cx, &r)),
             R::DescribeCluster(r) => reply.send(handlers::describe_cluster::handle(&cx, &r)),
+            R::DescribeProducers(r) => reply.later(handlers::describe_producers::handle(cx, r)),
             R::DescribeTopicPartitions(r) => {
                 reply.send(handlers::topic_partitions::handle(&cx, &r))
             }

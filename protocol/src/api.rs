@@ -161,6 +161,7 @@ table! {
     ListPartitionReassignments 46: 0..=0, flexible 0, Ordered, Describe Cluster,
         "list_partition_reassignments";
     DescribeCluster 60: 0..=2, flexible 0, Inline, Describe Cluster, "describe_cluster";
+    DescribeProducers 61: 0..=0, flexible 0, Ordered, Read Topic, "describe_producers";
     DescribeTopicPartitions 75: 0..=0, flexible 0, Inline, Describe Topic,
         "describe_topic_partitions";
 }

@@ -10,12 +10,15 @@ use tokio::sync::Semaphore;
 use wal::{ReadError, Reader};
 
 use super::{Broker, DiskRead, FetchAt, Fetched, Offsets, Rejection, TimestampOffset};
+use crate::partition::producers::LastBatch;
 use crate::shard::Plan;
 
 /// Bytes that all reads under way together may bring into memory.
 const READING_BYTES_MAX: u64 = 256 << 20;
 /// What a read counts for at least, and what one step of a search by time reads.
 const STEP_BYTES: u64 = 1 << 20;
+/// Bytes of batches that one question about a partition's producers may read.
+const PRODUCER_BYTES_MAX: usize = 64 << 20;
 /// So many batches that promise a time and do not have it are opened; then the next one's word is taken.
 const OPENED_MAX: usize = 64;
 
@@ -135,6 +138,42 @@ impl Broker {
             None => None,
         };
         Ok(TimestampOffset::of(place, offsets.term))
+    }
+
+    /// The last committed batch of every idempotent producer, each with its highest timestamp: -1 where the batch is
+    /// gone from the log, or where it would take reading more than [`PRODUCER_BYTES_MAX`] to tell (newest first).
+    ///
+    /// # Errors
+    /// With Kafka's code.
+    pub async fn producers(&self, group: GroupId) -> Result<Vec<(LastBatch, i64)>, Rejection> {
+        let (offsets, replica, until) = self.readable(group)?;
+        let mut batches = self.shard.borrow().last_batches(group)?;
+        batches.sort_by_key(|batch| std::cmp::Reverse(batch.base_offset));
+        let reader = Arc::clone(&self.reader);
+        let work = move || {
+            let mut bytes = 0;
+            let mut timestamp = |batch: &LastBatch| -> Result<i64, ReadError> {
+                if batch.base_offset < offsets.log_start || bytes > PRODUCER_BYTES_MAX {
+                    return Ok(-1);
+                }
+                let index = reader.index_of_offset(group, replica, batch.base_offset)?;
+                let Some(index) = index.filter(|index| *index <= until) else {
+                    return Ok(-1);
+                };
+                let entries = reader.entries(group, replica, index, index, 1)?;
+                let Some(entry) = entries.first() else {
+                    return Ok(-1);
+                };
+                bytes += entry.payload.len();
+                Ok(BatchHeader::parse(&entry.payload).map_or(-1, |header| header.max_timestamp))
+            };
+            let told = batches.into_iter().map(|b| Ok((b, timestamp(&b)?)));
+            told.collect::<Result<Vec<_>, _>>()
+        };
+        let found = self.disk_reads.run(STEP_BYTES, work).await;
+        let mut found = found.map_err(|why| storage_error(group, &why))?;
+        found.sort_by_key(|(batch, _)| batch.producer_id);
+        Ok(found)
     }
 
     fn readable(&self, group: GroupId) -> Result<(Offsets, ReplicaId, Index), Rejection> {

@@ -54,6 +54,10 @@ pub(super) fn has_error(response: &AnyResponse) -> bool {
         }
         R::ListPartitionReassignments(r) => bad(r.error_code),
         R::DescribeCluster(r) => bad(r.error_code),
+        R::DescribeProducers(r) => {
+            let mut rows = r.topics.iter().flat_map(|t| &t.partitions);
+            rows.any(|row| bad(row.error_code))
+        }
         R::DescribeTopicPartitions(r) => r.topics.iter().any(|t| bad(t.error_code)),
     }
 }

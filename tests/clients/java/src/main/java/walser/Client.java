@@ -348,7 +348,23 @@ public final class Client {
 
   private static void describeProducers() throws Exception {
     TopicPartition one = new TopicPartition(named("zstd"), 0);
-    expect(!admin.describeProducers(List.of(one)).partitionResult(one).get().activeProducers().isEmpty(), "no producer");
+    var producers = admin.describeProducers(List.of(one)).partitionResult(one).get().activeProducers();
+    expect(!producers.isEmpty(), "no producer");
+    for (var producer : producers) {
+      expect(producer.producerId() >= 0 && producer.producerEpoch() >= 0, "whose: " + producer);
+      expect(producer.lastSequence() >= 0, "no sequence: " + producer);
+      expect(producer.lastTimestamp() >= 1_700_000_000_000L, "no time: " + producer);
+      expect(producer.coordinatorEpoch().isEmpty(), "a coordinator: " + producer);
+      expect(producer.currentTransactionStartOffset().isEmpty(), "a transaction: " + producer);
+    }
+    TopicPartition absent = new TopicPartition(named("zstd"), 99);
+    try {
+      admin.describeProducers(List.of(absent), new DescribeProducersOptions().timeoutMs(2_000)).partitionResult(absent).get();
+      expect(false, "producers of a partition that is not there");
+    } catch (ExecutionException refused) {
+      // It asks again, until its time is over, whether the partition is there now.
+      expect(refused.getCause() instanceof RetriableException, "not retriable: " + refused.getCause());
+    }
   }
 
   private static void deleteTopic() throws Exception {
