@@ -11,28 +11,17 @@ use crate::metadata::Partition;
 pub(super) fn elect(
     view: View<'_>,
     election: ElectionType,
-    partitions: Option<&[(String, i32)]>,
+    partitions: &[(String, i32)],
 ) -> Vec<Step> {
     let elect_one = |partition: &Partition| match election {
         ElectionType::Preferred => preferred(view, partition),
         ElectionType::Unclean => unclean(view, partition),
     };
-    match partitions {
-        Some(partitions) => {
-            let step = |(topic, number): &(String, i32)| elect_one(find(view, topic, *number)?);
-            partitions
-                .iter()
-                .map(|wanted| Step::of(step(wanted)))
-                .collect()
-        }
-        None => {
-            let steps = view
-                .image
-                .partitions()
-                .map(|partition| Step::of(elect_one(partition)));
-            steps.filter(|step| step.answer.is_ok()).collect()
-        }
-    }
+    let step = |(topic, number): &(String, i32)| elect_one(find(view, topic, *number)?);
+    partitions
+        .iter()
+        .map(|wanted| Step::of(step(wanted)))
+        .collect()
 }
 
 fn preferred(view: View<'_>, partition: &Partition) -> Result<Step, Failure> {

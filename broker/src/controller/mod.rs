@@ -169,7 +169,7 @@ pub fn plan(
         ControllerRequest::ElectLeaders {
             election,
             partitions,
-        } => election::elect(view, *election, partitions.as_deref()),
+        } => election::elect(view, *election, partitions),
         ControllerRequest::TransferLeader {
             topic,
             partition,

@@ -57,8 +57,8 @@ pub enum ControllerRequest {
     ElectLeaders {
         /// Which kind.
         election: ElectionType,
-        /// Topic and partition; None: all for which there is a transfer to ask for, only those are answered.
-        partitions: Option<Vec<(String, i32)>>,
+        /// Topic and partition.
+        partitions: Vec<(String, i32)>,
     },
     /// Hand leadership of one partition to a node.
     TransferLeader {

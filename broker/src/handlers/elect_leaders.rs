@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{lookup, topics};
 use crate::controller::{Answer, ControllerRequest, ElectionType, Failure};
 use crate::dispatch::Context;
+use crate::metadata::Partition;
 
 /// Leadership of a partition that is not here makes no noise: it is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -28,12 +29,11 @@ pub async fn handle(cx: Context, request: ElectLeadersRequest) -> ElectLeadersRe
     };
     let timeout = topics::timeout(request.timeout_ms);
     let deadline = Instant::now() + timeout;
-    let partitions: Option<Vec<(String, i32)>> = request.topic_partitions.as_ref().map(|asked| {
-        let pairs = asked
-            .iter()
-            .map(|t| t.partitions.iter().map(|p| (t.topic.to_string(), *p)));
-        pairs.flatten().collect()
-    });
+    let all = request.topic_partitions.is_none();
+    let partitions = asked(&cx, &request);
+    if partitions.is_empty() {
+        return ElectLeadersResponse::default();
+    }
     let call = ControllerRequest::ElectLeaders {
         election,
         partitions: partitions.clone(),
@@ -42,40 +42,44 @@ pub async fn handle(cx: Context, request: ElectLeadersRequest) -> ElectLeadersRe
         Ok(response) => response.items,
         Err(rejection) => return refused(rejection.code),
     };
-    if partitions
-        .as_ref()
-        .is_some_and(|asked| asked.len() != items.len())
-    {
+    if partitions.len() != items.len() {
         return refused(ErrorCode::RequestTimedOut);
     }
     let mut results = Results::default();
-    for (at, item) in items.into_iter().enumerate() {
-        let asked = partitions.as_ref().map(|asked| asked[at].clone());
-        match item {
-            Ok(Answer::Asked {
-                topic,
-                partition,
-                group,
-                to,
-            }) => {
-                let failure = until_led(&cx, group, to, deadline).await.err();
-                results.add(&topic, partition, failure);
-            }
-            Ok(_) => {
-                if let Some((topic, partition)) = asked {
-                    results.add(&topic, partition, None);
-                }
-            }
-            Err(failure) => match asked {
-                Some((topic, partition)) => results.add(&topic, partition, Some(failure)),
-                None => return refused(failure.code),
-            },
+    for ((topic, partition), item) in partitions.iter().zip(items) {
+        let failure = match item {
+            Ok(Answer::Asked { group, to, .. }) => until_led(&cx, group, to, deadline).await.err(),
+            Ok(_) => None,
+            Err(failure) => Some(failure),
+        };
+        // Asked about all, only those where something was to be done are told.
+        let needed = failure
+            .as_ref()
+            .is_none_or(|failure| failure.code != ErrorCode::ElectionNotNeeded);
+        if needed || !all {
+            results.add(topic, *partition, failure);
         }
     }
     ElectLeadersResponse {
         replica_election_results: results.0,
         ..Default::default()
     }
+}
+
+/// The partitions that the request means: all that this broker knows, or those that it names.
+fn asked(cx: &Context, request: &ElectLeadersRequest) -> Vec<(String, i32)> {
+    let Some(topics) = &request.topic_partitions else {
+        let image = cx.broker.image();
+        let named = |partition: &Partition| {
+            let topic = image.topic(partition.topic)?;
+            Some((topic.name.clone(), partition.partition))
+        };
+        return image.partitions().filter_map(named).collect();
+    };
+    let pairs = topics
+        .iter()
+        .map(|t| t.partitions.iter().map(|p| (t.topic.to_string(), *p)));
+    pairs.flatten().collect()
 }
 
 /// Waits until the node leads the group.

@@ -121,6 +121,7 @@ impl Leaders {
     }
 
     /// Groups that this broker leads.
+    #[cfg(test)]
     pub(super) fn own_count(&self) -> usize {
         self.own.len()
     }

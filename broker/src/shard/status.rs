@@ -95,12 +95,6 @@ impl Shard {
         })
     }
 
-    /// Groups led here.
-    #[must_use]
-    pub fn led_here(&self) -> usize {
-        self.io.leaders.own_count()
-    }
-
     /// Payload bytes of entries in memory.
     #[must_use]
     pub fn tail_bytes(&self) -> u64 {

@@ -9,7 +9,7 @@ fn elect(election: ElectionType, partitions: &[(&str, i32)]) -> ControllerReques
         .collect();
     ControllerRequest::ElectLeaders {
         election,
-        partitions: Some(partitions),
+        partitions,
     }
 }
 
@@ -66,25 +66,25 @@ fn preferred_elections() {
 }
 
 #[test]
-fn an_election_of_all_asks_only_where_it_helps() {
+fn every_partition_of_an_election_is_answered_by_itself() {
     let mut world = world();
-    let all = |election| ControllerRequest::ElectLeaders {
-        election,
-        partitions: None,
-    };
-    assert_eq!(world.plan(&all(ElectionType::Preferred)), []);
     world.leaders.insert(GroupId(2), NodeId(1));
-    let items = world.run(all(ElectionType::Preferred));
+    let all = elect(ElectionType::Preferred, &[("orders", 0), ("orders", 1)]);
     let (topic, group, to) = ("orders".to_owned(), GroupId(2), NodeId(2));
-    assert_eq!(
-        items,
-        [Ok(Answer::Asked {
-            topic,
-            partition: 1,
-            group,
-            to
-        })]
-    );
+    let items = world.run(all.clone());
+    let code = |at: usize| items[at].as_ref().map_err(|failure| failure.code);
+    assert_eq!(code(0), Err(ErrorCode::ElectionNotNeeded));
+    let asked = Answer::Asked {
+        topic,
+        partition: 1,
+        group,
+        to,
+    };
+    assert_eq!(code(1), Ok(&asked));
+    world.down.insert(NodeId(2));
+    let items = world.run(all);
+    let code = |at: usize| items[at].as_ref().map_err(|failure| failure.code);
+    assert_eq!(code(1), Err(ErrorCode::PreferredLeaderNotAvailable));
 }
 
 #[test]
