@@ -30,4 +30,4 @@ pub use error::BatchError;
 pub use header::{BatchHeader, HEADER_LENGTH, LENGTH_OVERHEAD, crc32c, total_length};
 pub use patch::{patch, set_log_append_time};
 pub use records::{Record, RecordHeader, Records, batches, records};
-pub use validate::{Limits, validate};
+pub use validate::{Limits, Times, validate, validate_timed};

@@ -13,15 +13,14 @@ use protocol::messages::produce::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceResponse,
 };
-use protocol::record_batch::{self, Compression, Limits};
+use protocol::record_batch::{self, Compression, Limits, Times};
 use protocol::wire::Str;
 use raft::types::GroupId;
 
 use super::lookup::{self, Endpoint};
 use crate::broker::{Acks, Broker, Produced, Rejection};
-use crate::config::ValidateRecords;
 use crate::dispatch::{Context, Reply};
-use crate::metadata::{ConfigScope, Image, Topic};
+use crate::topic_config::{TimestampType, TopicConfig, ValidateRecords};
 
 /// From this version on batches may be compressed with zstd.
 const ZSTD_SINCE: i16 = 7;
@@ -179,9 +178,9 @@ fn skeleton(cx: &Context, request: ProduceRequest, jobs: &mut Vec<Job>) -> Produ
         let mut rows = Vec::with_capacity(topic.partition_data.len());
         for (p, data) in topic.partition_data.into_iter().enumerate() {
             let batch = known
-                .and_then(|topic| Ok((topic, lookup::group_of(topic, data.index)?)))
+                .and_then(|topic| lookup::group_of(topic, data.index))
                 .map_err(lookup::rejected)
-                .and_then(|(topic, group)| Ok((group, check(cx, &image, topic, data.records)?)));
+                .and_then(|group| Ok((group, check(cx, group, data.records)?)));
             jobs.push(Job {
                 topic: t,
                 partition: p,
@@ -210,25 +209,17 @@ fn unanswered(index: i32) -> PartitionProduceResponse {
     }
 }
 
-/// Whether these bytes are one batch that this topic takes.
-fn check(
-    cx: &Context,
-    image: &Image,
-    topic: &Topic,
-    records: Option<Bytes>,
-) -> Result<Bytes, Rejection> {
-    let refuse = |code, message: &str| Rejection {
-        message: message.to_owned(),
-        ..lookup::rejected(code)
-    };
+/// Whether these bytes are one batch that this partition takes.
+fn check(cx: &Context, group: GroupId, records: Option<Bytes>) -> Result<Bytes, Rejection> {
     let Some(batch) = records.filter(|batch| !batch.is_empty()) else {
         return Err(refuse(
             ErrorCode::InvalidRecord,
             "a produce request carries exactly one batch",
         ));
     };
-    let limits = limits(cx, image, topic);
-    let header = record_batch::validate(&batch, &limits)
+    // Without a replica here the batch is refused anyway, by who leads.
+    let config = cx.broker.topic_config(group).unwrap_or_default();
+    let (header, times) = record_batch::validate_timed(&batch, &limits(&config))
         .map_err(|error| refuse(error.code(), &error.to_string()))?;
     if header.is_transactional() {
         return Err(refuse(
@@ -240,33 +231,50 @@ fn check(
         let code = ErrorCode::UnsupportedCompressionType;
         return Err(refuse(code, "zstd needs version 7 of the request"));
     }
+    if header.is_log_append_time() {
+        return Err(refuse(
+            ErrorCode::InvalidTimestamp,
+            "the log append time is set by the broker, not by a producer",
+        ));
+    }
+    if let Some(times) = times {
+        check_times(&config, times, cx.broker.wall_ms())?;
+    }
     Ok(batch)
 }
 
-/// What this topic takes: its own config, else that of all brokers, else that of this one.
-fn limits(cx: &Context, image: &Image, topic: &Topic) -> Limits {
-    let of_brokers = image.broker_configs(ConfigScope::Cluster);
-    let node = &cx.config.node;
-    let size = topic
-        .configs
-        .get("max.message.bytes")
-        .or_else(|| of_brokers.get("message.max.bytes"));
-    let fallback = usize::try_from(node.message_max_bytes).unwrap_or(usize::MAX);
-    let full = match topic
-        .configs
-        .get("validate.records")
-        .map(|word| word.trim())
-    {
-        Some("full") => true,
-        Some("header") => false,
-        _ => node.validate_records == ValidateRecords::Full,
-    };
+/// Whether the records' times are near enough to now, where the producer's clock counts.
+fn check_times(config: &TopicConfig, times: Times, now: i64) -> Result<(), Rejection> {
+    if config.timestamp_type == TimestampType::LogAppendTime {
+        return Ok(());
+    }
+    let earliest = now.saturating_sub(config.timestamp_before_max_ms);
+    let latest = now.saturating_add(config.timestamp_after_max_ms);
+    for timestamp in [times.lowest, times.highest] {
+        if !(earliest..=latest).contains(&timestamp) {
+            let message =
+                format!("the timestamp {timestamp} is not between {earliest} and {latest}");
+            return Err(refuse(ErrorCode::InvalidTimestamp, &message));
+        }
+    }
+    Ok(())
+}
+
+fn refuse(code: ErrorCode, message: &str) -> Rejection {
+    Rejection {
+        message: message.to_owned(),
+        ..lookup::rejected(code)
+    }
+}
+
+/// What this topic takes. A compressed batch says its highest timestamp itself; it is opened where the lowest counts.
+fn limits(config: &TopicConfig) -> Limits {
+    let lowest_counts = config.timestamp_type == TimestampType::CreateTime
+        && config.timestamp_before_max_ms != i64::MAX;
     Limits {
-        batch_bytes_max: size
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(fallback),
+        batch_bytes_max: config.max_message_bytes,
         control: false,
-        open_compressed: full,
+        open_compressed: lowest_counts || config.validate_records == ValidateRecords::Full,
     }
 }
 

@@ -396,6 +396,41 @@ fn log_append_time_counts_for_all_records_under_a_new_crc() {
 }
 
 #[test]
+fn times_are_those_of_the_records_where_they_are_walked() {
+    let batch = |times: &[i64], codec| {
+        let mut builder = BatchBuilder::new().compression(codec);
+        for &timestamp in times {
+            builder.push(NewRecord {
+                timestamp,
+                key: None,
+                value: Some(b"value"),
+                headers: &[],
+            });
+        }
+        builder.build()
+    };
+    let times = |batch: &Bytes, open_compressed| {
+        let limits = Limits {
+            open_compressed,
+            ..Limits::default()
+        };
+        let found = validate_timed(batch, &limits).unwrap().1;
+        found.map(|times| (times.lowest, times.highest))
+    };
+    for codec in [Compression::None, Compression::Gzip] {
+        let mixed = batch(&[5_000, 9_000, 2_000], codec);
+        assert_eq!(times(&mixed, true), Some((2_000, 9_000)), "{codec:?}");
+        assert_eq!(times(&batch(&[-1, -1], codec), true), None, "{codec:?}");
+        let some = batch(&[7_000, -1], codec);
+        assert_eq!(times(&some, true), Some((7_000, 7_000)), "{codec:?}");
+    }
+    // Unopened: the first and the highest, as the header says.
+    let closed = batch(&[5_000, 9_000, 2_000], Compression::Gzip);
+    assert_eq!(times(&closed, false), Some((5_000, 9_000)));
+    assert_eq!(times(&batch(&[-1], Compression::Gzip), false), None);
+}
+
+#[test]
 fn the_oracle_reads_our_batches_and_we_read_the_oracles() {
     let mut random = Random::new(3);
     for round in 0..200 {

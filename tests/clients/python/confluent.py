@@ -3,7 +3,14 @@
 import sys
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -167,6 +174,67 @@ def too_large():
     assert len(reports) == 1 and reports[0].code() == KafkaError.MSG_SIZE_TOO_LARGE, reports
 
 
+def sent(name, value, codec="none", timestamp=None):
+    """What became of one record: None, or the error's code."""
+    producer = Producer(common | {"compression.type": codec, "message.max.bytes": 20_000_000})
+    reports = []
+    given = {} if timestamp is None else {"timestamp": timestamp}
+    producer.produce(name, value, partition=0, on_delivery=lambda error, _: reports.append(error), **given)
+    producer.flush(30)
+    assert len(reports) == 1, reports
+    return reports[0] and reports[0].code()
+
+
+def too_large_for_the_topic():
+    name = f"{topic}-small"
+    wait(admin.create_topics([NewTopic(name, 1, min(3, brokers()), config={"max.message.bytes": "2000"})]))
+    assert sent(name, b"x" * 1_000) is None
+    assert sent(name, b"x" * 3_000) == KafkaError.MSG_SIZE_TOO_LARGE
+    # What counts are the bytes as they were sent.
+    assert sent(name, b"x" * 3_000, "gzip") is None
+    entry = ConfigEntry("max.message.bytes", "9000", incremental_operation=AlterConfigOpType.SET)
+    wait(admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])]))
+    for _ in range(100):
+        if sent(name, b"x" * 3_000) is None:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the altered limit does not hold")
+
+
+def timestamp_bounds():
+    name = f"{topic}-bounds"
+    config = {"message.timestamp.after.max.ms": "60000", "message.timestamp.before.max.ms": "120000"}
+    wait(admin.create_topics([NewTopic(name, 1, min(3, brokers()), config=config)]))
+    for codec in CODECS:
+        now = int(time.time() * 1000)
+        for far in (now + 90_000, now - 150_000):
+            code = sent(name, b"x" * 100, codec, far)
+            assert code == KafkaError.INVALID_TIMESTAMP, (codec, far - now, code)
+        for near in (now + 30_000, now - 90_000):
+            assert sent(name, b"x" * 100, codec, near) is None, (codec, near - now)
+    # Where nothing is set, the past is free and the future is an hour.
+    assert sent(f"{topic}-none", b"x", "none", 1_000) is None
+    assert sent(f"{topic}-none", b"x", "none", int(time.time() * 1000) + 7_200_000) == KafkaError.INVALID_TIMESTAMP
+
+
+def log_append_time():
+    name = f"{topic}-appended"
+    config = {"message.timestamp.type": "LogAppendTime", "message.timestamp.before.max.ms": "1000"}
+    wait(admin.create_topics([NewTopic(name, 1, min(3, brokers()), config=config)]))
+    before = int(time.time() * 1000)
+    for codec in CODECS:
+        assert sent(name, b"x" * 100, codec, 1_700_000_000_000) is None, codec
+    after = int(time.time() * 1000)
+    found = read(name, 0, 0, len(CODECS))
+    assert len(found) == len(CODECS), len(found)
+    for message in found:
+        kind, stamp = message.timestamp()
+        assert kind == TIMESTAMP_LOG_APPEND_TIME and before <= stamp <= after, (kind, stamp - before)
+    [first] = consumer().offsets_for_times([TopicPartition(name, 0, before)], timeout=10)
+    [none] = consumer().offsets_for_times([TopicPartition(name, 0, after + 1)], timeout=10)
+    assert (first.offset, none.offset) == (0, -1), (first, none)
+
+
 def acks(level):
     producer = Producer(common | {"acks": level})
     reports = []
@@ -264,8 +332,9 @@ def recreate():
     for _ in range(100):
         try:
             low, high = consumer().get_watermark_offsets(TopicPartition(name, 0), timeout=10)
-        except KafkaException as error:  # the new topic may not have its leader yet
-            assert error.args[0].retriable(), error
+        except KafkaException as error:  # the new topic may not have its leader yet, or not be known to the broker asked
+            unknown = error.args[0].code() == KafkaError._UNKNOWN_PARTITION
+            assert unknown or error.args[0].retriable(), error
         if (low, high) == (0, 0):
             return
         time.sleep(0.05)
@@ -285,6 +354,9 @@ checks.run("offsets by time", offsets_by_time)
 checks.run("list offsets", list_offsets)
 checks.run("offset out of range", out_of_range)
 checks.run("message too large", too_large)
+checks.run("message too large for its topic", too_large_for_the_topic)
+checks.run("timestamp bounds", timestamp_bounds)
+checks.run("log append time", log_append_time)
 checks.run("acks=1", acks, "1")
 checks.run("acks=0", acks, "0")
 checks.run("describe configs", describe_configs)
