@@ -237,10 +237,10 @@ impl Cluster {
     }
 
     /// Waits before an attempt is repeated; an error when the time is over.
-    pub async fn pause(&self, what: &str, code: i16) -> Result<()> {
+    pub async fn pause(&self, what: &str, code: i16, message: Option<&str>) -> Result<()> {
         let again = ErrorCode::from_code(code).is_some_and(ErrorCode::retriable);
         if !again || Instant::now() + LOOK_AGAIN >= self.deadline {
-            return Err(Failure::of_code(code, None, what));
+            return Err(Failure::of_code(code, message, what));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
         Ok(())

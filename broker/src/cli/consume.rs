@@ -183,7 +183,7 @@ impl Consume {
                 .and_then(|topic| topic.partitions.first());
             match row.map(|row| (row.error_code, row.offset)) {
                 Some((0, offset)) => return Ok(offset),
-                Some((code, _)) => cluster.pause(&what, code).await?,
+                Some((code, _)) => cluster.pause(&what, code, None).await?,
                 None => return Err(Failure::new(format!("{what}: nothing was answered"))),
             }
         }
@@ -223,7 +223,7 @@ impl Consume {
                         .and_modify(|position| position.leader = None);
                 }
                 let code = ErrorCode::NetworkException.code();
-                return cluster.pause(&lost.message, code).await;
+                return cluster.pause(&lost.message, code, None).await;
             }
             answer => answer?,
         };
@@ -245,7 +245,7 @@ impl Consume {
             };
             if row.error_code != 0 {
                 position.leader = None;
-                cluster.pause(&what, row.error_code).await?;
+                cluster.pause(&what, row.error_code, None).await?;
                 continue;
             }
             let bytes = row
@@ -290,7 +290,7 @@ impl Consume {
     }
 
     fn write(&self, partition: i32, record: &Record, out: &mut Vec<u8>) {
-        if self.target.format == Format::Json {
+        if matches!(self.target.format, Format::Json | Format::Yaml) {
             let text = |bytes: &Option<Bytes>| {
                 bytes
                     .as_ref()
@@ -305,9 +305,8 @@ impl Consume {
                 "key": text(&record.key),
                 "value": text(&record.value),
             });
-            out.extend_from_slice(object.to_string().as_bytes());
-            out.push(b'\n');
-            return;
+            let data = self.target.format.data(&object).unwrap_or_default();
+            return out.extend_from_slice(data.as_bytes());
         }
         format_record(&self.record_format, &self.topic, partition, record, out);
     }

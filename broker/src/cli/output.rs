@@ -1,8 +1,10 @@
 //! Tables for people, JSON for programs.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::exit::{Exit, Failure, Result};
@@ -16,6 +18,59 @@ pub enum Format {
     Wide,
     /// One object with a `schema` field.
     Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+impl Format {
+    /// An object as data, where data is wanted; None for people. A line of JSON, or a YAML document.
+    pub fn data(self, object: &Value) -> Option<String> {
+        match self {
+            Self::Text | Self::Wide => None,
+            Self::Json => Some(format!("{object}\n")),
+            Self::Yaml => {
+                let mut text = "---\n".to_owned();
+                yaml(object, 0, &mut text);
+                Some(text)
+            }
+        }
+    }
+}
+
+/// A value in YAML's block style. Texts are quoted as in JSON, which YAML reads too.
+fn yaml(value: &Value, indent: usize, out: &mut String) {
+    let nested = |value: &Value| match value {
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => false,
+    };
+    let pad = " ".repeat(indent);
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, field) in fields {
+                *out += &format!("{pad}{name}:");
+                if nested(field) {
+                    out.push('\n');
+                    yaml(field, indent + 2, out);
+                } else {
+                    *out += &format!(" {field}\n");
+                }
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                if nested(item) {
+                    // The first line stands behind the dash, the others below it.
+                    let at = out.len();
+                    yaml(item, indent + 2, out);
+                    out.replace_range(at + indent..at + indent + 1, "-");
+                } else {
+                    *out += &format!("{pad}- {item}\n");
+                }
+            }
+        }
+        plain => *out += &format!("{pad}{plain}\n"),
+    }
 }
 
 /// A column: its name in JSON; shown in upper case. Wide ones are left out of the plain table.
@@ -65,7 +120,9 @@ impl Table {
         match format {
             Format::Text => self.text(|column| !column.wide),
             Format::Wide => self.text(|_| true),
-            Format::Json => format!("{}\n", json!({ "schema": 1, name: self.objects() })),
+            Format::Json | Format::Yaml => format
+                .data(&json!({ "schema": 1, name: self.objects() }))
+                .expect("both are data"),
         }
     }
 
@@ -74,7 +131,8 @@ impl Table {
         print(&self.render(format, name))
     }
 
-    fn objects(&self) -> Vec<Value> {
+    /// Its rows as objects.
+    pub fn objects(&self) -> Vec<Value> {
         let object = |row: &Vec<Value>| {
             let pairs = self.columns.iter().zip(row);
             let pairs: Map<_, _> = pairs.map(|(c, v)| (c.name.to_owned(), v.clone())).collect();
@@ -137,13 +195,57 @@ pub fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("cannot write the answer: {error}")))
         }
-        _ => Ok(()),
+        Err(_) => {
+            READER_GONE.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
+/// Nobody reads standard output any more.
+static READER_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Shows something once, or again and again.
+#[derive(Clone, Debug, Args)]
+pub struct Watch {
+    /// Show it again after so many seconds (2), until interrupted.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    watch: Option<u64>,
+}
+
+impl Watch {
+    /// Runs what shows it. While watching, an error is told and is not the end.
+    pub async fn run(&self, mut show: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+        let Some(seconds) = self.watch else {
+            return show().await;
+        };
+        loop {
+            if io::stdout().is_terminal() {
+                print(CLEAR)?;
+            }
+            if let Err(failure) = show().await {
+                eprintln!("walser: {failure}");
+            }
+            if READER_GONE.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
+    }
+}
+
+/// Empties a terminal, and goes to its first line.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
 /// Asks before something is destroyed. Off a terminal only `--yes` is an answer.
 pub fn confirm(yes: bool, what: &str) -> Result<()> {
-    use std::io::IsTerminal;
     if yes {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::client::Cluster;
 use super::exit::{Exit, Failure, Result};
-use super::output::{Table, column};
+use super::output::{Table, Watch, column};
 use super::{Target, admin, topic};
 
 /// Describe a partition, move it, move its leadership.
@@ -28,6 +28,8 @@ enum Verb {
     Describe {
         /// TOPIC/PARTITION
         partition: Name,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         target: Target,
     },
@@ -101,7 +103,15 @@ impl Partition {
     /// Runs it.
     pub async fn run(self) -> Result<()> {
         match self.verb {
-            Verb::Describe { partition, target } => describe(&target, &partition).await,
+            Verb::Describe {
+                partition,
+                watch,
+                target,
+            } => {
+                watch
+                    .run(async || describe(&target, &partition).await)
+                    .await
+            }
             Verb::TransferLeader {
                 partition,
                 to,

@@ -3,8 +3,13 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use clap::Args;
-use protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol::error_code::ErrorCode;
+use protocol::messages::init_producer_id::InitProducerIdRequest;
+use protocol::messages::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
+};
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord};
 use protocol::wire::Str;
 use serde_json::json;
@@ -13,10 +18,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::Target;
 use super::client::Cluster;
 use super::exit::{Exit, Failure, Result};
-use super::output::{Format, print};
+use super::output::print;
 
 /// A batch is sent when it has so many bytes, or when no line waits.
 const BATCH_BYTES: usize = 512 << 10;
+
+/// Who must have a record: a synced majority.
+const ALL: i16 = -1;
 
 /// Send lines of standard input as records.
 #[derive(Debug, Args)]
@@ -45,7 +53,7 @@ impl Produce {
         let compression = Compression::from_name(&self.compression)
             .ok_or_else(|| Failure::usage(format!("{:?} is no compression", self.compression)))?;
         let acks = match self.acks.as_str() {
-            "all" | "-1" => -1,
+            "all" | "-1" => ALL,
             "leader" | "1" => 1,
             other => {
                 return Err(Failure::usage(format!(
@@ -68,7 +76,12 @@ impl Produce {
             acks,
             sent: 0,
             leaders: HashMap::new(),
+            producer: None,
+            sequences: HashMap::new(),
         };
+        if acks == ALL {
+            sender.identify().await?;
+        }
         let mut spread = Spread {
             count,
             turn: 0,
@@ -166,20 +179,43 @@ struct Sender<'a> {
     sent: u64,
     /// Who leads a partition, as far as known.
     leaders: HashMap<i32, i32>,
+    /// This run's producer id and epoch, with acks=all: by it a batch that is sent again is stored once.
+    producer: Option<(i64, i16)>,
+    /// The next sequence of each partition.
+    sequences: HashMap<i32, i32>,
 }
 
 impl Sender<'_> {
-    /// Sends a batch to its partition's leader, again when the answer is that a later attempt may succeed.
-    ///
-    /// NB: without a producer id an attempt whose answer was lost may store the records twice.
-    async fn send(&mut self, pending: Pending) -> Result<()> {
-        self.cluster.extend(self.produce.target.wait());
-        let topic = self.produce.topic.as_str();
+    /// Asks for a producer id.
+    async fn identify(&mut self) -> Result<()> {
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: -1,
+            ..Default::default()
+        };
+        loop {
+            let answer = self.cluster.any(&request).await?;
+            if answer.error_code == 0 {
+                self.producer = Some((answer.producer_id, answer.producer_epoch));
+                return Ok(());
+            }
+            self.cluster
+                .pause("a producer id", answer.error_code, None)
+                .await?;
+        }
+    }
+
+    /// The batch of these records.
+    fn batch(&self, pending: &Pending) -> Result<Bytes> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
         let timestamp = i64::try_from(now).unwrap_or(i64::MAX);
         let mut builder = BatchBuilder::new().compression(self.compression);
+        if let Some((id, epoch)) = self.producer {
+            let sequence = self.sequences.get(&pending.partition);
+            builder = builder.producer(id, epoch, sequence.copied().unwrap_or(0));
+        }
         for (key, value) in &pending.records {
             let record = NewRecord {
                 timestamp,
@@ -189,9 +225,18 @@ impl Sender<'_> {
             };
             builder.push(record);
         }
-        let batch = builder.try_build().map_err(|error| {
+        builder.try_build().map_err(|error| {
             Failure::usage(format!("compression {}: {error}", self.produce.compression))
-        })?;
+        })
+    }
+
+    /// Sends a batch to its partition's leader, again when a later attempt may succeed.
+    ///
+    /// With a producer id it is sent again after a lost answer too: the partition knows it by its sequence. Without one
+    /// that could store the records twice, and is an error.
+    async fn send(&mut self, pending: Pending) -> Result<()> {
+        self.cluster.extend(self.produce.target.wait());
+        let topic = self.produce.topic.as_str();
         let request = ProduceRequest {
             acks: self.acks,
             timeout_ms: self.cluster.timeout_ms,
@@ -199,36 +244,58 @@ impl Sender<'_> {
                 name: Str::from(topic),
                 partition_data: vec![PartitionProduceData {
                     index: pending.partition,
-                    records: Some(batch),
+                    records: Some(self.batch(&pending)?),
                 }],
             }],
             ..Default::default()
         };
         let what = format!("topic {topic} partition {}", pending.partition);
         loop {
-            let leader = match self.leaders.get(&pending.partition) {
-                Some(leader) => *leader,
-                None => self.cluster.leader(topic, pending.partition).await?,
+            let (code, why) = match self.attempt(&what, pending.partition, &request).await {
+                Ok(row) => (row.error_code, row.error_message),
+                Err(lost) if self.producer.is_some() && lost.exit == Exit::Unreachable => {
+                    // Whether it was stored is not known: ask whoever leads now.
+                    let code = ErrorCode::RequestTimedOut.code();
+                    (code, Some(Str::from(lost.message)))
+                }
+                Err(failure) => return Err(self.partly(failure)),
             };
-            self.leaders.insert(pending.partition, leader);
-            let answer = self.cluster.node(leader, &request).await?;
-            let row = answer
-                .responses
-                .first()
-                .and_then(|topic| topic.partition_responses.first());
-            let Some(row) = row else {
-                return Err(Failure::new(format!("{what}: nothing was answered")));
-            };
-            if row.error_code == 0 {
-                self.sent += pending.records.len() as u64;
+            if code == ErrorCode::None.code() {
+                self.stored(&pending);
                 return Ok(());
             }
             self.leaders.remove(&pending.partition);
-            let failed = self.cluster.pause(&what, row.error_code).await;
-            if let Err(failure) = failed {
+            if let Err(failure) = self.cluster.pause(&what, code, why.as_deref()).await {
                 return Err(self.partly(failure));
             }
         }
+    }
+
+    /// Sends it once: what was answered.
+    async fn attempt(
+        &mut self,
+        what: &str,
+        partition: i32,
+        request: &ProduceRequest,
+    ) -> Result<PartitionProduceResponse> {
+        let leader = match self.leaders.get(&partition) {
+            Some(leader) => *leader,
+            None => self.cluster.leader(&self.produce.topic, partition).await?,
+        };
+        self.leaders.insert(partition, leader);
+        let answer = self.cluster.node(leader, request).await?;
+        let topic = answer.responses.into_iter().next();
+        let row = topic.and_then(|topic| topic.partition_responses.into_iter().next());
+        row.ok_or_else(|| Failure::new(format!("{what}: nothing was answered")))
+    }
+
+    fn stored(&mut self, pending: &Pending) {
+        let count = pending.records.len();
+        self.sent += count as u64;
+        let sequence = self.sequences.entry(pending.partition).or_default();
+        let next = i64::from(*sequence) + i64::try_from(count).unwrap_or(i64::MAX);
+        // Sequences go from the highest on to 0.
+        *sequence = i32::try_from(next & i64::from(i32::MAX)).expect("masked to 31 bits");
     }
 
     /// What was sent before stays sent.
@@ -242,12 +309,10 @@ impl Sender<'_> {
 
     fn report(&self) -> Result<()> {
         let topic = &self.produce.topic;
-        match self.produce.target.format {
-            Format::Json => print(&format!(
-                "{}\n",
-                json!({ "schema": 1, "topic": topic, "records": self.sent })
-            )),
-            Format::Text | Format::Wide => {
+        let object = json!({ "schema": 1, "topic": topic, "records": self.sent });
+        match self.produce.target.format.data(&object) {
+            Some(data) => print(&data),
+            None => {
                 eprintln!("{} records acknowledged", self.sent);
                 Ok(())
             }

@@ -112,6 +112,59 @@ fn tables_are_aligned_and_json_is_stable() {
     );
 }
 
+#[test]
+fn yaml_says_what_json_says() {
+    let mut table = Table::new(&[column("topic"), column("in_sync"), wide("rack")]);
+    table.row(vec![json!("a: b"), json!([1, 2]), Value::Null]);
+    table.row(vec![json!("x"), json!([]), json!({ "zone": [["y"], {}] })]);
+    let text = table.render(Format::Yaml, "rows");
+    let expected = concat!(
+        "---\n",
+        "rows:\n",
+        "  - in_sync:\n",
+        "      - 1\n",
+        "      - 2\n",
+        "    rack: null\n",
+        "    topic: \"a: b\"\n",
+        "  - in_sync: []\n",
+        "    rack:\n",
+        "      zone:\n",
+        "        - - \"y\"\n",
+        "        - {}\n",
+        "    topic: \"x\"\n",
+        "schema: 1\n",
+    );
+    assert_eq!(text, expected);
+}
+
+#[tokio::test]
+async fn watching_goes_on_after_an_error() {
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        watch: super::output::Watch,
+    }
+    let line = |arguments: &[&str]| Line::try_parse_from(arguments);
+    let once = line(&["x"]).expect("no flag").watch;
+    let failed = once.run(async || Err(Failure::new("gone"))).await;
+    assert_eq!(
+        failed,
+        Err(Failure::new("gone")),
+        "unwatched, an error is the end"
+    );
+    let every = line(&["x", "--watch", "1"]).expect("a flag").watch;
+    let again = tokio::sync::Semaphore::new(0);
+    let forever = every.run(async || {
+        again.add_permits(1);
+        Err(Failure::new("gone"))
+    });
+    tokio::select! {
+        ended = forever => panic!("it ended: {ended:?}"),
+        twice = again.acquire_many(2) => drop(twice.expect("open")),
+    }
+    assert!(line(&["x", "--watch", "0"]).is_err());
+}
+
 #[tokio::test]
 async fn an_answer_to_another_request_is_refused() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

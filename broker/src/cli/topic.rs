@@ -12,12 +12,12 @@ use protocol::messages::incremental_alter_configs::{
 };
 use protocol::messages::metadata::MetadataResponseTopic;
 use protocol::wire::Str;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Target;
 use super::client::Cluster;
 use super::exit::{Failure, Result};
-use super::output::{Table, column, confirm, wide};
+use super::output::{Table, Watch, column, confirm, wide};
 
 /// Kafka's number for topics among resources.
 const TOPIC: i8 = 2;
@@ -56,12 +56,16 @@ enum Verb {
     /// List all topics.
     List {
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         target: Target,
     },
     /// Show the partitions and configs of a topic.
     Describe {
         /// Its name.
         name: String,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         target: Target,
     },
@@ -118,8 +122,12 @@ impl Topic {
                     .collect::<Result<Vec<_>>>()?;
                 create(&target, &names, (partitions, replicas), &configs, dry_run).await
             }
-            Verb::List { target } => list(&target).await,
-            Verb::Describe { name, target } => describe(&target, &name).await,
+            Verb::List { watch, target } => watch.run(async || list(&target).await).await,
+            Verb::Describe {
+                name,
+                watch,
+                target,
+            } => watch.run(async || describe(&target, &name).await).await,
             Verb::Alter {
                 name,
                 partitions,
@@ -295,20 +303,16 @@ async fn describe(target: &Target, name: &str) -> Result<()> {
         }
     }
     let partitions = partitions(&topic);
-    if target.format == super::output::Format::Json {
-        let part = |table: &Table, name: &str| {
-            let text = table.render(target.format, name);
-            serde_json::from_str::<Value>(&text).expect("a table renders as JSON")[name].clone()
-        };
-        let object = json!({
-            "schema": 1,
-            "topic": name,
-            "topic_id": topic.topic_id.to_string(),
-            "internal": topic.is_internal,
-            "partitions": part(&partitions, "partitions"),
-            "configs": part(&configs, "configs"),
-        });
-        return super::output::print(&format!("{object}\n"));
+    let object = json!({
+        "schema": 1,
+        "topic": name,
+        "topic_id": topic.topic_id.to_string(),
+        "internal": topic.is_internal,
+        "partitions": partitions.objects(),
+        "configs": configs.objects(),
+    });
+    if let Some(data) = target.format.data(&object) {
+        return super::output::print(&data);
     }
     partitions.print(target.format, "partitions")?;
     super::output::print("\n")?;
