@@ -146,6 +146,12 @@ impl Log {
         }
     }
 
+    /// The same, after a look at the file system: space may have come back from elsewhere.
+    pub fn look_for_room(&mut self) -> Room {
+        self.look_at_free_bytes();
+        self.room()
+    }
+
     /// Whether the file system and the budget allow one more file, as far as last looked at.
     pub(crate) fn may_create(&self) -> bool {
         let bytes = self.config.segment_bytes;

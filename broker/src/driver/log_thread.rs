@@ -248,7 +248,9 @@ impl Worker {
             if let Some(turn) = queue.turn() {
                 return turn;
             }
-            let (wait, then) = match (self.held.is_empty(), idle) {
+            // Space may come back from elsewhere, which makes no noise.
+            let has_room = !self.told_full && self.held.is_empty();
+            let (wait, then) = match (has_room, idle) {
                 (false, _) => (FULL_RETRY, Work::Retry),
                 (true, false) => (IDLE_AFTER, Work::Idle),
                 (true, true) => {
@@ -285,6 +287,10 @@ impl Worker {
 
     /// Tries again what the full disk keeps waiting. None when it still does.
     fn retry(&mut self) -> Result<Option<LogDone>, wal::Error> {
+        self.log.look_for_room();
+        if self.held.is_empty() {
+            return Ok(None);
+        }
         match self.log.write(self.held.records()) {
             Err(wal::Error::Full) => Ok(None),
             Err(why) => Err(why),
