@@ -7,6 +7,7 @@
 mod failure;
 mod network;
 mod recovery;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
