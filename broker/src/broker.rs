@@ -179,6 +179,10 @@ pub struct Broker {
     pub(crate) policy: crate::controller::Policy,
     /// Seconds from a produce to its answer, for acks=all.
     pub(crate) commit_seconds: Rc<crate::metrics::Histogram>,
+    /// Seconds from a command of the metadata group to its outcome.
+    pub(crate) command_seconds: Rc<crate::metrics::Histogram>,
+    /// Raft's messages.
+    pub(crate) messages: crate::metrics::messages::Messages,
     /// How long the log took to open and the groups to come back.
     pub(crate) recovery_seconds: f64,
     pub(crate) config: Rc<crate::config::Config>,

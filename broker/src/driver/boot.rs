@@ -24,6 +24,7 @@ use crate::data_directory::{self, DataDirectory};
 use crate::formation::{self, BootstrapRecord};
 use crate::metadata::{Image, Registration};
 use crate::metrics::histogram::{Histogram, LATENCY_SECONDS};
+use crate::metrics::messages::Messages;
 use crate::peer::{Network, PeerEvent};
 use crate::shard::{self, Halt, RestoreError, Restored, Shard};
 use crate::topic_config::{self, TopicConfig};
@@ -151,6 +152,8 @@ pub async fn run(
             .collect(),
         policy: policy(&config),
         commit_seconds: Rc::new(Histogram::new(LATENCY_SECONDS)),
+        command_seconds: Rc::new(Histogram::new(LATENCY_SECONDS)),
+        messages: Messages::new(Duration::from_millis(config.node.election().timeout_max_ms)),
         recovery_seconds: opening.elapsed().as_secs_f64(),
         config: Rc::new(config),
     });

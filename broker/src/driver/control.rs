@@ -204,7 +204,16 @@ impl Broker {
         timeout: Duration,
     ) -> oneshot::Receiver<Applied> {
         let (answer, answered) = oneshot::channel();
-        let ticket = self.tickets.borrow_mut().issue(Asked::Command(answer));
+        let (histogram, began) = (self.command_seconds.clone(), std::time::Instant::now());
+        let done = move |outcome: Applied| {
+            if outcome.is_ok() {
+                histogram.observe_duration(began.elapsed());
+            }
+            // A receiver that went away does not mind.
+            let _ = answer.send(outcome);
+        };
+        let done = Asked::Command(Box::new(done));
+        let ticket = self.tickets.borrow_mut().issue(done);
         let (now, deadline) = (self.now(), self.clock.after(timeout));
         self.shard
             .borrow_mut()

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::peer::{self, Frame};
 use raft::message::{Body, Message};
@@ -14,7 +14,7 @@ use super::inbox::{LogInbox, PeerInbox};
 use super::log_thread::LogEvent;
 use crate::broker::Broker;
 use crate::formation::{self, Formation};
-use crate::peer::PeerEvent;
+use crate::peer::{PeerEvent, SendError};
 use crate::shard::{Output, PeerBatch};
 
 /// Why the loop ended.
@@ -110,6 +110,7 @@ impl Driver {
             }
             PeerEvent::Down { node, reason } => {
                 tracing::info!(target: "peer", node = node.0, %reason, "down");
+                broker.messages.disconnected(node);
                 broker.shard.borrow_mut().peer_down(now, node);
             }
             PeerEvent::Frame { node, frame } => self.frame(node, frame),
@@ -120,6 +121,8 @@ impl Driver {
     fn frame(&self, node: NodeId, frame: Frame) {
         match frame {
             Frame::Batch(batch) => {
+                let messages = &self.broker.messages;
+                messages.received(Instant::now(), node, &batch.messages);
                 let batch = PeerBatch {
                     messages: batch.messages,
                     soft: batch.soft,
@@ -172,10 +175,14 @@ impl Driver {
             let pairs = now.iter().map(|(group, message)| (*group, message));
             match peer::encode_batch(peer::VERSIONS.max, pairs, soft, 0, 0) {
                 // A peer that is not connected or too slow loses it: Raft sends again.
-                Ok(chain) => drop(network.send(node, chain)),
+                Ok(chain) => match network.send(node, chain) {
+                    Ok(()) => self.broker.messages.sent(Instant::now(), node, now),
+                    Err(why) => self.broker.messages.unsent(node, now, why),
+                },
                 Err(why) => {
                     // NB: a peer must not miss a message in the middle without noticing: Raft repairs a lost one.
                     tracing::error!(target: "peer", node = node.0, %why, "cannot encode a frame");
+                    self.broker.messages.unsent(node, now, SendError::TooLarge);
                     network.disconnect(node);
                     return;
                 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
+use super::control::Applied;
 use crate::broker::{Produced, Rejection};
-use crate::metadata::{Change, Rejected};
 use crate::shard::{Answer, Ticket};
 
 /// What was asked, with where the answer goes.
@@ -15,7 +15,7 @@ pub enum Asked {
     /// A log start advance.
     LogStart(oneshot::Sender<Result<i64, Rejection>>),
     /// A metadata command.
-    Command(oneshot::Sender<Result<Result<Vec<Change>, Rejected>, Rejection>>),
+    Command(Box<dyn FnOnce(Applied)>),
 }
 
 /// The open questions.
@@ -66,9 +66,7 @@ impl Asked {
             (Self::LogStart(sender), Answer::LogStart(_, result)) => {
                 let _ = sender.send(result);
             }
-            (Self::Command(sender), Answer::Applied(_, result)) => {
-                let _ = sender.send(result);
-            }
+            (Self::Command(done), Answer::Applied(_, result)) => done(result),
             _ => unreachable!("an answer of another kind than the question"),
         }
     }

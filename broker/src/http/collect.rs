@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use raft::effect::Role;
-use raft::types::GroupId;
+use raft::types::{GroupId, NodeId, Tick};
 
 use super::status::{GroupStatus, MemberStatus, Status};
 use crate::broker::Broker;
 use crate::metrics::node::{
-    ClusterMetrics, FollowerMetrics, GroupMetrics, NodeMetrics, NodeState, RaftMetrics, WalMetrics,
+    ClusterMetrics, FollowerMetrics, GroupMetrics, NodeMetrics, NodeState, RaftMetrics, RpcMetrics,
+    WalMetrics,
 };
 use crate::shard;
 
@@ -115,14 +116,11 @@ impl Broker {
         let statuses: Vec<_> = shard.status().collect();
         let groups = statuses
             .iter()
-            .map(|s| self.group_metrics(s, image))
+            .map(|s| self.group_metrics(s, &shard))
             .collect();
         let state_changes = statuses.iter().map(|s| s.counts.role_changes).sum();
-        let mut raft = RaftMetrics {
-            state_changes,
-            ..RaftMetrics::default()
-        };
-        raft.partition.commit_seconds = self.commit_seconds.read();
+        let mut raft = self.raft_metrics(&shard);
+        raft.state_changes = state_changes;
         let offline = image
             .partitions()
             .filter(|p| shard.leader(p.group).is_none())
@@ -151,6 +149,50 @@ impl Broker {
             },
             ..NodeMetrics::default()
         }
+    }
+
+    fn raft_metrics(&self, shard: &shard::Shard) -> RaftMetrics {
+        let mut raft = RaftMetrics {
+            events_measured: true,
+            ..RaftMetrics::default()
+        };
+        let image = shard.image_or_empty();
+        let others = image.brokers().map(|broker| broker.node());
+        let others: Vec<NodeId> = others.filter(|node| *node != self.node).collect();
+        self.messages
+            .read(std::time::Instant::now(), others.iter().copied(), &mut raft);
+        let peers = self.network.stats().peers;
+        for node in others {
+            raft.rpcs.push(RpcMetrics {
+                connection_refused: peers.get(&node).map_or(0, |peer| peer.refused),
+                ..RpcMetrics::none("connect", node.0)
+            });
+        }
+        let measures = shard.measures();
+        raft.node_additions = measures.nodes_joined;
+        raft.rejected_stale_term = measures.stale_appends;
+        for (kind, measured) in [
+            (&mut raft.metadata, &measures.metadata),
+            (&mut raft.partition, &measures.partition),
+        ] {
+            kind.commit_entries = measured.commit_entries.read();
+            kind.election_seconds = measured.election_seconds.read();
+            kind.unavailable_seconds = measured.unavailable_seconds.read();
+        }
+        // What is committed is applied in the same step: propose to commit and propose to applied are one time.
+        raft.partition.commit_seconds = self.commit_seconds.read();
+        raft.partition.command_seconds = self.commit_seconds.read();
+        raft.metadata.commit_seconds = self.command_seconds.read();
+        raft.metadata.command_seconds = self.command_seconds.read();
+        raft
+    }
+
+    /// A moment of the shard's time in seconds since 1970; 0 for never.
+    #[allow(clippy::cast_precision_loss, reason = "Prometheus knows f64 only")]
+    fn wall_seconds(&self, at: Option<Tick>) -> f64 {
+        let Some(at) = at else { return 0.0 };
+        let ago = self.now().0.saturating_sub(at.0);
+        (self.wall_ms() as f64 - ago as f64) / 1000.0
     }
 
     fn wal_metrics(&self) -> WalMetrics {
@@ -184,11 +226,8 @@ impl Broker {
         shard.status().map(|s| s.acked_unsynced_bytes).sum()
     }
 
-    fn group_metrics(
-        &self,
-        s: &shard::GroupStatus,
-        image: &crate::metadata::Image,
-    ) -> GroupMetrics {
+    fn group_metrics(&self, s: &shard::GroupStatus, shard: &shard::Shard) -> GroupMetrics {
+        let image = shard.image_or_empty();
         let (topic, partition) = match s.group {
             GroupId::METADATA => (METADATA_NAME.to_owned(), 0),
             group => name_of(image, group),
@@ -204,7 +243,8 @@ impl Broker {
                 .last_index
                 .0
                 .saturating_sub(m.matched.unwrap_or_default().0),
-            ..FollowerMetrics::default()
+            lag_seconds: std::time::Duration::from_millis(m.lag_ms).as_secs_f64(),
+            last_heartbeat_seconds: self.wall_seconds(shard.last_heard(m.node)),
         });
         GroupMetrics {
             topic,
@@ -224,6 +264,13 @@ impl Broker {
             followers: followers.collect(),
             elections_won: s.counts.elections_won,
             elections_lost: s.counts.elections_lost,
+            elections_timed_out: s.counts.elections_timed_out,
+            last_election_seconds: self.wall_seconds(s.counts.last_election),
+            votes_received: s.counts.votes_received,
+            learners_added: s.counts.learners_added,
+            promotions: s.counts.promotions,
+            removals: s.counts.removals,
+            replacements: s.counts.replacements,
             commits: s.counts.entries_committed,
             batch_commits: s.counts.commits,
             compactions: s.counts.trims,

@@ -4,6 +4,7 @@
 //! [`node::NodeMetrics`], plain data, which the HTTP thread renders ([`render`]).
 
 pub mod histogram;
+pub mod messages;
 pub mod node;
 pub mod render;
 pub mod requests;

@@ -166,7 +166,8 @@ pub struct RaftMetrics {
 /// Messages of one kind to one node.
 #[derive(Clone, Debug, Default)]
 pub struct RpcMetrics {
-    /// append, vote, prevote, heartbeat, snapshot or readindex.
+    /// append, vote, prevote, heartbeat, snapshot; connect, of which only refused attempts are counted. Reads are
+    /// confirmed by heartbeats.
     pub rpc: &'static str,
     /// The other node.
     pub node: i32,
@@ -188,6 +189,19 @@ pub struct RpcMetrics {
     pub network: u64,
     /// Lost otherwise.
     pub other: u64,
+}
+
+impl RpcMetrics {
+    /// Nothing of this kind has happened with this node.
+    #[must_use]
+    pub fn none(rpc: &'static str, node: i32) -> Self {
+        Self {
+            rpc,
+            node,
+            seconds: Reading::empty(LATENCY_SECONDS),
+            ..Self::default()
+        }
+    }
 }
 
 /// The role of a replica, with Prometheus' number for it.

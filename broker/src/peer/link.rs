@@ -52,6 +52,8 @@ pub(super) struct Counters {
     pub received_frames: Cell<u64>,
     pub sent_frames: Cell<u64>,
     pub unformed_frames: Cell<u64>,
+    /// Attempts to connect that the other machine refused.
+    pub refused: Cell<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]

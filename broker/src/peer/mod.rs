@@ -183,6 +183,8 @@ pub struct PeerStats {
     pub queued_bytes: u64,
     /// Frames dropped because one side has no cluster id yet.
     pub unformed_frames: u64,
+    /// Attempts to connect that its machine refused: nobody listens there.
+    pub refused: u64,
     /// Why there is no connection, as far as known; for people.
     pub trouble: Option<String>,
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::accept::accept_all;
 use super::dial::{Target, keep_connected};
 use super::handshake::{Refusal, check};
-use super::link::{Counters, Greeted, Limits, Link};
+use super::link::{Counters, Greeted, Limits, Link, add};
 use super::requests::Requests;
 use super::{DownReason, NetworkStats, PeerEvent, PeerStats, RequestError, SendError};
 use crate::config::NodeConfig;
@@ -260,6 +260,7 @@ impl Network {
                 received_frames: peer.counters.received_frames.get(),
                 sent_frames: peer.counters.sent_frames.get(),
                 unformed_frames: peer.counters.unformed_frames.get(),
+                refused: peer.counters.refused.get(),
                 queued_bytes: link.map_or(0, |link| link.queued_bytes()),
                 trouble: peer.trouble.clone(),
             }
@@ -432,6 +433,9 @@ impl Network {
         let mut peers = self.peers.borrow_mut();
         if let Some(peer) = node.and_then(|node| peers.get_mut(&node)) {
             peer.trouble = Some(refusal.to_string());
+            if refusal == Refusal::Broken(std::io::ErrorKind::ConnectionRefused) {
+                add(&peer.counters.refused, 1);
+            }
         }
         drop(peers);
         let key = match node {

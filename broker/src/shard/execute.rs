@@ -19,6 +19,7 @@ impl Shard {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
+        self.io.now = now;
         let mut again = Vec::new();
         loop {
             let mut committed = None;
@@ -185,7 +186,9 @@ impl Io {
     ) {
         let before = group.applied();
         group.counts.commits += 1;
-        group.counts.entries_committed += index.0.saturating_sub(before.0);
+        let entries = index.0.saturating_sub(before.0);
+        group.counts.entries_committed += entries;
+        self.measures.committed(group, self.now, entries);
         match &mut group.machine {
             Machine::Partition(state) => {
                 let applied = state.committed(index);
@@ -251,6 +254,7 @@ impl Io {
     ) {
         tracing::debug!(target: "raft", group = group.id.0, term = term.0, ?role, ?leader, "role");
         self.progress.insert(group.id);
+        self.measure_role(group, role, leader);
         count_role(group, role);
         if role == Role::Leader {
             group.in_sync.clear();

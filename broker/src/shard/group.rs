@@ -7,6 +7,7 @@ use raft::effect::Role;
 use raft::types::{Entry, GroupId, Index, Member, NodeId, PersistSeq, Tick};
 
 use super::doubt::Doubt;
+use super::measures::GroupMeasures;
 use super::metadata::MetadataState;
 use super::output::Ticket;
 use super::pipeline::AppendId;
@@ -43,6 +44,20 @@ pub struct Counts {
     pub elections_won: u64,
     /// Campaigns that ended without winning.
     pub elections_lost: u64,
+    /// Elections that ended undecided.
+    pub elections_timed_out: u64,
+    /// Votes in the last election here, its own included.
+    pub votes_received: u64,
+    /// When the last election here ended.
+    pub last_election: Option<Tick>,
+    /// As leader: learners added.
+    pub learners_added: u64,
+    /// As leader: members that became voters.
+    pub promotions: u64,
+    /// As leader: members removed whose node has no other replica of the group.
+    pub removals: u64,
+    /// As leader: members removed whose node has another one.
+    pub replacements: u64,
     /// Changes of role.
     pub role_changes: u64,
     /// Advances of the commit index.
@@ -89,6 +104,7 @@ pub(super) struct Group {
     /// The last entry that the machine has seen.
     pub(super) shown: Index,
     pub(super) counts: Counts,
+    pub(super) measures: GroupMeasures,
     /// The role before the last change.
     pub(super) was: Role,
 }

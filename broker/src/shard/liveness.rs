@@ -69,6 +69,12 @@ impl Liveness {
         }
     }
 
+    /// When the node was heard last, whatever its disk.
+    pub(super) fn last_heard(&self, node: NodeId) -> Option<Tick> {
+        let of_node = self.disks.iter().filter(|((of, _), _)| *of == node);
+        of_node.map(|(_, heard)| *heard).max()
+    }
+
     /// Whether this very disk was heard within the last seconds.
     pub(super) fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
         let heard = self.disks.get(&(node, directory));

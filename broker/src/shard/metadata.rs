@@ -14,6 +14,7 @@ use wal::Record;
 
 use super::Shard;
 use super::group::{Counts, Group, Machine, Waiting, Wanted};
+use super::measures::GroupMeasures;
 use super::membership::is_unfinished;
 use super::output::{Answer, Order, Ticket};
 use crate::metadata::{Change, Command, ConfigScope, Image, Rejected, StateError, TopicId};
@@ -195,7 +196,13 @@ impl Shard {
                 Change::TopicCreated { topic } | Change::ConfigChanged { topic } => {
                     self.reload_config(topic);
                 }
-                Change::BrokerChanged { .. } | Change::BrokerRemoved { .. } => {
+                Change::BrokerChanged { node } => {
+                    self.io.measures.registered(node);
+                    self.order_peers();
+                    self.reconcile_membership(now, GroupId::METADATA);
+                }
+                Change::BrokerRemoved { node } => {
+                    self.io.measures.unregistered(node);
                     self.order_peers();
                     self.reconcile_membership(now, GroupId::METADATA);
                 }
@@ -228,6 +235,9 @@ impl Shard {
         let image = self.image_or_empty();
         let here = image.groups_on(node);
         self.moving = here.filter(|p| is_unfinished(p)).map(|p| p.group).collect();
+        let known = self.image_or_empty().brokers();
+        let known: Vec<NodeId> = known.map(|broker| broker.node()).collect();
+        self.io.measures.knows_nodes(known.into_iter());
         self.order_peers();
         self.reload_all_configs();
     }
@@ -357,6 +367,7 @@ impl Shard {
             retention_due: Tick(now.0 + self.config.retention_interval_ms),
             shown: derived,
             counts: Counts::default(),
+            measures: GroupMeasures::default(),
             was: Role::Follower,
         };
         group.configure(group.config.clone());

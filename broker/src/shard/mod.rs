@@ -13,6 +13,7 @@ mod execute;
 mod group;
 mod leaders;
 mod liveness;
+pub(crate) mod measures;
 mod membership;
 mod memory;
 mod metadata;
@@ -35,6 +36,7 @@ use raft::types::{DirectoryId, Entry, GroupId, Member, NodeId, ReplicaId, Tick};
 use group::Group;
 use leaders::Leaders;
 use liveness::Liveness;
+use measures::Measures;
 use memory::Memory;
 use pipeline::Pipeline;
 use timers::Timers;
@@ -151,6 +153,9 @@ struct Io {
     disk_full: bool,
     /// The metadata came whole, not change by change.
     image_replaced: bool,
+    /// As of the last event.
+    now: Tick,
+    measures: Measures,
 }
 
 /// Messages for groups that are not open yet, kept until the next housekeeping.
@@ -185,6 +190,8 @@ impl Shard {
             trims: BTreeSet::new(),
             disk_full: false,
             image_replaced: false,
+            now,
+            measures: Measures::default(),
         };
         Self {
             config,
@@ -278,11 +285,12 @@ impl Shard {
                 self.io.progress.insert(group);
             }
         }
-        for (group, message) in batch.messages {
-            if self.groups.contains_key(&group) {
-                self.step(now, group, Input::Message { node, message });
+        for (id, message) in batch.messages {
+            if let Some(group) = self.groups.get_mut(&id) {
+                self.io.measure_message(group, &message);
+                self.step(now, id, Input::Message { node, message });
             } else {
-                self.keep_early(node, group, message);
+                self.keep_early(node, id, message);
             }
         }
     }
@@ -337,6 +345,7 @@ impl Shard {
             .collect();
         for group in leading {
             self.refresh_in_sync(now, group);
+            self.measure_lags(now, group);
             self.reconcile_membership(now, group);
         }
         self.finish_moves(now);
@@ -360,6 +369,7 @@ impl Shard {
 
     /// Hands out everything that the events since the last flush caused.
     pub fn flush(&mut self, now: Tick) -> Output {
+        self.io.now = now;
         while let Some(id) = self.proposed.pop_first() {
             let Some(group) = self.groups.get_mut(&id) else {
                 continue;

@@ -56,6 +56,8 @@ pub struct MemberStatus {
     pub outgoing: bool,
     /// As leader: the index up to which its log is known to be the leader's.
     pub matched: Option<Index>,
+    /// As leader: for how long it has lacked something, in ms; 0 when it lacks nothing.
+    pub lag_ms: u64,
 }
 
 impl Shard {
@@ -70,6 +72,7 @@ impl Shard {
                 voter: within(&membership.voters, m.replica),
                 outgoing: within(&membership.outgoing, m.replica),
                 matched: g.is_leader().then(|| g.node.matched(m.replica)).flatten(),
+                lag_ms: g.measures.lag_ms(self.io.now, m.replica).unwrap_or(0),
             });
             let offsets = g
                 .partition()

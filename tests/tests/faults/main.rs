@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod failure;
+mod figures;
 mod network;
 mod recovery;
 mod stop;
