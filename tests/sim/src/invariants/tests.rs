@@ -38,6 +38,7 @@ fn status(node: i32, term: u64, commit: u64, last: u64) -> GroupStatus {
         voter: true,
         outgoing: false,
         matched: None,
+        lag_ms: 0,
     };
     GroupStatus {
         group: GROUP,
