@@ -1,6 +1,5 @@
 //! Leading: taking office, proposals, heartbeats, commit, reads, stepping down.
 
-use crate::config::Config;
 use crate::effect::Effect;
 use crate::input::{Proposed, Refused};
 use crate::log::{ENTRY_OVERHEAD_BYTES, entry_bytes};
@@ -144,13 +143,7 @@ impl Node {
     ///
     /// # Errors
     /// See [`Refused`]; nothing was appended.
-    pub fn propose(
-        &mut self,
-        now: Tick,
-        kind: EntryKind,
-        payload: Bytes,
-        _out: &mut Vec<Effect>,
-    ) -> Proposed {
+    pub fn propose(&mut self, now: Tick, kind: EntryKind, payload: Bytes) -> Proposed {
         let State::Leader(leader) = &mut self.state else {
             return Err(Refused::NotLeader {
                 leader: self.leader,
@@ -427,12 +420,4 @@ impl Node {
             out.extend(ids.into_iter().map(|id| Effect::ReadReady { id, index }));
         }
     }
-}
-
-/// How many bytes of entries may go to a member now.
-pub(crate) fn budget(config: &Config, progress: &Progress) -> u64 {
-    let room = config
-        .inflight_max_bytes
-        .saturating_sub(progress.inflight_bytes());
-    config.append_max_bytes.min(room)
 }

@@ -13,7 +13,8 @@ pub enum State {
     /// Waiting for the state to replace its log by.
     Install,
     /// It denied an entry that it had acknowledged: its disk lost synced data. Counts for nothing
-    /// and gets nothing until it is replaced.
+    /// and gets nothing while this leader leads, who alone knows: it still votes, and the next
+    /// leader repairs it like any that lags. Replace it.
     Regressed,
 }
 

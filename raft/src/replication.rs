@@ -2,7 +2,6 @@
 
 use crate::config::Config;
 use crate::effect::{After, Effect};
-use crate::leader::budget;
 use crate::log::{Log, entry_bytes};
 use crate::message::{Append, AppendResponse, AppendResult, Body, Message};
 use crate::node::{Node, State};
@@ -494,4 +493,12 @@ impl Node {
             }
         }
     }
+}
+
+/// How many bytes of entries may go to a member now.
+fn budget(config: &Config, progress: &Progress) -> u64 {
+    let room = config
+        .inflight_max_bytes
+        .saturating_sub(progress.inflight_bytes());
+    config.append_max_bytes.min(room)
 }

@@ -2,7 +2,7 @@
 
 use crate::mutant::{self, Mutant};
 use bytes::Bytes;
-use raft::types::{DirectoryId, Member, Membership, NodeId, ReplicaId};
+use raft::types::Membership;
 
 /// Reads from a slice; every method answers None beyond the end.
 #[derive(Clone, Copy)]
@@ -115,39 +115,12 @@ impl Encode for Vec<u8> {
 }
 
 pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
-    for set in [
-        &membership.voters,
-        &membership.outgoing,
-        &membership.learners,
-    ] {
-        out.put_len(set.len());
-        for member in set {
-            out.put_u64(member.replica.0);
-            out.put_i32(member.node.0);
-            out.put_u128(member.directory.0);
-        }
-    }
+    out.put_bytes(&membership.encode());
 }
 
+/// None for one that makes no sense, too.
 pub(crate) fn membership(from: &mut Decoder<'_>) -> Option<Membership> {
-    Some(Membership {
-        voters: members(from)?,
-        outgoing: members(from)?,
-        learners: members(from)?,
-    })
-}
-
-fn members(from: &mut Decoder<'_>) -> Option<Vec<Member>> {
-    let count = from.count(28)?;
-    let mut set = Vec::with_capacity(count);
-    for _ in 0..count {
-        set.push(Member {
-            replica: ReplicaId(from.u64()?),
-            node: NodeId(from.i32()?),
-            directory: DirectoryId(from.u128()?),
-        });
-    }
-    Some(set)
+    Membership::decode(from.bytes()?)
 }
 
 /// A copy of a byte string with its length before it.

@@ -140,25 +140,6 @@ impl Log {
         self.finish_urgent()?;
         self.commit(true)
     }
-
-    /// Notes the cluster's incarnation once it is known. Durable when it returns.
-    ///
-    /// # Errors
-    /// [`Error::WrongIdentity`] when another one is noted already; [`Error::Poisoned`].
-    pub fn set_cluster(&mut self, cluster: u128) -> Result<(), Error> {
-        self.check()?;
-        if self.identity.cluster == cluster {
-            return Ok(());
-        }
-        if self.identity.cluster != 0 {
-            return Err(Error::WrongIdentity {
-                expected: format!("cluster {cluster:032x}"),
-                found: format!("cluster {:032x}", self.identity.cluster),
-            });
-        }
-        self.identity.cluster = cluster;
-        self.commit(false)
-    }
 }
 
 /// Writes a segment's header and syncs it, before the first round goes in.

@@ -21,7 +21,7 @@ use crate::spares::{Spare, Spares, Taker};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// Formats an empty directory, or one whose formatting was cut short. The marker comes first and goes last.
+/// Formats an empty directory, or one whose formatting was cut short.
 pub(crate) fn format(
     disk: Arc<dyn Disk>,
     config: Config,

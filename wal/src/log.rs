@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     directory: RwLock<Directory>,
     tail: Mutex<Tail>,
     pub(crate) segment_bytes: u64,
+    pub(crate) run_bytes_max: u64,
     pub(crate) footers_kept: usize,
     /// Segments whose footer is in memory, oldest first. Weak: a kept footer pins nothing.
     footers: Mutex<VecDeque<Weak<Segment>>>,
@@ -37,6 +38,7 @@ impl Shared {
             directory: RwLock::new(directory),
             tail: Mutex::new(Tail::new(config.tail_bytes)),
             segment_bytes: config.segment_bytes,
+            run_bytes_max: config.run_bytes_max,
             footers_kept: config.footers_kept,
             footers: Mutex::new(VecDeque::new()),
         })

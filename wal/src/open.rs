@@ -215,7 +215,6 @@ impl Start {
                     .remove(name)
                     .map_err(|error| Error::io("remove", name, error))?;
                 self.file_count -= 1;
-                self.spares.next_number = self.spares.next_number.max(number + 1);
                 return Ok(());
             }
         }

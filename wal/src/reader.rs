@@ -309,8 +309,8 @@ impl Reader {
         if let Some(footer) = segment.footer_in_memory() {
             return Ok(footer);
         }
-        let segment_bytes = self.shared.segment_bytes;
-        let footer = load_footer(segment, footer_at, segment_bytes, 64 << 10)?;
+        let (segment_bytes, run_bytes_max) = (self.shared.segment_bytes, self.shared.run_bytes_max);
+        let footer = read_footer(segment, footer_at, segment_bytes, run_bytes_max)?;
         self.shared.keep_footer(segment, Arc::clone(&footer));
         Ok(footer)
     }
@@ -458,16 +458,25 @@ impl Shared {
     }
 }
 
-/// Reads a footer; one that is damaged is built again from the rounds, which hold the facts.
+/// A segment's footer; one that is damaged is built again from the rounds, which hold the facts.
 pub(crate) fn load_footer(
     segment: &Segment,
     footer_at: u64,
     segment_bytes: u64,
     run_bytes_max: u64,
 ) -> Result<Arc<RunIndex>, ReadError> {
-    if let Some(footer) = segment.footer_in_memory() {
-        return Ok(footer);
+    match segment.footer_in_memory() {
+        Some(footer) => Ok(footer),
+        None => read_footer(segment, footer_at, segment_bytes, run_bytes_max),
     }
+}
+
+fn read_footer(
+    segment: &Segment,
+    footer_at: u64,
+    segment_bytes: u64,
+    run_bytes_max: u64,
+) -> Result<Arc<RunIndex>, ReadError> {
     let length = usize::try_from(segment_bytes - footer_at).unwrap_or(0);
     if let Ok((pages, skip)) = segment.read_pages(footer_at, length)
         && let Some(index) =

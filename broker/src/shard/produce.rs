@@ -213,7 +213,7 @@ impl Shard {
             return Err(why);
         }
         let mut effects = std::mem::take(&mut self.effects);
-        let proposed = group.node.propose(now, kind, payload.clone(), &mut effects);
+        let proposed = group.node.propose(now, kind, payload.clone());
         if let Ok(index) = proposed {
             self.proposed.insert(id);
             let entry = Entry {

@@ -170,7 +170,7 @@ fn any_message_leaves_a_member_standing() {
             if let Some(seq) = seq.filter(|_| chance.percent(50)) {
                 node.step(now, Input::Persisted(seq), &mut out);
             }
-            let _ = node.propose(now, EntryKind::Records, Bytes::from_static(b"x"), &mut out);
+            let _ = node.propose(now, EntryKind::Records, Bytes::from_static(b"x"));
         }
         violations += out
             .iter()

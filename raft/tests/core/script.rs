@@ -494,16 +494,14 @@ impl Play {
                 EntryKind::Records
             };
             let node = self.hosts.get_mut(&at).unwrap().node.as_mut().unwrap();
-            let mut out = Vec::new();
             let size = payload.strip_prefix("bytes:").map(|n| n.parse().unwrap());
             let bytes = size.map_or(Bytes::copy_from_slice(payload.as_bytes()), |n| {
                 vec![b'x'; n].into()
             });
-            match node.propose(now, kind, bytes, &mut out) {
+            match node.propose(now, kind, bytes) {
                 Ok(index) => writeln!(self.text, "{at} proposed {index}").unwrap(),
                 Err(why) => writeln!(self.text, "{at} refused: {why}").unwrap(),
             }
-            self.execute(at, out);
         }
         self.flush(at);
     }

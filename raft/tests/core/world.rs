@@ -357,7 +357,7 @@ impl World {
         let node = self.hosts[at].node.as_mut()?;
         let mut out = Vec::new();
         let index = node
-            .propose(now, kind, Bytes::copy_from_slice(payload), &mut out)
+            .propose(now, kind, Bytes::copy_from_slice(payload))
             .ok();
         if self.chance.percent(70) {
             self.hosts[at].node.as_mut().unwrap().flush(now, &mut out);
