@@ -158,7 +158,8 @@ settings! {
         /// Whether the records inside compressed batches are looked at. Full costs decompression of every batch.
         validate_records: ValidateRecords = ValidateRecords::Header,
             "validate.records", Kind::Words(ValidateRecords::WORDS);
-        /// A producer's sequence state is forgotten when it has been silent for this long.
+        /// A producer's sequence state is forgotten when it has been silent for this long; at most twice as long.
+        /// Counted by each broker from its start.
         producer_id_expiration_ms: u64 = DAY as u64, "producer.id.expiration.ms", Kind::Millis { min: 1000, max: 365 * DAY };
 
         /// Largest request. Memory grows with the bytes received, not with the declared length.

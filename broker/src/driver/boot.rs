@@ -406,6 +406,7 @@ fn shard_config(config: &Config, identity: &data_directory::Identity, boot: u64)
         tail_bytes_max: node.tail_cache_bytes,
         replica_lag_max_ms: node.replica_lag_max_ms,
         retention_interval_ms: node.retention_check_interval_ms,
+        producer_expiration_ms: node.producer_id_expiration_ms,
         entry_bytes_max: config.cluster.entry_max_bytes,
         topic_defaults: topic_defaults(config),
         ..shard::Config::default()

@@ -91,6 +91,13 @@ struct Producer {
     batches: VecDeque<Remembered>,
 }
 
+impl Producer {
+    /// Where its last batch begins.
+    fn newest(&self) -> i64 {
+        self.batches.back().map_or(i64::MIN, |b| b.base_offset)
+    }
+}
+
 /// All producers of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Producers {
@@ -166,12 +173,29 @@ impl Producers {
         }
     }
 
+    /// Forgets the producers whose last batch begins below an offset.
+    pub fn forget_below(&mut self, offset: i64) {
+        let forgotten = &mut self.forgotten;
+        self.by_id.retain(|&id, producer| {
+            let stays = producer.newest() >= offset;
+            if !stays {
+                *forgotten = (*forgotten).max(Some(id));
+            }
+            stays
+        });
+    }
+
+    /// Whether [`Producers::forget_below`] would forget somebody.
+    #[must_use]
+    pub fn has_below(&self, offset: i64) -> bool {
+        self.by_id.values().any(|p| p.newest() < offset)
+    }
+
     fn forget_oldest(&mut self) {
-        let newest = |p: &Producer| p.batches.back().map_or(i64::MIN, |b| b.base_offset);
         let oldest = self
             .by_id
             .iter()
-            .min_by_key(|(_, p)| newest(p))
+            .min_by_key(|(_, p)| p.newest())
             .map(|(&id, _)| id);
         if let Some(id) = oldest {
             self.by_id.remove(&id);

@@ -193,6 +193,12 @@ impl PartitionState {
         self.max_timestamp.get()
     }
 
+    /// Whether a producer's last committed batch lies below an offset.
+    #[must_use]
+    pub fn has_producers_below(&self, offset: i64) -> bool {
+        self.committed_producers.has_below(offset)
+    }
+
     /// Judges an idempotent producer's batch against everything appended.
     #[must_use]
     pub fn judge(&self, mark: &Mark) -> Verdict {
@@ -298,6 +304,10 @@ impl PartitionState {
                         self.epochs.trim(offset);
                         changed.log_start = true;
                     }
+                }
+                Kind::Command(PartitionCommand::ForgetProducers(offset)) => {
+                    self.committed_producers.forget_below(*offset);
+                    self.producers.forget_below(*offset);
                 }
             }
         }

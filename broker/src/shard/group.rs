@@ -101,6 +101,8 @@ pub(super) struct Group {
     /// A trim to this offset is being located.
     pub(super) trimming: Option<i64>,
     pub(super) retention_due: Tick,
+    /// The high watermark as of a time: a producer with nothing at or above it has been silent since.
+    pub(super) silence_mark: Option<(Tick, i64)>,
     /// The last entry that the machine has seen.
     pub(super) shown: Index,
     pub(super) counts: Counts,

@@ -364,6 +364,7 @@ impl Shard {
             derived,
             base_state,
             trimming: None,
+            silence_mark: None,
             retention_due: Tick(now.0 + self.config.retention_interval_ms),
             shown: derived,
             counts: Counts::default(),

@@ -77,6 +77,8 @@ pub struct Config {
     pub replica_lag_max_ms: u64,
     /// How often retention looks at a partition, in ms.
     pub retention_interval_ms: u64,
+    /// A producer that has appended nothing for so long is forgotten, in ms.
+    pub producer_expiration_ms: u64,
     /// Largest payload of an entry: nothing above it is proposed, because no log would take it.
     pub entry_bytes_max: u64,
     /// What holds where a topic says nothing.
@@ -97,6 +99,7 @@ impl Default for Config {
             metadata_trim_entries: 10_000,
             replica_lag_max_ms: 10_000,
             retention_interval_ms: 300_000,
+            producer_expiration_ms: 86_400_000,
             entry_bytes_max: 32 << 20,
             topic_defaults: TopicConfig::default(),
         }
@@ -118,8 +121,8 @@ pub struct Shard {
     /// Bytes of entries and states that came early since the last housekeeping.
     early_bytes: usize,
     next_housekeeping: Tick,
-    /// When trims that did not happen are looked for.
-    trims_due: Tick,
+    /// When all partitions are looked at for what did not happen.
+    look_due: Tick,
     /// Replicas that were closed here, and the append that says so.
     removed: BTreeMap<ReplicaId, AppendId>,
     /// The newest replica of each group that this disk has dropped, in this life or an earlier one.
@@ -203,7 +206,7 @@ impl Shard {
             early: VecDeque::new(),
             early_bytes: 0,
             next_housekeeping: now,
-            trims_due: now,
+            look_due: now,
             removed: BTreeMap::new(),
             dropped: BTreeMap::new(),
             damaged: BTreeSet::new(),
@@ -352,7 +355,7 @@ impl Shard {
         self.early.clear();
         self.early_bytes = 0;
         self.check_retention(now);
-        self.check_trims(now);
+        self.look_at_all(now);
         self.drop_removed();
     }
 

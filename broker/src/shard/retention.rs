@@ -1,10 +1,11 @@
 //! Deleting the old: a committed advance of the log start, then a trim of the log below it on each replica.
 
 use bytes::Bytes;
-use raft::types::{Base, GroupId, Index, Tick};
+use raft::types::{Base, EntryKind, GroupId, Index, Tick};
 
 use super::Shard;
 use super::output::Order;
+use crate::partition::command::PartitionCommand;
 use crate::partition::state::PartitionState;
 
 impl Shard {
@@ -37,20 +38,42 @@ impl Shard {
         }
     }
 
-    /// Looks for trims that did not happen: the broker stopped before, or their place was not found. NB: a log start
-    /// within a batch looks like one; its trim changes nothing.
-    pub(super) fn check_trims(&mut self, now: Tick) {
-        if now < self.trims_due {
+    /// Looks at all partitions for what their own events do not bring about, once per retention interval.
+    pub(super) fn look_at_all(&mut self, now: Tick) {
+        if now < self.look_due {
             return;
         }
-        self.trims_due = Tick(now.0 + self.config.retention_interval_ms);
-        for group in self.groups.values() {
+        self.look_due = Tick(now.0 + self.config.retention_interval_ms);
+        let mut silent = Vec::new();
+        for group in self.groups.values_mut() {
+            let leads = group.is_leader();
             let Some(state) = group.partition() else {
                 continue;
             };
+            // A trim that did not happen: the broker stopped before, or its place was not found. NB: a log start
+            // within a batch looks like one; its trim changes nothing.
             if state.log_start() > PartitionState::log_end_of(&group.base_state) {
                 self.io.trims.insert(group.id);
             }
+            let (at, before) = group.silence_mark.unwrap_or((now, 0));
+            let is_over = now.0 - at.0 >= self.config.producer_expiration_ms;
+            if is_over && leads && state.has_producers_below(before) {
+                silent.push((group.id, before));
+            }
+            if is_over || group.silence_mark.is_none() {
+                group.silence_mark = Some((now, state.high_watermark()));
+            }
+        }
+        for (id, before) in silent {
+            self.forget_producers(now, id, before);
+        }
+    }
+
+    /// Forgets, at every replica, the producers whose last batch lies below an offset.
+    fn forget_producers(&mut self, now: Tick, id: GroupId, before: i64) {
+        let command = PartitionCommand::ForgetProducers(before).encode();
+        if let Err(why) = self.propose(now, id, EntryKind::Command, command) {
+            tracing::debug!(target: "raft", group = id.0, code = ?why.code, "producers stay for now");
         }
     }
 

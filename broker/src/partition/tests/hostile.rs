@@ -57,12 +57,14 @@ fn a_state_cut_short_or_with_something_behind_it_is_refused() {
 #[test]
 fn an_unknown_command_is_refused() {
     assert_eq!(PartitionCommand::decode(&[]), None);
-    assert_eq!(PartitionCommand::decode(&[2, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+    assert_eq!(PartitionCommand::decode(&[3, 0, 0, 0, 0, 0, 0, 0, 0]), None);
     assert_eq!(
         PartitionCommand::decode(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
         None
     );
     let command = PartitionCommand::AdvanceLogStart(-5);
+    assert_eq!(PartitionCommand::decode(&command.encode()), Some(command));
+    let command = PartitionCommand::ForgetProducers(7);
     assert_eq!(PartitionCommand::decode(&command.encode()), Some(command));
 }
 

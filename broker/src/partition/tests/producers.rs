@@ -223,3 +223,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_forgotten_is_remembered_as_forgotten() {
+    let mut producers = Producers::default();
+    for id in [5, 9, 12] {
+        producers.append(&mark(id, 0, 0, 1), id);
+    }
+    assert!(!producers.has_below(5) && producers.has_below(6));
+    producers.forget_below(10);
+    assert_eq!(producers.len(), 1);
+    assert_eq!(
+        producers.judge(&mark(9, 0, 4, 1)),
+        Verdict::Next,
+        "it can have been here"
+    );
+    assert_eq!(
+        producers.judge(&mark(7, 0, 4, 1)),
+        Verdict::Next,
+        "so can this one"
+    );
+    assert_eq!(
+        producers.judge(&mark(10, 0, 4, 1)),
+        Verdict::OutOfOrder,
+        "never here"
+    );
+    assert_eq!(producers.judge(&mark(12, 0, 1, 1)), Verdict::Next);
+    let mut bytes = BytesMut::new();
+    producers.encode(&mut bytes);
+    assert_eq!(Producers::decode(&mut &bytes[..]), Some(producers));
+}

@@ -223,3 +223,48 @@ fn a_trim_that_a_restart_interrupted_is_ordered_again() {
     cluster.settle();
     assert_eq!(cluster.broker(ONE).disk.locate(GROUP, 5), None);
 }
+
+/// Producer 1 goes on, producer 2 is silent; the times in their batches say nothing.
+#[test]
+fn silent_producers_are_forgotten_by_all_replicas_alike() {
+    let mut cluster = Cluster::with(3, |config| config.producer_expiration_ms = 5000, &[]);
+    for id in [1, 2] {
+        cluster.produce(ONE, of_producer(id, 0, 0), Acks::All);
+        cluster.settle();
+    }
+    for sequence in 1..14 {
+        cluster.run(1000);
+        cluster.produce(ONE, of_producer(1, 0, sequence), Acks::All);
+        cluster.settle();
+        if sequence == 4 {
+            let early = cluster.produce(ONE, of_producer(2, 0, 0), Acks::All);
+            cluster.settle();
+            let answer = cluster.answer(ONE, early);
+            assert_eq!(
+                base_offset(answer),
+                1,
+                "a duplicate: not silent for so long"
+            );
+        }
+    }
+    let end = cluster.shard(ONE).offsets(GROUP).unwrap().log_end;
+    for (leader, sequence, end) in [(ONE, 5, end), (TWO, 6, end + 1)] {
+        cluster.lead(leader);
+        let known = cluster.produce(leader, of_producer(1, 0, 13), Acks::All);
+        let unknown = cluster.produce(leader, of_producer(3, 0, 1), Acks::All);
+        // What was forgotten may go on where it likes; what was never here begins at 0.
+        let goes_on = cluster.produce(leader, of_producer(2, 0, sequence), Acks::All);
+        cluster.settle();
+        assert_eq!(
+            base_offset(cluster.answer(leader, known)),
+            14,
+            "a duplicate"
+        );
+        assert_eq!(base_offset(cluster.answer(leader, goes_on)), end);
+        let answer = cluster.answer(leader, unknown);
+        assert!(
+            is_refused(answer, ErrorCode::OutOfOrderSequenceNumber),
+            "{answer:?}"
+        );
+    }
+}
