@@ -282,7 +282,7 @@ impl Node {
                 let prev = sample.next.prev();
                 if verified < prev {
                     p.reset(fresh, p.matched.next());
-                } else if p.has_inflight() && p.matched == sample.matched && prev > p.matched {
+                } else if p.matched == sample.matched && prev > p.matched {
                     let me = me.replica;
                     let feed = Feed {
                         config,

@@ -95,6 +95,7 @@ scripts! {
     r13_lost_answer
     r13_lost_append
     r13_lost_probe
+    r13_lost_probe_behind_a_heartbeat
     r13_one_larger_entry_passes
     r14_a_read_answered_wrong
     r14_a_read_of_another_term
