@@ -136,7 +136,7 @@ impl Account {
             }
             Body::AppendResponse(response) => {
                 if let AppendResult::Matched(index) = response.result
-                    && synced.last() < index
+                    && synced.matched_in(message.term) < index
                 {
                     return Err(format!("says {index}, synced {}", synced.last()));
                 }

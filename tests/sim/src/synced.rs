@@ -19,6 +19,8 @@ pub struct Synced {
     pub hard_state: HardState,
     /// Every live entry.
     pub entries: BTreeMap<Index, Content>,
+    /// The highest last index in each term that it was in.
+    pub peaks: BTreeMap<Term, Index>,
 }
 
 impl Synced {
@@ -28,6 +30,16 @@ impl Synced {
         self.entries
             .last_key_value()
             .map_or(self.base, |(index, _)| *index)
+    }
+
+    /// How far it may say that it follows a leader of this term. What it synced in an older term may be truncated by
+    /// the time when it says so: to a deposed leader, in the order in which it happened.
+    #[must_use]
+    pub fn matched_in(&self, term: Term) -> Index {
+        if self.hard_state.term == term {
+            return self.last();
+        }
+        self.peaks.get(&term).copied().unwrap_or_default()
     }
 
     /// Whether an entry is there, or summed up in the base. `content` is None where nobody knows it any longer.
@@ -90,6 +102,9 @@ impl Disks {
                     for entry in entries {
                         synced.entries.insert(entry.index, content(entry));
                     }
+                    let last = synced.last();
+                    let peak = synced.peaks.entry(synced.hard_state.term).or_default();
+                    *peak = last.max(*peak);
                 }
                 Record::HardState { replica, state, .. } => {
                     let synced = self.synced.entry((node, group, *replica)).or_default();
@@ -187,6 +202,8 @@ impl Disks {
                 base: group.base.index,
                 hard_state: group.hard_state,
                 entries: entries.iter().map(|e| (e.index, content(e))).collect(),
+                // What was said in an earlier life has left, or never will.
+                peaks: [(group.hard_state.term, group.last_index)].into(),
             };
             now.insert((node, group.group, group.replica), synced);
         }
