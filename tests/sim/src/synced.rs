@@ -32,6 +32,12 @@ impl Synced {
             .map_or(self.base, |(index, _)| *index)
     }
 
+    fn note_peak(&mut self) {
+        let last = self.last();
+        let peak = self.peaks.entry(self.hard_state.term).or_default();
+        *peak = last.max(*peak);
+    }
+
     /// How far it may say that it follows a leader of this term. What it synced in an older term may be truncated by
     /// the time when it says so: to a deposed leader, in the order in which it happened.
     #[must_use]
@@ -102,13 +108,12 @@ impl Disks {
                     for entry in entries {
                         synced.entries.insert(entry.index, content(entry));
                     }
-                    let last = synced.last();
-                    let peak = synced.peaks.entry(synced.hard_state.term).or_default();
-                    *peak = last.max(*peak);
+                    synced.note_peak();
                 }
                 Record::HardState { replica, state, .. } => {
                     let synced = self.synced.entry((node, group, *replica)).or_default();
                     synced.hard_state = *state;
+                    synced.note_peak();
                 }
                 Record::Truncate { replica, from, .. } => {
                     counts.truncations += 1;
