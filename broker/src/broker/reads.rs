@@ -141,7 +141,7 @@ impl Broker {
     }
 
     /// The last committed batch of every idempotent producer, each with its highest timestamp: -1 where the batch is
-    /// gone from the log, or where it would take reading more than [`PRODUCER_BYTES_MAX`] to tell (newest first).
+    /// gone from the log, or where it would take reading more than 64 MiB to tell (newest first).
     ///
     /// # Errors
     /// With Kafka's code.
