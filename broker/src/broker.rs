@@ -25,6 +25,8 @@ use crate::shard::{Plan, Shard};
 use crate::topic_config::TopicConfig;
 pub(crate) use reads::{DiskReads, blocking};
 
+mod groups;
+
 /// When a produce is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {

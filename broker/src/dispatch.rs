@@ -13,7 +13,7 @@ use bytes::Bytes;
 use protocol::api::{self, ApiKey};
 use protocol::header::{RequestHeader, RequestStart, response_frame};
 use protocol::messages::{AnyRequest, AnyResponse};
-use protocol::wire::Reader;
+use protocol::wire::{Reader, Str};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info, trace};
@@ -38,6 +38,10 @@ pub struct Context {
     pub fixed: Rc<BTreeMap<String, String>>,
     /// The version of the request.
     pub version: i16,
+    /// Whose connection it is.
+    pub peer: Rc<Peer>,
+    /// What the client calls itself.
+    pub client_id: Option<Str>,
 }
 
 /// Takes requests off connections and starts their handlers.
@@ -147,7 +151,7 @@ impl Dispatch {
         }
     }
 
-    fn handle(&self, peer: &Peer, frame: Bytes, slot: Slot) {
+    fn handle(&self, peer: &Rc<Peer>, frame: Bytes, slot: Slot) {
         let frame_bytes = frame.len() as u64;
         let mut reader = Reader::new(frame);
         let Ok(start) = RequestStart::decode(&mut reader) else {
@@ -169,10 +173,12 @@ impl Dispatch {
         if key == ApiKey::Metadata {
             reader.allow_spare(METADATA_SPARE_BYTES);
         }
-        let request = RequestHeader::decode_rest(key, start, &mut reader)
-            .and_then(|_| AnyRequest::decode(key, &mut reader, start.version));
+        let request = RequestHeader::decode_rest(key, start, &mut reader).and_then(|header| {
+            let request = AnyRequest::decode(key, &mut reader, start.version)?;
+            Ok((header.client_id, request))
+        });
         match request {
-            Ok(request) => self.call(peer, request, reply),
+            Ok((client_id, request)) => self.call(peer, client_id, request, reply),
             Err(error) => {
                 let (api, version) = (key.name(), start.version);
                 info!(peer = %peer.address, api, version, %error, "a malformed request closes its connection");
@@ -181,7 +187,7 @@ impl Dispatch {
         }
     }
 
-    fn call(&self, peer: &Peer, request: AnyRequest, reply: Reply) {
+    fn call(&self, peer: &Rc<Peer>, client_id: Option<Str>, request: AnyRequest, reply: Reply) {
         use AnyRequest as R;
         use handlers::{configs, log_dirs, reassignments, topics};
         trace!(peer = %peer.address, api = reply.key.name(), version = reply.version, "request");
@@ -190,13 +196,14 @@ impl Dispatch {
             config: Rc::clone(&self.config),
             fixed: Rc::clone(&self.fixed),
             version: reply.version,
+            peer: Rc::clone(peer),
+            client_id,
         };
         match request {
             R::Produce(r) => handlers::produce::start(&cx, r, reply),
             R::Fetch(r) => handlers::fetch::start(cx, r, reply),
             R::ListOffsets(r) => reply.later(handlers::list_offsets::handle(cx, r)),
             R::Metadata(r) => handlers::metadata::start(cx, r, reply),
-            R::FindCoordinator(r) => reply.send(handlers::find_coordinator::handle(&cx, &r)),
             R::ApiVersions(r) => reply.send(handlers::api_versions::handle(&cx, &r)),
             R::CreateTopics(r) => reply.later(topics::create::handle(cx, r)),
             R::DeleteTopics(r) => reply.later(topics::delete::handle(cx, r)),
@@ -216,7 +223,41 @@ impl Dispatch {
             R::DescribeTopicPartitions(r) => {
                 reply.send(handlers::topic_partitions::handle(&cx, &r))
             }
+            R::FindCoordinator(_)
+            | R::JoinGroup(_)
+            | R::SyncGroup(_)
+            | R::Heartbeat(_)
+            | R::LeaveGroup(_)
+            | R::OffsetCommit(_)
+            | R::OffsetFetch(_)
+            | R::OffsetDelete(_)
+            | R::DescribeGroups(_)
+            | R::ListGroups(_)
+            | R::DeleteGroups(_) => call_groups(cx, request, reply),
         }
+    }
+}
+
+/// Starts what is about groups. All of it may wait for a coordinator.
+fn call_groups(cx: Context, request: AnyRequest, reply: Reply) {
+    use AnyRequest as R;
+    use handlers::groups;
+    let version = cx.version;
+    match request {
+        R::FindCoordinator(r) => {
+            reply.later(handlers::find_coordinator::handle(cx, version, r));
+        }
+        R::JoinGroup(r) => reply.later(groups::join_group::handle(cx, version, r)),
+        R::SyncGroup(r) => reply.later(groups::sync_group::handle(cx, version, r)),
+        R::Heartbeat(r) => reply.later(groups::heartbeat::handle(cx, r)),
+        R::LeaveGroup(r) => reply.later(groups::leave_group::handle(cx, version, r)),
+        R::OffsetCommit(r) => reply.later(groups::offset_commit::handle(cx, version, r)),
+        R::OffsetFetch(r) => reply.later(groups::offset_fetch::handle(cx, version, r)),
+        R::OffsetDelete(r) => reply.later(groups::offset_delete::handle(cx, r)),
+        R::DescribeGroups(r) => reply.later(groups::describe_groups::handle(cx, version, r)),
+        R::ListGroups(r) => reply.later(groups::list_groups::handle(cx, r)),
+        R::DeleteGroups(r) => reply.later(groups::delete_groups::handle(cx, r)),
+        other => unreachable!("{:?} is not about groups", other.key()),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 pub mod data_directory;
 pub mod dispatch;
 pub mod driver;

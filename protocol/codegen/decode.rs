@@ -69,6 +69,7 @@ fn read(field: &Field, flexible: i16) -> String {
     match (&field.kind, null) {
         (Kind::String, None) => format!("r.string(flexible, \"{name}\")?"),
         (Kind::String, Some(null)) => format!("r.opt_string(flexible, {null}, \"{name}\")?"),
+        (Kind::Bytes, None) => format!("r.bytes(flexible, \"{name}\")?"),
         (Kind::Records, Some(null)) => format!("r.opt_bytes(flexible, {null}, \"{name}\")?"),
         (Kind::RecordSlices, Some(null)) => {
             format!("r.opt_bytes(flexible, {null}, \"{name}\")?.map(Slices::from)")

@@ -68,7 +68,7 @@ fn value(field: &Field) -> String {
         Kind::Int64 => "random.next() as i64".to_owned(),
         Kind::Uuid => "Uuid(u128::from(random.next()))".to_owned(),
         Kind::String => "random.string()".to_owned(),
-        Kind::Records => "random.bytes()".to_owned(),
+        Kind::Bytes | Kind::Records => "random.bytes()".to_owned(),
         Kind::RecordSlices => "Slices::from(random.bytes())".to_owned(),
         Kind::Struct(name) => format!("{name}::arbitrary(random, version)"),
     };

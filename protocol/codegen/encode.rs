@@ -77,6 +77,7 @@ fn write(field: &Field) -> String {
         (Kind::String, Some(null)) => {
             format!("e.opt_string(self.{name}.as_deref(), flexible, {null}, \"{name}\");")
         }
+        (Kind::Bytes, None) => format!("e.bytes(&self.{name}, flexible, \"{name}\");"),
         (Kind::Records, Some(null)) => format!(
             "let pieces = self.{name}.as_ref().map(std::slice::from_ref);\n\
              e.opt_bytes(pieces, flexible, {null}, \"{name}\");"

@@ -17,7 +17,7 @@ pub fn element(kind: &Kind) -> &str {
         Kind::Int64 => "i64",
         Kind::Uuid => "Uuid",
         Kind::String => "Str",
-        Kind::Records => "Bytes",
+        Kind::Bytes | Kind::Records => "Bytes",
         Kind::RecordSlices => "Slices",
         Kind::Struct(name) => name,
     }
@@ -43,7 +43,9 @@ pub fn default(field: &Field) -> String {
         (None, _) if field.array => "Vec::new()".to_owned(),
         (None, Kind::Bool) => "false".to_owned(),
         (None, Kind::Uuid) => "Uuid::ZERO".to_owned(),
-        (None, Kind::String | Kind::Records) => format!("{}::new()", element(&field.kind)),
+        (None, Kind::String | Kind::Bytes | Kind::Records) => {
+            format!("{}::new()", element(&field.kind))
+        }
         (None, Kind::RecordSlices | Kind::Struct(_)) => {
             format!("{}::default()", element(&field.kind))
         }
@@ -90,7 +92,7 @@ fn size(kind: &Kind, fields: &[Field], version: i16, flexible: i16) -> usize {
         Kind::Uuid => 16,
         _ if !matches!(kind, Kind::Struct(_)) && compact => 1,
         Kind::String => 2,
-        Kind::Records | Kind::RecordSlices => 4,
+        Kind::Bytes | Kind::Records | Kind::RecordSlices => 4,
         Kind::Struct(_) => {
             let present = |f: &&Field| {
                 f.tag.is_none() && f.versions.low <= version && version <= f.versions.high

@@ -1,7 +1,7 @@
 //! Reads a message table.
 //!
-//! A table begins with `name`, `key`, `versions LOW-HIGH` and `flexible VERSION` lines, then has a
-//! `request` and a `response` section. A field is a line, the fields of a structure are indented
+//! A table begins with `name`, `key`, `versions LOW-HIGH` and `flexible VERSION` (or `none`) lines, then
+//! has a `request` and a `response` section. A field is a line, the fields of a structure are indented
 //! below it by two more spaces:
 //!
 //! ```text
@@ -53,6 +53,7 @@ pub enum Kind {
     Int64,
     Uuid,
     String,
+    Bytes,
     Records,
     RecordSlices,
     Struct(String),
@@ -99,7 +100,10 @@ pub fn parse(module: &str, text: &str) -> Result<Api, String> {
         name: head("name")?.to_owned(),
         key: number(head("key")?)?,
         versions,
-        flexible: number(head("flexible")?)?,
+        flexible: match head("flexible")? {
+            "none" => i16::MAX,
+            version => number(version)?,
+        },
         request: section("request")?,
         response: section("response")?,
     })
@@ -182,6 +186,7 @@ fn kind(name: &str) -> Result<Kind, String> {
         "int64" => Kind::Int64,
         "uuid" => Kind::Uuid,
         "string" => Kind::String,
+        "bytes" => Kind::Bytes,
         "records" => Kind::Records,
         "record_slices" => Kind::RecordSlices,
         name if name.starts_with(char::is_uppercase) => Kind::Struct(name.to_owned()),

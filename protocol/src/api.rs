@@ -26,7 +26,7 @@ pub enum Operation {
     Write,
     /// Create topics.
     Create,
-    /// Delete topics or records.
+    /// Delete topics, records or groups.
     Delete,
     /// Change topics or the cluster.
     Alter,
@@ -45,7 +45,7 @@ pub enum ResourceKind {
     None,
     /// Each topic of the request.
     Topic,
-    /// The group or transactional id of the request.
+    /// The groups or transactional ids of the request.
     Coordinated,
     /// The cluster.
     Cluster,
@@ -69,7 +69,8 @@ pub struct Api {
     pub advertised_min: i16,
     /// Highest version in the ApiVersions answer.
     pub advertised_max: i16,
-    /// The first flexible version: request header 2, compact lengths, tagged fields.
+    /// The first flexible version: request header 2, compact lengths, tagged fields. `i16::MAX` for an API that never
+    /// has one.
     pub flexible: i16,
     /// How it runs.
     pub stage: Stage,
@@ -142,7 +143,15 @@ table! {
     Fetch 1: 4..=17, flexible 12, Ordered, Read Topic, "fetch";
     ListOffsets 2: 1..=10, flexible 6, Ordered, Describe Topic, "list_offsets";
     Metadata 3: 0..=13, flexible 9, Ordered, Describe Topic, "metadata";
+    OffsetCommit 8: 2..=9, flexible 8, Ordered, Read Coordinated, "offset_commit";
+    OffsetFetch 9: 1..=9, flexible 6, Ordered, Describe Coordinated, "offset_fetch";
     FindCoordinator 10: 0..=6, flexible 3, Ordered, Describe Coordinated, "find_coordinator";
+    JoinGroup 11: 0..=9, flexible 6, Ordered, Read Coordinated, "join_group";
+    Heartbeat 12: 0..=4, flexible 4, Ordered, Read Coordinated, "heartbeat";
+    LeaveGroup 13: 0..=5, flexible 4, Ordered, Read Coordinated, "leave_group";
+    SyncGroup 14: 0..=5, flexible 4, Ordered, Read Coordinated, "sync_group";
+    DescribeGroups 15: 0..=6, flexible 5, Ordered, Describe Coordinated, "describe_groups";
+    ListGroups 16: 0..=5, flexible 3, Ordered, Describe Coordinated, "list_groups";
     ApiVersions 18: 0..=4, flexible 3, Inline, None None, "api_versions";
     CreateTopics 19: 2..=7, flexible 5, Ordered, Create Topic, "create_topics";
     DeleteTopics 20: 1..=6, flexible 4, Ordered, Delete Topic, "delete_topics";
@@ -153,6 +162,7 @@ table! {
     AlterConfigs 33: 0..=2, flexible 2, Ordered, AlterConfigs Named, "alter_configs";
     DescribeLogDirs 35: 1..=5, flexible 2, Ordered, Describe Cluster, "describe_log_dirs";
     CreatePartitions 37: 0..=3, flexible 2, Ordered, Alter Topic, "create_partitions";
+    DeleteGroups 42: 0..=2, flexible 2, Ordered, Delete Coordinated, "delete_groups";
     ElectLeaders 43: 0..=2, flexible 2, Ordered, Alter Cluster, "elect_leaders";
     IncrementalAlterConfigs 44: 0..=1, flexible 1, Ordered, AlterConfigs Named,
         "incremental_alter_configs";
@@ -160,6 +170,8 @@ table! {
         "alter_partition_reassignments";
     ListPartitionReassignments 46: 0..=0, flexible 0, Ordered, Describe Cluster,
         "list_partition_reassignments";
+    // Never flexible.
+    OffsetDelete 47: 0..=0, flexible 32767, Ordered, Delete Coordinated, "offset_delete";
     DescribeCluster 60: 0..=2, flexible 0, Inline, Describe Cluster, "describe_cluster";
     DescribeProducers 61: 0..=0, flexible 0, Ordered, Read Topic, "describe_producers";
     DescribeTopicPartitions 75: 0..=0, flexible 0, Inline, Describe Topic,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use protocol::api::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::header;
+use protocol::messages::find_coordinator::FindCoordinatorRequest;
 use protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
 };
@@ -232,6 +233,59 @@ impl Cluster {
                     return Err(Failure::of_code(code, None, &what));
                 }
                 Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// The node that coordinates a group; waits for one within the deadline.
+    pub async fn coordinator(&mut self, group: &str) -> Result<i32> {
+        let what = format!("group {group}");
+        let request = FindCoordinatorRequest {
+            coordinator_keys: vec![Str::from(group)],
+            ..Default::default()
+        };
+        loop {
+            let answer = self.any(&request).await?;
+            let row = answer.coordinators.into_iter().next();
+            let row =
+                row.ok_or_else(|| Failure::new(format!("{what}: nothing was answered about it")))?;
+            if row.error_code == 0 {
+                let address = format!("{}:{}", row.host, row.port);
+                self.addresses.insert(row.node_id, address);
+                return Ok(row.node_id);
+            }
+            let message = row.error_message.as_deref();
+            self.pause(&what, row.error_code, message).await?;
+        }
+    }
+
+    /// Asks the coordinator of a group; another one when it has moved. `code` is the code of an answer.
+    pub async fn coordinated<R: Request>(
+        &mut self,
+        group: &str,
+        request: &R,
+        code: impl Fn(&R::Response) -> i16,
+    ) -> Result<R::Response> {
+        let what = format!("group {group}");
+        loop {
+            let node = self.coordinator(group).await?;
+            let answer = match self.node(node, request).await {
+                Err(lost) if lost.exit == Exit::Unreachable => {
+                    if Instant::now() + LOOK_AGAIN >= self.deadline {
+                        return Err(lost);
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+                answer => answer?,
+            };
+            match ErrorCode::from_code(code(&answer)) {
+                Some(
+                    moved @ (ErrorCode::NotCoordinator
+                    | ErrorCode::CoordinatorNotAvailable
+                    | ErrorCode::CoordinatorLoadInProgress),
+                ) => self.pause(&what, moved.code(), None).await?,
+                _ => return Ok(answer),
             }
         }
     }

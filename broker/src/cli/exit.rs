@@ -104,6 +104,7 @@ fn exit_of(code: Option<ErrorCode>) -> Exit {
             ErrorCode::UnknownTopicOrPartition
             | ErrorCode::UnknownTopicId
             | ErrorCode::ResourceNotFound
+            | ErrorCode::GroupIdNotFound
             | ErrorCode::BrokerIdNotRegistered,
         ) => Exit::NotFound,
         Some(ErrorCode::CorruptMessage | ErrorCode::KafkaStorageError) => Exit::Corruption,

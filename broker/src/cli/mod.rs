@@ -11,6 +11,7 @@ pub mod config;
 pub mod consume;
 pub mod dev;
 pub mod exit;
+pub mod group;
 pub mod node;
 pub mod output;
 pub mod partition;
@@ -55,6 +56,8 @@ enum Command {
     Produce(produce::Produce),
     /// Print records.
     Consume(consume::Consume),
+    /// List, describe, move, delete consumer groups.
+    Group(group::Group),
     /// Describe a partition, move it, move its leadership.
     Partition(partition::Partition),
     /// List the brokers.
@@ -112,6 +115,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Topic(topic) => block_on(topic.run()),
         Command::Produce(produce) => block_on(produce.run()),
         Command::Consume(consume) => block_on(consume.run()),
+        Command::Group(group) => block_on(group.run()),
         Command::Partition(partition) => block_on(partition.run()),
         Command::Node(node) => block_on(node.run()),
         Command::Cluster(cluster) => block_on(cluster.run()),

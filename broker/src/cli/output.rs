@@ -126,6 +126,11 @@ impl Table {
         }
     }
 
+    /// The rows as JSON objects, for an answer of several parts.
+    pub fn values(&self) -> Value {
+        Value::Array(self.objects())
+    }
+
     /// Prints it.
     pub fn print(&self, format: Format, name: &str) -> Result<()> {
         print(&self.render(format, name))

@@ -145,6 +145,7 @@ impl Config {
         node.unsorted_max_bytes = 4 << 20;
         node.spares_bytes = 0;
         node.group_initial_rebalance_delay_ms = 0;
+        node.offsets_topic_partitions = 4;
         node.shutdown_max_ms = 500;
         config.cluster.segment_bytes = 1 << 20;
         config.cluster.entry_max_bytes = 256 << 10;

@@ -203,6 +203,10 @@ settings! {
             "group.max.session.timeout.ms", Kind::Millis { min: 1, max: DAY };
         /// Members of one group.
         group_members_max: u32 = 10_000, "group.max.size", Kind::Count { min: 1, max: 1_000_000 };
+        /// Partitions of the topic that holds the groups, when it is created. More spread the groups over more brokers.
+        offsets_topic_partitions: i32 = 50, "offsets.topic.num.partitions", Kind::Count { min: 1, max: 1000 };
+        /// Replicas of each of its partitions, at most as many as there are brokers.
+        offsets_topic_replication_factor: i16 = 3, "offsets.topic.replication.factor", Kind::Count { min: 1, max: 99 };
         /// A group's offsets are forgotten when it has been empty for this long.
         offsets_retention_ms: u64 = 7 * DAY as u64, "offsets.retention.ms", Kind::Millis { min: 1000, max: 3650 * DAY };
 

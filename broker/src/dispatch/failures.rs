@@ -59,6 +59,54 @@ pub(super) fn has_error(response: &AnyResponse) -> bool {
             rows.any(|row| bad(row.error_code))
         }
         R::DescribeTopicPartitions(r) => r.topics.iter().any(|t| bad(t.error_code)),
+        R::OffsetCommit(_)
+        | R::OffsetFetch(_)
+        | R::OffsetDelete(_)
+        | R::JoinGroup(_)
+        | R::SyncGroup(_)
+        | R::Heartbeat(_)
+        | R::LeaveGroup(_)
+        | R::DescribeGroups(_)
+        | R::ListGroups(_)
+        | R::DeleteGroups(_) => of_group(response),
+    }
+}
+
+/// The same of what is about groups. A new member's id and a rebalance are told by codes, and are no errors.
+fn of_group(response: &AnyResponse) -> bool {
+    use AnyResponse as R;
+    let usual = [
+        ErrorCode::None,
+        ErrorCode::MemberIdRequired,
+        ErrorCode::RebalanceInProgress,
+    ];
+    let bad = |code: i16| usual.iter().all(|known| known.code() != code);
+    match response {
+        R::OffsetCommit(r) => {
+            let mut rows = r.topics.iter().flat_map(|t| &t.partitions);
+            rows.any(|row| bad(row.error_code))
+        }
+        R::OffsetFetch(r) => {
+            let mut single = r.topics.iter().flat_map(|t| &t.partitions);
+            let topics = r.groups.iter().flat_map(|g| &g.topics);
+            let mut batched = topics.flat_map(|t| &t.partitions);
+            bad(r.error_code)
+                || r.groups.iter().any(|g| bad(g.error_code))
+                || single.any(|row| bad(row.error_code))
+                || batched.any(|row| bad(row.error_code))
+        }
+        R::OffsetDelete(r) => {
+            let mut rows = r.topics.iter().flat_map(|t| &t.partitions);
+            bad(r.error_code) || rows.any(|row| bad(row.error_code))
+        }
+        R::JoinGroup(r) => bad(r.error_code),
+        R::SyncGroup(r) => bad(r.error_code),
+        R::Heartbeat(r) => bad(r.error_code),
+        R::LeaveGroup(r) => bad(r.error_code) || r.members.iter().any(|m| bad(m.error_code)),
+        R::DescribeGroups(r) => r.groups.iter().any(|g| bad(g.error_code)),
+        R::ListGroups(r) => bad(r.error_code),
+        R::DeleteGroups(r) => r.results.iter().any(|g| bad(g.error_code)),
+        other => unreachable!("{:?} is not about groups", other.key()),
     }
 }
 
@@ -91,6 +139,28 @@ mod tests {
         assert!(!has_error(&offsets(&[ErrorCode::None, ErrorCode::None])));
         let mixed = offsets(&[ErrorCode::None, ErrorCode::NotLeaderOrFollower]);
         assert!(has_error(&mixed));
+    }
+
+    #[test]
+    fn what_every_rebalance_says_is_no_error() {
+        use protocol::messages::HeartbeatResponse;
+        for (code, is_error) in [
+            (ErrorCode::None, false),
+            (ErrorCode::RebalanceInProgress, false),
+            (ErrorCode::MemberIdRequired, false),
+            (ErrorCode::NotCoordinator, true),
+            (ErrorCode::UnknownMemberId, true),
+        ] {
+            let answer = HeartbeatResponse {
+                error_code: code.code(),
+                ..Default::default()
+            };
+            assert_eq!(
+                has_error(&AnyResponse::Heartbeat(answer)),
+                is_error,
+                "{code}"
+            );
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::run_loop::{Driver, Ended, Front};
 use crate::broker::{Broker, DiskReads};
 use crate::config::{self, Address, Config, ReplaceWiped};
 use crate::controller::{Answer, ControllerRequest, Policy};
+use crate::coordinator;
 use crate::data_directory::{self, DataDirectory};
 use crate::formation::{self, BootstrapRecord};
 use crate::metadata::{Image, Registration};
@@ -409,7 +410,23 @@ fn shard_config(config: &Config, identity: &data_directory::Identity, boot: u64)
         producer_expiration_ms: node.producer_id_expiration_ms,
         entry_bytes_max: config.cluster.entry_max_bytes,
         topic_defaults: topic_defaults(config),
+        groups: groups_config(config),
         ..shard::Config::default()
+    }
+}
+
+/// For the coordinators of consumer groups.
+fn groups_config(config: &Config) -> coordinator::core::Config {
+    let (node, cluster) = (&config.node, &config.cluster);
+    let entry_max = i64::try_from(cluster.entry_max_bytes).unwrap_or(i64::MAX);
+    coordinator::core::Config {
+        initial_rebalance_delay_ms: node.group_initial_rebalance_delay_ms,
+        session_timeout_min_ms: node.group_session_timeout_min_ms,
+        session_timeout_max_ms: node.group_session_timeout_max_ms,
+        members_max: node.group_members_max as usize,
+        command_bytes_max: usize::try_from(entry_max - ENTRY_ROOM_BYTES).unwrap_or(0),
+        offsets_retention_ms: node.offsets_retention_ms,
+        ..coordinator::core::Config::default()
     }
 }
 

@@ -89,6 +89,7 @@ impl Driver {
         }
         let output = {
             let mut shard = self.broker.shard.borrow_mut();
+            shard.set_wall(self.broker.clock.wall_ms());
             if now >= shard.deadline() {
                 shard.tick(now);
             }

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::control::Applied;
 use crate::broker::{Produced, Rejection};
+use crate::coordinator::reply::GroupReply;
 use crate::shard::{Answer, Ticket};
 
 /// What was asked, with where the answer goes.
@@ -14,6 +15,8 @@ pub enum Asked {
     Produce(Box<dyn FnOnce(Result<Produced, Rejection>)>),
     /// A log start advance.
     LogStart(oneshot::Sender<Result<i64, Rejection>>),
+    /// A request to a coordinator.
+    Group(oneshot::Sender<Result<GroupReply, Rejection>>),
     /// A metadata command.
     Command(Box<dyn FnOnce(Applied)>),
 }
@@ -38,6 +41,7 @@ impl Tickets {
     pub fn redeem(&mut self, answer: &Answer) -> Option<Asked> {
         let (Answer::Produced(ticket, _)
         | Answer::LogStart(ticket, _)
+        | Answer::Group(ticket, _)
         | Answer::Applied(ticket, _)) = answer;
         self.open.remove(ticket)
     }
@@ -67,6 +71,9 @@ impl Asked {
                 let _ = sender.send(result);
             }
             (Self::Command(done), Answer::Applied(_, result)) => done(result),
+            (Self::Group(sender), Answer::Group(_, result)) => {
+                let _ = sender.send(result);
+            }
             _ => unreachable!("an answer of another kind than the question"),
         }
     }

@@ -52,6 +52,7 @@ async fn partition(
     let group = lookup::group_named(&cx.broker.image(), topic, asked.partition_index);
     let answer = match group {
         Err(code) => Err(code),
+        Ok(_) if lookup::is_internal(topic) => Err(ErrorCode::InvalidTopic),
         Ok(_) if asked.offset < HIGH_WATERMARK => Err(ErrorCode::OffsetOutOfRange),
         Ok(group) => {
             let deleted = cx.broker.delete_records(group, asked.offset, timeout).await;

@@ -1,4 +1,6 @@
-//! `FindCoordinator`: there are no groups and transactions yet, and clients are told to ask again.
+//! `FindCoordinator`: who leads the partition of `__consumer_offsets` that a group belongs to.
+//!
+//! The topic is created when the first client asks. There are no transactions and no share groups yet.
 
 use protocol::error_code::ErrorCode;
 use protocol::messages::find_coordinator::{
@@ -6,46 +8,95 @@ use protocol::messages::find_coordinator::{
 };
 use protocol::wire::Str;
 
-use crate::dispatch::Context;
+use super::groups::{Coordinators, Found};
+use super::lookup::Endpoint;
 
 /// From this version on many keys are asked for at once.
 const BATCHED_SINCE: i16 = 4;
-/// Kinds of keys that Kafka has: group, transaction, share.
-const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=2;
+/// Kafka's kinds of keys.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
+/// Why there is no coordinator.
+type Refusal = (ErrorCode, &'static str);
 
 /// Answers it.
-pub fn handle(cx: &Context, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let (code, message) = if KEY_TYPES.contains(&request.key_type) {
-        (
-            ErrorCode::CoordinatorNotAvailable,
-            "this cluster has no group or transaction coordinator",
-        )
+pub async fn handle(
+    cx: impl Coordinators,
+    version: i16,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let batched = version >= BATCHED_SINCE;
+    let keys = if batched {
+        request.coordinator_keys
     } else {
-        (
-            ErrorCode::InvalidRequest,
-            "an unknown kind of coordinator key",
-        )
+        vec![request.key]
     };
-    let error_message = Some(Str::from_static(message));
-    if cx.version < BATCHED_SINCE {
+    let is_group = |key: &Str| request.key_type == GROUP && !key.is_empty();
+    let mut groups = keys.iter().filter(|key| is_group(key));
+    if groups.any(|group| cx.find(group) == Found::NoTopic) {
+        cx.create_offsets_topic().await;
+    }
+    let answer = |key: &Str| row(key, find(&cx, request.key_type, key));
+    if batched {
         return FindCoordinatorResponse {
-            error_code: code.code(),
-            error_message,
-            node_id: -1,
-            port: -1,
+            coordinators: keys.iter().map(answer).collect(),
             ..Default::default()
         };
     }
-    let coordinator = |key: &Str| Coordinator {
-        key: key.clone(),
-        node_id: -1,
-        host: Str::new(),
-        port: -1,
-        error_code: code.code(),
-        error_message: error_message.clone(),
-    };
+    let only = answer(&keys[0]);
     FindCoordinatorResponse {
-        coordinators: request.coordinator_keys.iter().map(coordinator).collect(),
+        error_code: only.error_code,
+        error_message: only.error_message,
+        node_id: only.node_id,
+        host: only.host,
+        port: only.port,
         ..Default::default()
+    }
+}
+
+fn find(cx: &impl Coordinators, key_type: i8, key: &str) -> Result<Endpoint, Refusal> {
+    match key_type {
+        GROUP if key.is_empty() => Err((ErrorCode::InvalidGroupId, "the group has no name")),
+        GROUP => match cx.find(key) {
+            Found::At(endpoint) => Ok(endpoint),
+            Found::NoLeader => Err((
+                ErrorCode::CoordinatorNotAvailable,
+                "nobody leads the group's partition of __consumer_offsets now",
+            )),
+            Found::NoTopic => Err((
+                ErrorCode::CoordinatorNotAvailable,
+                "the topic __consumer_offsets could not be created yet",
+            )),
+        },
+        TRANSACTION => Err((
+            ErrorCode::CoordinatorNotAvailable,
+            "there are no transactions in this cluster",
+        )),
+        _ => Err((
+            ErrorCode::InvalidRequest,
+            "there are no coordinators for keys of this kind",
+        )),
+    }
+}
+
+fn row(key: &Str, found: Result<Endpoint, Refusal>) -> Coordinator {
+    match found {
+        Ok(endpoint) => Coordinator {
+            key: key.clone(),
+            node_id: endpoint.node.0,
+            host: Str::from(endpoint.host),
+            port: endpoint.port,
+            error_code: ErrorCode::None.code(),
+            error_message: None,
+        },
+        Err((code, message)) => Coordinator {
+            key: key.clone(),
+            node_id: -1,
+            host: Str::new(),
+            port: -1,
+            error_code: code.code(),
+            error_message: Some(Str::from_static(message)),
+        },
     }
 }

@@ -6,6 +6,7 @@ use raft::types::{GroupId, NodeId};
 
 use crate::broker::{Broker, LeaderView, Rejection};
 use crate::controller::validate_topic_name;
+use crate::coordinator::OFFSETS_TOPIC;
 use crate::metadata::{Image, Topic, TopicId};
 
 /// Where a broker can be reached by clients.
@@ -112,5 +113,5 @@ pub fn is_topic_name(name: &str) -> bool {
 
 /// Whether this is a topic of the broker's own.
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state")
+    matches!(name, OFFSETS_TOPIC | "__transaction_state")
 }

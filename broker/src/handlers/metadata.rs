@@ -16,6 +16,7 @@ use raft::types::{GroupId, NodeId};
 
 use super::{lookup, topics};
 use crate::broker::Broker;
+use crate::coordinator::OFFSETS_TOPIC;
 use crate::dispatch::{Context, Reply};
 use crate::metadata::{Image, Partition, Topic, TopicId};
 
@@ -54,7 +55,12 @@ fn missing(cx: &Context, request: &MetadataRequest) -> Vec<String> {
     let asked = topics
         .filter(|topic| !by_id(cx, topic))
         .filter_map(|topic| topic.name.as_deref());
-    let absent = |name: &&str| lookup::is_topic_name(name) && image.topic_named(name).is_none();
+    // Nobody creates the topic of transactions by asking for it: it would not be as transactions will want it.
+    let absent = |name: &&str| {
+        lookup::is_topic_name(name)
+            && image.topic_named(name).is_none()
+            && (*name == OFFSETS_TOPIC || !lookup::is_internal(name))
+    };
     let names: BTreeSet<&str> = asked.filter(absent).collect();
     names.into_iter().map(str::to_owned).collect()
 }

@@ -11,6 +11,7 @@ pub mod describe_producers;
 pub mod elect_leaders;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod groups;
 pub mod init_producer_id;
 pub mod leader_epoch;
 pub mod list_offsets;

@@ -178,7 +178,11 @@ fn skeleton(cx: &Context, request: ProduceRequest, jobs: &mut Vec<Job>) -> Produ
         let mut rows = Vec::with_capacity(topic.partition_data.len());
         for (p, data) in topic.partition_data.into_iter().enumerate() {
             let batch = known
-                .and_then(|topic| lookup::group_of(topic, data.index))
+                .and_then(|topic| match lookup::is_internal(&topic.name) {
+                    false => lookup::group_of(topic, data.index),
+                    // A partition that is not there is that first.
+                    true => lookup::group_of(topic, data.index).and(Err(ErrorCode::InvalidTopic)),
+                })
                 .map_err(lookup::rejected)
                 .and_then(|group| Ok((group, check(cx, group, data.records)?)));
             jobs.push(Job {

@@ -2,39 +2,54 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::coordinator::command::GroupCommand;
+
 /// A command of a partition's state machine: an entry of kind `Command`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartitionCommand {
     /// Everything below this offset is deleted (retention, `DeleteRecords`). Never moves back.
     AdvanceLogStart(i64),
     /// Producers whose last batch lies below this offset are forgotten. By an offset, so that all replicas forget the
     /// same ones: only who proposes it looks at a clock.
     ForgetProducers(i64),
+    /// Of a coordinator of consumer groups.
+    Groups(GroupCommand),
 }
+
+const ADVANCE_LOG_START: u8 = 1;
+const FORGET_PRODUCERS: u8 = 2;
+const GROUPS: u8 = 3;
 
 impl PartitionCommand {
     /// Tag byte and fields, big endian.
     #[must_use]
-    pub fn encode(self) -> Bytes {
-        let (tag, offset) = match self {
-            Self::AdvanceLogStart(offset) => (1, offset),
-            Self::ForgetProducers(offset) => (2, offset),
-        };
-        let mut out = BytesMut::with_capacity(9);
-        out.put_u8(tag);
-        out.put_i64(offset);
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(64);
+        match self {
+            Self::AdvanceLogStart(offset) => {
+                out.put_u8(ADVANCE_LOG_START);
+                out.put_i64(*offset);
+            }
+            Self::ForgetProducers(offset) => {
+                out.put_u8(FORGET_PRODUCERS);
+                out.put_i64(*offset);
+            }
+            Self::Groups(command) => {
+                out.put_u8(GROUPS);
+                command.encode(&mut out);
+            }
+        }
         out.freeze()
     }
 
     /// None for anything that this version does not know.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != 9 {
-            return None;
-        }
-        match (bytes.get_u8(), bytes.get_i64()) {
-            (1, offset) => Some(Self::AdvanceLogStart(offset)),
-            (2, offset) => Some(Self::ForgetProducers(offset)),
+        let tag = bytes.try_get_u8().ok()?;
+        match (tag, bytes.len()) {
+            (ADVANCE_LOG_START, 8) => Some(Self::AdvanceLogStart(bytes.get_i64())),
+            (FORGET_PRODUCERS, 8) => Some(Self::ForgetProducers(bytes.get_i64())),
+            (GROUPS, _) => GroupCommand::decode(bytes).map(Self::Groups),
             _ => None,
         }
     }

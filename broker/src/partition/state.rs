@@ -9,6 +9,7 @@ use super::command::PartitionCommand;
 use super::epochs::Epochs;
 use super::max_timestamp::MaxTimestamp;
 use super::producers::{LastBatch, Mark, Producers, Verdict};
+use crate::coordinator::state::Groups;
 
 const STATE_VERSION: u8 = 1;
 
@@ -86,6 +87,8 @@ pub struct PartitionState {
     /// The same with everything appended.
     producers: Producers,
     max_timestamp: MaxTimestamp,
+    /// Consumer groups, in a partition of the internal topic. As of `applied`.
+    groups: Groups,
 }
 
 /// What applying committed entries changed.
@@ -118,6 +121,7 @@ impl PartitionState {
         let epochs = Epochs::decode(&mut bytes)?;
         let committed_producers = Producers::decode(&mut bytes)?;
         let max_timestamp = MaxTimestamp::decode(&mut bytes)?;
+        let groups = Groups::decode(&mut bytes)?;
         let producers = committed_producers.clone();
         let high_watermark = log_end;
         let state = Self {
@@ -131,6 +135,7 @@ impl PartitionState {
         bytes.is_empty().then_some(Self {
             committed_producers,
             max_timestamp,
+            groups,
             ..state
         })
     }
@@ -147,6 +152,7 @@ impl PartitionState {
         self.epochs.encode_below(log_end, &mut out);
         self.committed_producers.encode(&mut out);
         self.max_timestamp.encode(&mut out);
+        self.groups.encode(&mut out);
         out.freeze()
     }
 
@@ -197,6 +203,12 @@ impl PartitionState {
     #[must_use]
     pub fn has_producers_below(&self, offset: i64) -> bool {
         self.committed_producers.has_below(offset)
+    }
+
+    /// The consumer groups as of the applied index.
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Judges an idempotent producer's batch against everything appended.
@@ -309,6 +321,7 @@ impl PartitionState {
                     self.committed_producers.forget_below(*offset);
                     self.producers.forget_below(*offset);
                 }
+                Kind::Command(PartitionCommand::Groups(command)) => self.groups.apply(command),
             }
         }
         self.applied = self.applied.max(index);

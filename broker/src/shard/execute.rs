@@ -7,6 +7,7 @@ use raft::input::Input;
 use raft::types::{Base, GroupId, Index, Tick};
 use wal::Record;
 
+use super::coordinate::Signal;
 use super::group::{Group, Machine, Waiting, Wanted};
 use super::output::{Answer, Halt, Order};
 use super::{Io, Shard};
@@ -102,13 +103,19 @@ impl Io {
             }
             Effect::Role { role, term, leader } => self.role(group, role, term, leader),
             Effect::Membership { .. } => {}
-            Effect::ReadReady { id, .. } => self.judged(group, id, true),
-            Effect::ReadRefused { id } => self.judged(group, id, false),
+            Effect::ReadReady { id, .. } => self.read_index(group, id, true),
+            Effect::ReadRefused { id } => self.read_index(group, id, false),
             Effect::Refused { why } => {
                 tracing::debug!(target: "raft", group = group.id.0, %why, "refused");
             }
             Effect::Violation { what } => self.halt(group.id, what.to_owned()),
             Effect::Committed { .. } => unreachable!("taken out by the caller"),
+        }
+    }
+
+    fn read_index(&mut self, group: &mut Group, read: u64, leads: bool) {
+        if !self.confirmed(group, read, leads) {
+            self.judged(group, read, leads);
         }
     }
 
@@ -201,7 +208,7 @@ impl Io {
                 }
                 while group.for_commit.front().is_some_and(|w| w.index <= index) {
                     let waiting = group.for_commit.pop_front().expect("just seen");
-                    self.answers.push(answer(&waiting, log_start));
+                    self.answer(group.id, &waiting, log_start);
                 }
             }
             Machine::Metadata(state) => {
@@ -240,7 +247,7 @@ impl Io {
             (&mut group.for_receipt, received),
         ] {
             while let Some(waiting) = queue.pop_front_if(|w| w.index <= reached) {
-                self.answers.push(answer(&waiting, log_start));
+                self.answer(group.id, &waiting, log_start);
             }
         }
     }
@@ -264,6 +271,7 @@ impl Io {
             return;
         }
         self.leaders.resign(group.id);
+        self.resign_coordinator(group);
         if let Some(member) = leader.and_then(|leader| group.node.membership().member(leader)) {
             self.leaders.follow(group.id, term, member.node);
         }
@@ -275,7 +283,7 @@ impl Io {
     fn not_leader(&mut self, group: &Group, waiting: Vec<Waiting>) {
         for waiting in waiting {
             let why = self.rejection(group, protocol::error_code::ErrorCode::NotLeaderOrFollower);
-            self.answers.push(refusal(&waiting, why));
+            self.refuse(&waiting, why);
         }
     }
 }
@@ -294,25 +302,34 @@ fn count_role(group: &mut Group, role: Role) {
     group.was = role;
 }
 
-fn answer(waiting: &Waiting, log_start: i64) -> Answer {
-    match &waiting.wanted {
-        Wanted::Produce(produced) => {
-            let produced = crate::broker::Produced {
-                log_start_offset: log_start,
-                ..*produced
-            };
-            Answer::Produced(waiting.ticket, Ok(produced))
+impl Io {
+    /// What somebody waited for has come.
+    fn answer(&mut self, id: GroupId, waiting: &Waiting, log_start: i64) {
+        match &waiting.wanted {
+            Wanted::Produce(produced) => {
+                let produced = crate::broker::Produced {
+                    log_start_offset: log_start,
+                    ..*produced
+                };
+                self.answers
+                    .push(Answer::Produced(waiting.ticket, Ok(produced)));
+            }
+            Wanted::LogStart => self
+                .answers
+                .push(Answer::LogStart(waiting.ticket, Ok(log_start))),
+            Wanted::Coordinator(token) => self.signals.push((id, Signal::Committed(*token))),
+            Wanted::Command => unreachable!("partitions take no metadata commands"),
         }
-        Wanted::LogStart => Answer::LogStart(waiting.ticket, Ok(log_start)),
-        Wanted::Command => unreachable!("partitions take no metadata commands"),
     }
-}
 
-/// The negative answer to whatever somebody waits for.
-pub(super) fn refusal(waiting: &Waiting, why: crate::broker::Rejection) -> Answer {
-    match &waiting.wanted {
-        Wanted::Produce(_) => Answer::Produced(waiting.ticket, Err(why)),
-        Wanted::LogStart => Answer::LogStart(waiting.ticket, Err(why)),
-        Wanted::Command => Answer::Applied(waiting.ticket, Err(why)),
+    /// The negative answer to whatever somebody waits for.
+    pub(super) fn refuse(&mut self, waiting: &Waiting, why: crate::broker::Rejection) {
+        self.answers.push(match &waiting.wanted {
+            Wanted::Produce(_) => Answer::Produced(waiting.ticket, Err(why)),
+            Wanted::LogStart => Answer::LogStart(waiting.ticket, Err(why)),
+            Wanted::Command => Answer::Applied(waiting.ticket, Err(why)),
+            // It resigns when leadership is lost, and answers everybody itself.
+            Wanted::Coordinator(_) => return,
+        });
     }
 }

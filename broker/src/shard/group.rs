@@ -12,6 +12,8 @@ use super::metadata::MetadataState;
 use super::output::Ticket;
 use super::pipeline::AppendId;
 use crate::broker::{Acks, Produced};
+use crate::coordinator::core::Coordinator;
+use crate::coordinator::effect::Token;
 use crate::partition::state::{BadEntry, PartitionState};
 use crate::topic_config::{Durability, TopicConfig};
 
@@ -27,6 +29,7 @@ pub(super) enum Wanted {
     Produce(Produced),
     LogStart,
     Command,
+    Coordinator(Token),
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +89,10 @@ pub(super) struct Group {
     pub(super) for_sync: VecDeque<Waiting>,
     /// Acknowledged up to here before the commit.
     pub(super) acked_early: Index,
+    /// As leader of a partition of the internal topic: its groups.
+    pub(super) coordinator: Option<Box<Coordinator>>,
+    /// Rounds of heartbeats that the coordinator waits for.
+    pub(super) confirmations: Vec<(u64, Token)>,
     /// Refused, once a majority has confirmed this leader.
     pub(super) doubts: Vec<Doubt>,
     /// Persists that are not synced, and the append that each is part of.

@@ -206,9 +206,9 @@ impl Shard {
                     self.order_peers();
                     self.reconcile_membership(now, GroupId::METADATA);
                 }
+                Change::TopicRemoved { name, .. } => self.forget_topic_offsets(now, &name),
                 Change::BrokerConfigChanged { .. } => self.reload_all_configs(),
                 Change::ProducerIdsAllocated { .. }
-                | Change::TopicRemoved { .. }
                 | Change::PreferenceChanged { .. }
                 | Change::MetadataVersionChanged { .. } => {}
             }
@@ -358,6 +358,8 @@ impl Shard {
             for_sync: VecDeque::new(),
             acked_early: Index(0),
             doubts: Vec::new(),
+            coordinator: None,
+            confirmations: Vec::new(),
             persists: VecDeque::new(),
             in_sync: Vec::new(),
             lag_marks: [(now, Index(0)); 2],
@@ -440,11 +442,12 @@ impl Shard {
         self.remove_from_log(id, group.me.replica);
         self.io.leaders.forget_group(id);
         self.io.progress.insert(id);
+        self.io.resign_coordinator(&mut group);
         let doubts = std::mem::take(&mut group.doubts);
         self.io.give_up(&group, doubts);
         for waiting in group.take_waiting_from(Index(0)) {
             let why = self.io.not_here(id);
-            self.io.answers.push(super::execute::refusal(&waiting, why));
+            self.io.refuse(&waiting, why);
         }
     }
 

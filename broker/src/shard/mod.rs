@@ -8,6 +8,7 @@
 //! Order is data: what may only be said when something is synced waits in `pipeline::Pipeline` under the number of
 //! the append that it rests on.
 
+mod coordinate;
 mod doubt;
 mod execute;
 mod group;
@@ -41,6 +42,7 @@ use memory::Memory;
 use pipeline::Pipeline;
 use timers::Timers;
 
+use crate::coordinator;
 use crate::metadata::Image;
 use crate::topic_config::TopicConfig;
 
@@ -83,6 +85,8 @@ pub struct Config {
     pub entry_bytes_max: u64,
     /// What holds where a topic says nothing.
     pub topic_defaults: TopicConfig,
+    /// For the coordinators of consumer groups.
+    pub groups: coordinator::core::Config,
 }
 
 impl Default for Config {
@@ -102,6 +106,7 @@ impl Default for Config {
             producer_expiration_ms: 86_400_000,
             entry_bytes_max: 32 << 20,
             topic_defaults: TopicConfig::default(),
+            groups: coordinator::core::Config::default(),
         }
     }
 }
@@ -131,6 +136,10 @@ pub struct Shard {
     damaged: BTreeSet<(GroupId, ReplicaId)>,
     /// Groups whose move may not be finished: looked at also when they are silent.
     moving: BTreeSet<GroupId>,
+    /// When coordinators want to be told the time.
+    coordinator_timers: Timers,
+    /// The wall clock as of the last word of the driver.
+    wall_ms: i64,
     /// Stands in before formation.
     no_image: Image,
 }
@@ -147,8 +156,10 @@ struct Io {
     outbox: BTreeMap<NodeId, Vec<(GroupId, Message)>>,
     answers: Vec<Answer>,
     orders: Vec<Order>,
-    /// Doubts so far: each has its number.
+    /// Rounds of heartbeats asked for so far: each has its number.
     doubts: u64,
+    /// For coordinators, to be told with the flush.
+    signals: Vec<(GroupId, coordinate::Signal)>,
     /// Groups whose high watermark or leadership moved since the last flush.
     progress: BTreeSet<GroupId>,
     /// Groups whose tails may now be evicted up to an index, or whose log start moved.
@@ -189,6 +200,7 @@ impl Shard {
             answers: Vec::new(),
             orders: Vec::new(),
             doubts: 0,
+            signals: Vec::new(),
             progress: BTreeSet::new(),
             trims: BTreeSet::new(),
             disk_full: false,
@@ -211,6 +223,8 @@ impl Shard {
             dropped: BTreeMap::new(),
             damaged: BTreeSet::new(),
             moving: BTreeSet::new(),
+            coordinator_timers: Timers::default(),
+            wall_ms: 0,
             no_image: Image::bootstrap(u128::MAX, vec![nobody]),
         }
     }
@@ -325,6 +339,7 @@ impl Shard {
                 None => {}
             }
         }
+        self.tick_coordinators(now);
         if now >= self.next_housekeeping {
             self.next_housekeeping = Tick(now.0 + self.config.heartbeat_ms);
             self.housekeeping(now);
@@ -334,8 +349,9 @@ impl Shard {
     /// When [`Shard::tick`] is wanted next.
     #[must_use]
     pub fn deadline(&self) -> Tick {
-        let timers = self.io.timers.next().unwrap_or(self.next_housekeeping);
-        timers.min(self.next_housekeeping)
+        let timers = [self.io.timers.next(), self.coordinator_timers.next()];
+        let timers = timers.into_iter().flatten();
+        timers.fold(self.next_housekeeping, Tick::min)
     }
 
     fn housekeeping(&mut self, now: Tick) {
@@ -352,6 +368,8 @@ impl Shard {
             self.reconcile_membership(now, group);
         }
         self.finish_moves(now);
+        self.begin_coordinators(now);
+        self.trim_command_logs(now);
         self.early.clear();
         self.early_bytes = 0;
         self.check_retention(now);
@@ -373,16 +391,12 @@ impl Shard {
     /// Hands out everything that the events since the last flush caused.
     pub fn flush(&mut self, now: Tick) -> Output {
         self.io.now = now;
-        while let Some(id) = self.proposed.pop_first() {
-            let Some(group) = self.groups.get_mut(&id) else {
-                continue;
-            };
-            let mut effects = std::mem::take(&mut self.effects);
-            group.node.flush(now, &mut effects);
-            self.execute(now, id, &mut effects);
-            self.effects = effects;
-        }
+        self.flush_proposed(now);
         self.act_on_changes(now);
+        self.flush_proposed(now);
+        while self.signal_coordinators(now) {
+            self.flush_proposed(now);
+        }
         self.order_trims();
         self.evict();
         self.io.leaders.drain_into(&mut self.io.liveness);
@@ -393,6 +407,18 @@ impl Shard {
             answers: std::mem::take(&mut self.io.answers),
             orders: std::mem::take(&mut self.io.orders),
             progress: std::mem::take(&mut self.io.progress),
+        }
+    }
+
+    fn flush_proposed(&mut self, now: Tick) {
+        while let Some(id) = self.proposed.pop_first() {
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            let mut effects = std::mem::take(&mut self.effects);
+            group.node.flush(now, &mut effects);
+            self.execute(now, id, &mut effects);
+            self.effects = effects;
         }
     }
 

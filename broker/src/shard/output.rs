@@ -9,6 +9,7 @@ use wal::Record;
 
 use super::pipeline::AppendId;
 use crate::broker::{Produced, Rejection};
+use crate::coordinator::reply::GroupReply;
 use crate::metadata::{Change, Rejected};
 
 /// The driver's name for something that it waits for.
@@ -44,6 +45,8 @@ pub enum Answer {
     Produced(Ticket, Result<Produced, Rejection>),
     /// To a log start advance: the new log start.
     LogStart(Ticket, Result<i64, Rejection>),
+    /// To a request to a coordinator.
+    Group(Ticket, Result<GroupReply, Rejection>),
     /// To a metadata command: what it changed here, or why the state rejected it.
     Applied(Ticket, Result<Result<Vec<Change>, Rejected>, Rejection>),
 }

@@ -262,7 +262,7 @@ impl Shard {
                         message: "appended, but not committed in time".to_owned(),
                         leader: None,
                     };
-                    self.io.answers.push(super::execute::refusal(&waiting, why));
+                    self.io.refuse(&waiting, why);
                 }
             }
         }
@@ -278,7 +278,7 @@ fn wait(queue: &mut VecDeque<Waiting>, waiting: Waiting) {
 impl Io {
     /// Whether a leader may take records now: leadership, room, and for acks=all a
     /// majority in contact and enough voters in sync.
-    fn may_append(&self, group: &Group, acks: Acks) -> Result<(), Rejection> {
+    pub(super) fn may_append(&self, group: &Group, acks: Acks) -> Result<(), Rejection> {
         if !group.is_leader() {
             return Err(self.rejection(group, ErrorCode::NotLeaderOrFollower));
         }

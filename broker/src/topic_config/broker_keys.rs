@@ -157,6 +157,19 @@ pub static BROKER_KEYS: &[Key] = &[
         "How long the offsets of an empty group are kept.",
     ),
     row(
+        "offsets.topic.num.partitions",
+        Kind::Int,
+        Some("50"),
+        "Partitions of the topic that holds the groups, when it is created.",
+    ),
+    row(
+        "offsets.topic.replication.factor",
+        Kind::Short,
+        Some("3"),
+        "Replicas of each partition of the topic that holds the groups, at most as many as there \
+         are brokers.",
+    ),
+    row(
         "process.roles",
         Kind::List,
         Some("broker,controller"),

@@ -249,6 +249,11 @@ impl Encoder {
         self.raw(value.unwrap_or_default().as_bytes());
     }
 
+    /// Bytes in one piece.
+    pub fn bytes(&mut self, value: &Bytes, flexible: bool, field: &'static str) {
+        self.opt_bytes(Some(std::slice::from_ref(value)), flexible, false, field);
+    }
+
     /// Bytes in pieces, or null.
     pub fn opt_bytes(
         &mut self,

@@ -296,6 +296,12 @@ impl Reader {
         }
     }
 
+    /// Bytes that cannot be null.
+    pub fn bytes(&mut self, flexible: bool, field: &'static str) -> Result<Bytes, DecodeError> {
+        self.opt_bytes(flexible, false, field)?
+            .ok_or(DecodeError::Null { field })
+    }
+
     /// Bytes that are null at most where `nullable` says so.
     pub fn opt_bytes(
         &mut self,

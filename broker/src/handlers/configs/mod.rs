@@ -98,6 +98,16 @@ pub fn fixed(config: &Config) -> BTreeMap<String, String> {
             node.connections_per_ip_max.to_string(),
         ),
         (
+            "offsets.topic.num.partitions",
+            "offsets.topic.num.partitions",
+            node.offsets_topic_partitions.to_string(),
+        ),
+        (
+            "offsets.topic.replication.factor",
+            "offsets.topic.replication.factor",
+            node.offsets_topic_replication_factor.to_string(),
+        ),
+        (
             "replica.lag.max",
             "replica.lag.time.max.ms",
             node.replica_lag_max_ms.to_string(),

@@ -14,8 +14,9 @@ use tracing::debug;
 
 use super::{ask, timeout};
 use crate::controller::{Answer, ControllerRequest, CreateTopic, CreatedTopic, Failure};
+use crate::coordinator::OFFSETS_TOPIC;
 use crate::dispatch::Context;
-use crate::handlers::{configs, lookup};
+use crate::handlers::{configs, groups, lookup};
 use crate::topic_config;
 
 /// Answers it.
@@ -57,14 +58,19 @@ pub async fn handle(cx: Context, request: CreateTopicsRequest) -> CreateTopicsRe
     }
 }
 
-/// Creates topics with the defaults. Failures are not answered: the caller looks whether the topics are there.
+/// Creates topics with the defaults; that of the groups as it has to be. Failures are not answered: the caller looks whether the topics are there.
 pub async fn automatically(cx: &Context, names: Vec<String>, wait: Duration) {
-    let topic = |name: String| CreateTopic {
-        name,
-        partitions: -1,
-        replication_factor: -1,
-        assignments: Vec::new(),
-        configs: Vec::new(),
+    let topic = |name: String| {
+        if name == OFFSETS_TOPIC {
+            return groups::offsets_topic::wanted(cx);
+        }
+        CreateTopic {
+            name,
+            partitions: -1,
+            replication_factor: -1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }
     };
     let topics: Vec<CreateTopic> = names.into_iter().map(topic).collect();
     let count = topics.len();

@@ -11,6 +11,7 @@ use raft::types::NodeId;
 
 use super::{ask, timeout};
 use crate::controller::{ControllerRequest, Failure, MorePartitions};
+use crate::coordinator::OFFSETS_TOPIC;
 use crate::dispatch::Context;
 use crate::handlers::lookup;
 
@@ -21,7 +22,8 @@ pub async fn handle(cx: Context, request: CreatePartitionsRequest) -> CreatePart
         *named.entry(&topic.name).or_default() += 1;
     }
     let once = |topic: &CreatePartitionsTopic| named[&*topic.name] == 1;
-    let wanted = request.topics.iter().filter(|topic| once(topic));
+    let may_grow = |topic: &CreatePartitionsTopic| once(topic) && topic.name != OFFSETS_TOPIC;
+    let wanted = request.topics.iter().filter(|topic| may_grow(topic));
     let topics: Vec<MorePartitions> = wanted.map(more).collect();
     let count = topics.len();
     let call = ControllerRequest::CreatePartitions {
@@ -32,10 +34,14 @@ pub async fn handle(cx: Context, request: CreatePartitionsRequest) -> CreatePart
         .await
         .into_iter();
     let results = request.topics.iter().map(|topic| {
-        let answer = if once(topic) {
+        let answer = if may_grow(topic) {
             answers
                 .next()
                 .expect("there is an answer for every topic asked about")
+        } else if once(topic) {
+            // A group's partition follows from their number: other numbers would lose what is committed.
+            let message = "the number of partitions of this topic cannot be changed";
+            Err(Failure::new(ErrorCode::InvalidPartitions, message))
         } else {
             let message = "the request names this topic more than once";
             Err(Failure::new(ErrorCode::InvalidRequest, message))

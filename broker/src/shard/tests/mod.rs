@@ -1,6 +1,7 @@
 //! Tests of a shard without I/O: the test syncs, delivers and drops by hand.
 
 mod cluster;
+mod coordinate;
 mod disk;
 mod leadership;
 mod lifecycle;

@@ -1,0 +1,138 @@
+//! What a coordinator writes into its partition's log.
+
+use bytes::{Buf, BufMut, BytesMut};
+
+use super::codec::{get_len, get_str, put_len, put_str};
+use super::request::CommitOffset;
+use super::state::Membership;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupCommand {
+    /// A rebalance is over, or the last member left.
+    PutMembership {
+        /// Which group.
+        group: String,
+        /// Instead of what was there.
+        membership: Membership,
+    },
+    /// Offsets are committed.
+    CommitOffsets {
+        /// By which group.
+        group: String,
+        /// At this time of the coordinator's wall clock, in ms.
+        at_ms: i64,
+        /// Which.
+        offsets: Vec<CommitOffset>,
+    },
+    /// Committed offsets are forgotten: asked for, expired, or of a deleted topic.
+    DeleteOffsets {
+        /// Of which group.
+        group: String,
+        /// Which.
+        partitions: Vec<(String, i32)>,
+    },
+    /// The group is forgotten, with its offsets.
+    DeleteGroup {
+        /// Which.
+        group: String,
+    },
+}
+
+const PUT_MEMBERSHIP: u8 = 1;
+const COMMIT_OFFSETS: u8 = 2;
+const DELETE_OFFSETS: u8 = 3;
+const DELETE_GROUP: u8 = 4;
+
+impl GroupCommand {
+    /// Tag byte and fields, big endian.
+    pub fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::PutMembership { group, membership } => {
+                out.put_u8(PUT_MEMBERSHIP);
+                put_str(out, group);
+                membership.encode(out);
+            }
+            Self::CommitOffsets {
+                group,
+                at_ms,
+                offsets,
+            } => {
+                out.put_u8(COMMIT_OFFSETS);
+                put_str(out, group);
+                out.put_i64(*at_ms);
+                put_len(out, offsets.len());
+                for offset in offsets {
+                    put_str(out, &offset.topic);
+                    out.put_i32(offset.partition);
+                    out.put_i64(offset.offset);
+                    out.put_i32(offset.leader_epoch);
+                    put_str(out, &offset.metadata);
+                }
+            }
+            Self::DeleteOffsets { group, partitions } => {
+                out.put_u8(DELETE_OFFSETS);
+                put_str(out, group);
+                put_len(out, partitions.len());
+                for (topic, partition) in partitions {
+                    put_str(out, topic);
+                    out.put_i32(*partition);
+                }
+            }
+            Self::DeleteGroup { group } => {
+                out.put_u8(DELETE_GROUP);
+                put_str(out, group);
+            }
+        }
+    }
+
+    /// What [`Self::encode`] takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let mut bytes = BytesMut::new();
+        self.encode(&mut bytes);
+        bytes.len()
+    }
+
+    /// None for anything that this version does not know, or that has bytes left over.
+    #[must_use]
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let bytes = &mut bytes;
+        let tag = bytes.try_get_u8().ok()?;
+        let group = get_str(bytes)?;
+        let command = match tag {
+            PUT_MEMBERSHIP => Self::PutMembership {
+                group,
+                membership: Membership::decode(bytes)?,
+            },
+            COMMIT_OFFSETS => {
+                let at_ms = bytes.try_get_i64().ok()?;
+                let mut offsets = Vec::new();
+                for _ in 0..get_len(bytes, 24)? {
+                    offsets.push(CommitOffset {
+                        topic: get_str(bytes)?,
+                        partition: bytes.try_get_i32().ok()?,
+                        offset: bytes.try_get_i64().ok()?,
+                        leader_epoch: bytes.try_get_i32().ok()?,
+                        metadata: get_str(bytes)?,
+                    });
+                }
+                Self::CommitOffsets {
+                    group,
+                    at_ms,
+                    offsets,
+                }
+            }
+            DELETE_OFFSETS => {
+                let mut partitions = Vec::new();
+                for _ in 0..get_len(bytes, 8)? {
+                    partitions.push((get_str(bytes)?, bytes.try_get_i32().ok()?));
+                }
+                Self::DeleteOffsets { group, partitions }
+            }
+            DELETE_GROUP => Self::DeleteGroup { group },
+            _ => return None,
+        };
+        bytes.is_empty().then_some(command)
+    }
+}

@@ -1,0 +1,154 @@
+//! Offsets are committed, read and deleted.
+
+use protocol::error_code::ErrorCode;
+
+use super::command::GroupCommand;
+use super::core::{Coordinator, Now};
+use super::effect::Effect;
+use super::reply::{FetchedOffset, GroupReply};
+use super::request::{Commit, CommitOffset, Fetch};
+use super::state::{StoredGroup, StoredOffset};
+use crate::shard::Ticket;
+
+impl Coordinator {
+    /// Answered when it is committed. One whose metadata is too long fails alone.
+    pub(super) fn commit(
+        &mut self,
+        now: Now<'_>,
+        ticket: Ticket,
+        commit: Commit,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Err(code) = self.may_commit(now, &commit, out) {
+            return self.hold(ticket, GroupReply::failed(code), out);
+        }
+        let max = self.config.offset_metadata_bytes_max;
+        let fits = |offset: &CommitOffset| offset.metadata.len() <= max;
+        let code = |offset: &CommitOffset| match fits(offset) {
+            true => ErrorCode::None,
+            false => ErrorCode::OffsetMetadataTooLarge,
+        };
+        let reply = GroupReply::Offsets(commit.offsets.iter().map(code).collect());
+        let offsets = commit.offsets.into_iter().filter(fits).collect::<Vec<_>>();
+        if offsets.is_empty() {
+            return self.hold(ticket, reply, out);
+        }
+        let command = GroupCommand::CommitOffsets {
+            group: commit.group.clone(),
+            at_ms: now.wall_ms,
+            offsets,
+        };
+        if command.size_bytes() > self.config.command_bytes_max {
+            let code = ErrorCode::InvalidCommitOffsetSize;
+            return self.hold(ticket, GroupReply::failed(code), out);
+        }
+        self.note_unstored(now, &commit.group);
+        self.propose(&commit.group, command, vec![(ticket, reply)], None, out);
+    }
+
+    /// Anybody who is no member may commit to a group without members, and so make one.
+    fn may_commit(
+        &mut self,
+        now: Now<'_>,
+        commit: &Commit,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), ErrorCode> {
+        let (live, mut cx) = self.live(now, out);
+        if let Some(live) = live.get_mut(&commit.group) {
+            return live.may_commit(&mut cx, commit.generation, &commit.member);
+        }
+        let is_stored = now.groups.get(&commit.group).is_some();
+        match (is_stored, commit.generation < 0) {
+            (true, true) => Ok(()),
+            (false, true) => self.has_room(now, &commit.group),
+            (false, false) => Err(ErrorCode::GroupIdNotFound),
+            // It has no members: generation 0 and above are of a member.
+            (true, false) => Err(ErrorCode::UnknownMemberId),
+        }
+    }
+
+    /// Offsets as committed; -1 for a partition, or a group, that is not there.
+    pub(super) fn fetch(
+        &mut self,
+        now: Now<'_>,
+        ticket: Ticket,
+        fetch: Fetch,
+        out: &mut Vec<Effect>,
+    ) {
+        let stored = now.groups.get(&fetch.group);
+        let offsets = match fetch.partitions {
+            Some(partitions) => partitions
+                .into_iter()
+                .map(|(topic, partition)| {
+                    let offset = stored
+                        .and_then(|group| group.offsets.get(&topic))
+                        .and_then(|partitions| partitions.get(&partition));
+                    fetched(topic, partition, offset)
+                })
+                .collect(),
+            None => stored.map_or_else(Vec::new, all_offsets),
+        };
+        self.hold(ticket, GroupReply::Fetched(offsets), out);
+    }
+
+    /// Answered when it is committed. Offsets of a topic that a member reads stay; one that is not there is no error.
+    pub(super) fn delete_offsets(
+        &mut self,
+        now: Now<'_>,
+        ticket: Ticket,
+        group: String,
+        partitions: Vec<(String, i32)>,
+        out: &mut Vec<Effect>,
+    ) {
+        if group.is_empty() {
+            return self.hold(ticket, GroupReply::failed(ErrorCode::InvalidGroupId), out);
+        }
+        let live = self.live.get(&group);
+        let may = match (live, now.groups.get(&group)) {
+            (Some(live), _) => live.may_delete_offsets(),
+            (None, Some(_)) => Ok(()),
+            (None, None) => Err(ErrorCode::GroupIdNotFound),
+        };
+        if let Err(code) = may {
+            return self.hold(ticket, GroupReply::failed(code), out);
+        }
+        let code = |topic: &str| match live.is_some_and(|live| live.is_subscribed(topic)) {
+            true => ErrorCode::GroupSubscribedToTopic,
+            false => ErrorCode::None,
+        };
+        let codes = partitions
+            .iter()
+            .map(|(topic, _)| code(topic))
+            .collect::<Vec<_>>();
+        let deleted = partitions.into_iter().zip(&codes);
+        let deleted = deleted.filter(|(_, code)| **code == ErrorCode::None);
+        let deleted = deleted.map(|(partition, _)| partition).collect::<Vec<_>>();
+        let reply = GroupReply::Offsets(codes);
+        if deleted.is_empty() {
+            return self.hold(ticket, reply, out);
+        }
+        let command = GroupCommand::DeleteOffsets {
+            group: group.clone(),
+            partitions: deleted,
+        };
+        self.propose(&group, command, vec![(ticket, reply)], None, out);
+    }
+}
+
+fn all_offsets(group: &StoredGroup) -> Vec<FetchedOffset> {
+    let topics = group.offsets.iter().flat_map(|(topic, partitions)| {
+        let offsets = partitions.iter();
+        offsets.map(|(partition, offset)| fetched(topic.clone(), *partition, Some(offset)))
+    });
+    topics.collect()
+}
+
+fn fetched(topic: String, partition: i32, offset: Option<&StoredOffset>) -> FetchedOffset {
+    FetchedOffset {
+        topic,
+        partition,
+        offset: offset.map_or(-1, |offset| offset.offset),
+        leader_epoch: offset.map_or(-1, |offset| offset.leader_epoch),
+        metadata: offset.map_or_else(String::new, |offset| offset.metadata.clone()),
+    }
+}

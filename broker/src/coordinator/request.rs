@@ -1,0 +1,150 @@
+//! What clients ask a coordinator, of any version of any request.
+
+use bytes::Bytes;
+
+/// Who asks: kept with a member, shown in descriptions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// The client id of the request's header.
+    pub id: String,
+    /// Its address, as Kafka shows it (`/10.0.0.1`).
+    pub host: String,
+}
+
+/// One request to the coordinator of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupRequest {
+    /// A member joins, or joins again.
+    Join(Join),
+    /// A member asks for its assignment; the leader brings everybody's.
+    Sync(Sync),
+    /// A member is alive.
+    Heartbeat {
+        /// Of which group.
+        group: String,
+        /// In which generation.
+        generation: i32,
+        /// Who.
+        member: MemberRef,
+    },
+    /// Members leave.
+    Leave {
+        /// Which group.
+        group: String,
+        /// Who. An empty member id with an instance id names a static member.
+        members: Vec<MemberRef>,
+    },
+    /// Offsets are committed.
+    Commit(Commit),
+    /// Committed offsets are read.
+    Fetch(Fetch),
+    /// Groups are described.
+    Describe {
+        /// Which group.
+        group: String,
+    },
+    /// The groups of this coordinator are listed.
+    List,
+    /// A group without members is deleted.
+    Delete {
+        /// Which.
+        group: String,
+    },
+    /// Committed offsets of topics that no member subscribes to are deleted.
+    DeleteOffsets {
+        /// Of which group.
+        group: String,
+        /// Which.
+        partitions: Vec<(String, i32)>,
+    },
+}
+
+/// A member as a request names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberRef {
+    /// The id that the coordinator gave; empty before.
+    pub id: String,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<String>,
+}
+
+/// `JoinGroup`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Join {
+    /// The group.
+    pub group: String,
+    /// Who.
+    pub member: MemberRef,
+    /// Whose connection it is.
+    pub client: Client,
+    /// Removed after so long a silence.
+    pub session_timeout_ms: u64,
+    /// So long a rebalance waits for this member (version 0: the session timeout).
+    pub rebalance_timeout_ms: u64,
+    /// The kind of protocol: `consumer`, `connect`, ...
+    pub protocol_type: String,
+    /// Protocols that the member speaks, the best first, each with its subscription.
+    pub protocols: Vec<(String, Bytes)>,
+    /// A dynamic member without an id is first given one and has to come back with it (KIP-394, since version 4).
+    pub id_required: bool,
+    /// The client knows "skip the assignment" (since version 9).
+    pub may_skip_assignment: bool,
+}
+
+/// `SyncGroup`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sync {
+    /// The group.
+    pub group: String,
+    /// The generation that the join told.
+    pub generation: i32,
+    /// Who.
+    pub member: MemberRef,
+    /// As the client knows it (since version 5).
+    pub protocol_type: Option<String>,
+    /// As the client knows it (since version 5).
+    pub protocol_name: Option<String>,
+    /// From the leader: what each member gets.
+    pub assignments: Vec<(String, Bytes)>,
+}
+
+/// `OffsetCommit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// The group.
+    pub group: String,
+    /// The generation, or the member epoch of the new protocol; negative for one who is no member.
+    pub generation: i32,
+    /// Who; an empty id for one who is no member.
+    pub member: MemberRef,
+    /// What.
+    pub offsets: Vec<CommitOffset>,
+}
+
+/// One offset of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitOffset {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to read.
+    pub offset: i64,
+    /// The leader epoch of the last record read, -1 for unknown.
+    pub leader_epoch: i32,
+    /// The client's own words.
+    pub metadata: String,
+}
+
+/// `OffsetFetch` of one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetch {
+    /// The group.
+    pub group: String,
+    /// Who asks (since version 9), else an empty id.
+    pub member: MemberRef,
+    /// The member epoch of the new protocol; negative when not told.
+    pub member_epoch: i32,
+    /// Which partitions; None for all that are committed.
+    pub partitions: Option<Vec<(String, i32)>>,
+}

@@ -1,0 +1,266 @@
+//! What is replicated of the groups of one partition.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::codec::{
+    get_bytes, get_len, get_option, get_str, put_bytes, put_len, put_option, put_str,
+};
+use super::command::GroupCommand;
+use super::request::Client;
+
+/// The groups of a partition, as of its applied index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    by_name: BTreeMap<String, StoredGroup>,
+}
+
+/// One group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredGroup {
+    /// None for a group that only ever committed.
+    pub membership: Option<Membership>,
+    /// By topic, then partition.
+    pub offsets: BTreeMap<String, BTreeMap<i32, StoredOffset>>,
+}
+
+/// The members of the last completed rebalance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// Rises with each rebalance.
+    pub generation: i32,
+    /// `consumer` and the like.
+    pub protocol_type: String,
+    /// Chosen; empty without members.
+    pub protocol_name: String,
+    /// The member that assigned; empty without members.
+    pub leader: String,
+    /// By id.
+    pub members: BTreeMap<String, Member>,
+    /// When it became so, in wall-clock ms: offsets of empty groups expire from here.
+    pub changed_ms: i64,
+}
+
+/// A member of the last completed rebalance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Of a static member.
+    pub instance: Option<String>,
+    /// Who it is.
+    pub client: Client,
+    /// See [`super::request::Join`].
+    pub session_timeout_ms: u64,
+    /// See [`super::request::Join`].
+    pub rebalance_timeout_ms: u64,
+    /// For the chosen protocol.
+    pub subscription: Bytes,
+    /// What it was given.
+    pub assignment: Bytes,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredOffset {
+    /// The next offset to read.
+    pub offset: i64,
+    /// -1 for unknown.
+    pub leader_epoch: i32,
+    /// The client's own words.
+    pub metadata: String,
+    /// When it was committed, in wall-clock ms.
+    pub committed_ms: i64,
+}
+
+impl Groups {
+    /// Nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// A group.
+    #[must_use]
+    pub fn get(&self, group: &str) -> Option<&StoredGroup> {
+        self.by_name.get(group)
+    }
+
+    /// All groups, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &StoredGroup)> {
+        self.by_name
+            .iter()
+            .map(|(name, group)| (name.as_str(), group))
+    }
+
+    /// A command is committed. Every replica does the same with it.
+    pub fn apply(&mut self, command: &GroupCommand) {
+        match command {
+            GroupCommand::PutMembership { group, membership } => {
+                let stored = self.by_name.entry(group.clone()).or_default();
+                stored.membership = Some(membership.clone());
+            }
+            GroupCommand::CommitOffsets {
+                group,
+                at_ms,
+                offsets,
+            } => {
+                let stored = self.by_name.entry(group.clone()).or_default();
+                for offset in offsets {
+                    let partitions = stored.offsets.entry(offset.topic.clone()).or_default();
+                    let committed = StoredOffset {
+                        offset: offset.offset,
+                        leader_epoch: offset.leader_epoch,
+                        metadata: offset.metadata.clone(),
+                        committed_ms: *at_ms,
+                    };
+                    partitions.insert(offset.partition, committed);
+                }
+            }
+            GroupCommand::DeleteOffsets { group, partitions } => {
+                self.delete_offsets(group, partitions);
+            }
+            GroupCommand::DeleteGroup { group } => {
+                self.by_name.remove(group);
+            }
+        }
+    }
+
+    fn delete_offsets(&mut self, group: &str, partitions: &[(String, i32)]) {
+        let Some(stored) = self.by_name.get_mut(group) else {
+            return;
+        };
+        for (topic, partition) in partitions {
+            let Some(committed) = stored.offsets.get_mut(topic) else {
+                continue;
+            };
+            committed.remove(partition);
+            if committed.is_empty() {
+                stored.offsets.remove(topic);
+            }
+        }
+        if stored.offsets.is_empty() && stored.membership.is_none() {
+            self.by_name.remove(group);
+        }
+    }
+
+    /// As bytes, in the order of names.
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_len(out, self.by_name.len());
+        for (name, group) in &self.by_name {
+            put_str(out, name);
+            match &group.membership {
+                None => out.put_u8(NO_MEMBERSHIP),
+                Some(membership) => {
+                    out.put_u8(CLASSIC);
+                    membership.encode(out);
+                }
+            }
+            put_len(out, group.offsets.len());
+            for (topic, partitions) in &group.offsets {
+                put_str(out, topic);
+                put_len(out, partitions.len());
+                for (partition, offset) in partitions {
+                    out.put_i32(*partition);
+                    out.put_i64(offset.offset);
+                    out.put_i32(offset.leader_epoch);
+                    put_str(out, &offset.metadata);
+                    out.put_i64(offset.committed_ms);
+                }
+            }
+        }
+    }
+
+    /// None when the bytes are not what `encode` wrote.
+    #[must_use]
+    pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let mut by_name = BTreeMap::new();
+        for _ in 0..get_len(bytes, 9)? {
+            let name = get_str(bytes)?;
+            let membership = match bytes.try_get_u8().ok()? {
+                NO_MEMBERSHIP => None,
+                CLASSIC => Some(Membership::decode(bytes)?),
+                _ => return None,
+            };
+            let mut offsets = BTreeMap::new();
+            for _ in 0..get_len(bytes, 8)? {
+                let topic = get_str(bytes)?;
+                let mut partitions = BTreeMap::new();
+                for _ in 0..get_len(bytes, 28)? {
+                    let partition = bytes.try_get_i32().ok()?;
+                    let offset = StoredOffset {
+                        offset: bytes.try_get_i64().ok()?,
+                        leader_epoch: bytes.try_get_i32().ok()?,
+                        metadata: get_str(bytes)?,
+                        committed_ms: bytes.try_get_i64().ok()?,
+                    };
+                    partitions.insert(partition, offset);
+                }
+                offsets.insert(topic, partitions);
+            }
+            let group = StoredGroup {
+                membership,
+                offsets,
+            };
+            by_name.insert(name, group);
+        }
+        Some(Self { by_name })
+    }
+}
+
+/// What follows a group's name: the kind of its membership. Others will come.
+const NO_MEMBERSHIP: u8 = 0;
+const CLASSIC: u8 = 1;
+
+impl Membership {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        out.put_i32(self.generation);
+        put_str(out, &self.protocol_type);
+        put_str(out, &self.protocol_name);
+        put_str(out, &self.leader);
+        out.put_i64(self.changed_ms);
+        put_len(out, self.members.len());
+        for (id, member) in &self.members {
+            put_str(out, id);
+            put_option(out, member.instance.as_deref());
+            put_str(out, &member.client.id);
+            put_str(out, &member.client.host);
+            out.put_u64(member.session_timeout_ms);
+            out.put_u64(member.rebalance_timeout_ms);
+            put_bytes(out, &member.subscription);
+            put_bytes(out, &member.assignment);
+        }
+    }
+
+    pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let mut membership = Self {
+            generation: bytes.try_get_i32().ok()?,
+            protocol_type: get_str(bytes)?,
+            protocol_name: get_str(bytes)?,
+            leader: get_str(bytes)?,
+            changed_ms: bytes.try_get_i64().ok()?,
+            members: BTreeMap::new(),
+        };
+        for _ in 0..get_len(bytes, 37)? {
+            let id = get_str(bytes)?;
+            let member = Member {
+                instance: get_option(bytes)?,
+                client: Client {
+                    id: get_str(bytes)?,
+                    host: get_str(bytes)?,
+                },
+                session_timeout_ms: bytes.try_get_u64().ok()?,
+                rebalance_timeout_ms: bytes.try_get_u64().ok()?,
+                subscription: get_bytes(bytes)?,
+                assignment: get_bytes(bytes)?,
+            };
+            membership.members.insert(id, member);
+        }
+        Some(membership)
+    }
+}
