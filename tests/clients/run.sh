@@ -5,7 +5,8 @@
 #
 # --open: a check that is known to fail. It runs and is counted apart; once it passes, or does not
 # run though its client does, the run fails, so that the list stays true.
-# CLIENT: confluent kafka-python aiokafka kcat java java-tools go (all of them when none is named).
+# CLIENT: confluent kafka-python aiokafka kcat java java-tools go, and each of them in groups: confluent-groups
+# kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups (all when none is named).
 # What is missing is installed by package name into tests/cache (WALSER_TESTS_CACHE moves it).
 # Exit code: 0 all passed, 1 something failed, 2 usage.
 set -uo pipefail
@@ -19,13 +20,16 @@ while [[ $# -gt 0 ]]; do
   case $1 in
     --bootstrap) bootstrap=${2:?}; shift 2 ;;
     --open) open[${2:?}]=unseen; shift 2 ;;
-    -h | --help) sed -n '2,11p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,12p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) clients+=("$1"); shift ;;
   esac
 done
-[[ -n $bootstrap ]] || { sed -n '2,11p' "${BASH_SOURCE[0]}" >&2; exit 2; }
-[[ ${#clients[@]} -gt 0 ]] || clients=(confluent kafka-python aiokafka kcat java java-tools go)
+[[ -n $bootstrap ]] || { sed -n '2,12p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[[ ${#clients[@]} -gt 0 ]] || {
+  clients=(confluent kafka-python aiokafka kcat java java-tools go)
+  clients+=(confluent-groups kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups)
+}
 # Topics of one run never meet those of another.
 run=$(date +%s)-$$
 log=$cache/logs/$run
@@ -47,19 +51,36 @@ run_kcat() {
   command -v kcat >/dev/null || apt-get install -y -q kcat >&2 || return
   timeout 300 "$here/kcat/run.sh" "$bootstrap" "$run"
 }
-run_java() {
+run_kcat-groups() {
+  command -v kcat >/dev/null || apt-get install -y -q kcat >&2 || return
+  timeout 400 "$here/kcat/groups.sh" "$bootstrap" "$run"
+}
+python_groups() { venv && timeout 900 "$cache/venv/bin/python" "$here/python/$1" "$bootstrap" "$run"; }
+run_confluent-groups() { python_groups confluent_groups.py; }
+run_kafka-python-groups() { python_groups kafka_python_groups.py; }
+run_aiokafka-groups() { python_groups aiokafka_groups.py; }
+java_class() { # CLASS SECONDS
   local libs
   libs=$("$here/kafka/fetch.sh") || return
   mkdir -p "$cache/java"
   javac -d "$cache/java" -cp "$libs/*" "$here"/java/src/main/java/walser/*.java >&2 || return
-  timeout 400 java -Xmx256m -cp "$cache/java:$libs/*" walser.Client "$bootstrap" "$run"
+  timeout "$2" java -Xmx256m -cp "$cache/java:$libs/*" "walser.$1" "$bootstrap" "$run"
+}
+run_java() { java_class Client 400; }
+run_java-groups() { java_class Groups 900; }
+run_java-group-tools() {
+  local libs
+  libs=$("$here/kafka/fetch.sh") || return
+  timeout 900 "$here/java/group_tools.sh" "$bootstrap" "$run" "$libs"
 }
 run_java-tools() {
   local libs
   libs=$("$here/kafka/fetch.sh") || return
   timeout 400 "$here/java/tools.sh" "$bootstrap" "$run" "$libs"
 }
-run_go() { (cd "$here/go" && go build -o "$cache/go-client" . >&2) && timeout 300 "$cache/go-client" "$bootstrap" "$run"; }
+go_client() { (cd "$here/go" && go build -o "$cache/go-client" . >&2) && timeout "$1" "$cache/go-client" "$bootstrap" "$run" "${@:2}"; }
+run_go() { go_client 300; }
+run_go-groups() { go_client 400 groups; }
 
 passed=0
 failed=0

@@ -3,6 +3,7 @@
 //! - [`checker`] judges a recorded history of sends and reads; pure, no I/O.
 //! - [`cluster`] runs brokers as processes and kills, pauses, restarts, wipes them.
 //! - [`workload`] sends and reads with a real client (librdkafka) and records what it sees.
+//! - [`groups`] has members of a consumer group written by hand, and a judge of their history.
 //! - [`network`] puts a [`proxy`] between brokers.
 //! - [`wire`] is a second client, written by hand, for wrong bytes and plain questions.
 //! - [`wait`] is the only place that sleeps.
@@ -12,6 +13,7 @@
 
 pub mod checker;
 pub mod cluster;
+pub mod groups;
 pub mod network;
 pub mod proxy;
 pub mod wait;

@@ -1,4 +1,4 @@
-// franz-go: admin, idempotent producing with every codec, consuming by assignment.
+// franz-go: admin, idempotent producing with every codec, consuming by assignment; with the word "groups", groups.
 package main
 
 import (
@@ -26,7 +26,7 @@ var (
 )
 
 func check(name string, body func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	if err := body(ctx); err != nil {
 		fmt.Printf("FAIL %s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " "))
@@ -253,6 +253,11 @@ func main() {
 	}
 	defer shared.Close()
 	admin = kadm.NewClient(shared)
+	if len(os.Args) > 3 && os.Args[3] == "groups" {
+		checkGroups()
+		fmt.Println("DONE")
+		return
+	}
 	check("create topics", create)
 	check("create topic twice", createAgain)
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {

@@ -110,6 +110,7 @@ impl World {
     pub(crate) fn answered(&mut self, at: usize, answer: Answer) -> Outcome {
         let (Answer::Produced(ticket, _)
         | Answer::LogStart(ticket, _)
+        | Answer::Group(ticket, _)
         | Answer::Applied(ticket, _)) = &answer;
         let (id, life) = (self.nodes[at].id, self.nodes[at].life);
         let Some(waiting) = self.waiting.remove(&(id, life, *ticket)) else {

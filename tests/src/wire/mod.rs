@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod codec;
+pub mod groups;
 pub mod requests;
 
 use std::io::{self, Read, Write};

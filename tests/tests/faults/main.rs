@@ -6,6 +6,7 @@
 
 mod failure;
 mod figures;
+mod groups;
 mod network;
 mod recovery;
 mod stop;
