@@ -134,7 +134,7 @@ pub struct DataDirectory {
     path: PathBuf,
     identity: Identity,
     bootstrap: Option<BootstrapRecord>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl DataDirectory {
@@ -352,8 +352,20 @@ fn refuse_foreign(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The lock goes with the process, however it ends.
-fn lock(directory: &Path) -> Result<File, Error> {
+/// The lock goes with the process, however it ends; and when it is dropped, also where a child that was just forked
+/// still has the file.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(target: "broker", %error, "the data directory stays locked until the process ends");
+        }
+    }
+}
+
+fn lock(directory: &Path) -> Result<Lock, Error> {
     let path = directory.join(LOCK);
     let mut options = OpenOptions::new();
     options
@@ -380,8 +392,9 @@ fn lock(directory: &Path) -> Result<File, Error> {
     }
     let id = format!("{}\n", std::process::id());
     let written = file.set_len(0).and_then(|()| file.write_all(id.as_bytes()));
+    let lock = Lock(file);
     written.map_err(|error| io_error(&path, error))?;
-    Ok(file)
+    Ok(lock)
 }
 
 fn replace(directory: &Path, name: &str, contents: &impl Serialize) -> Result<(), Error> {
