@@ -7,9 +7,11 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::cluster::{Cluster, Flavor, Options};
 use crate::proxy::{Counters, Proxy, Rule, Source};
+use crate::wait::wait_for;
 
 /// One proxy per node.
 pub struct Network {
@@ -79,9 +81,14 @@ impl Network {
     }
 }
 
-/// The node whose process opened a connection; 0 when it is none of our children.
+/// The node whose process opened a connection; 0 when it is none of our children. The kernel's tables are no snapshots:
+/// while many connections come and go a row can be missing, so it is looked for again.
 fn opener(from: SocketAddr) -> Source {
-    find_opener(from).unwrap_or(0)
+    let step = Duration::from_millis(5);
+    let found = wait_for("the opener of a connection", step * 100, step, || {
+        find_opener(from)
+    });
+    found.unwrap_or(0)
 }
 
 fn find_opener(from: SocketAddr) -> Option<Source> {
