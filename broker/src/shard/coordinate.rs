@@ -2,9 +2,9 @@
 //! became of that.
 
 use protocol::error_code::ErrorCode;
-use raft::input::Input;
 use raft::types::{EntryKind, GroupId, Tick};
 
+use super::confirm::Then;
 use super::group::{Group, Waiting, Wanted};
 use super::output::{Answer, Ticket};
 use super::{Io, Shard};
@@ -186,14 +186,7 @@ impl Shard {
                     }
                 }
             }
-            Effect::Confirm(token) => {
-                self.io.doubts += 1;
-                let read = self.io.doubts;
-                if let Some(group) = self.groups.get_mut(&id) {
-                    group.confirmations.push((read, token));
-                }
-                self.step(now, id, Input::ReadIndex(read));
-            }
+            Effect::Confirm(token) => self.ask_majority(now, id, Then::Tell(token)),
         }
     }
 
@@ -227,24 +220,9 @@ impl Shard {
 }
 
 impl Io {
-    /// A round of heartbeats told whether this was the leader. False when it was not asked for by a coordinator.
-    pub(super) fn confirmed(&mut self, group: &mut Group, read: u64, leads: bool) -> bool {
-        let Some(at) = group.confirmations.iter().position(|(r, _)| *r == read) else {
-            return false;
-        };
-        let (_, token) = group.confirmations.swap_remove(at);
-        let signal = if leads {
-            Signal::Confirmed(token)
-        } else {
-            Signal::Refused(token)
-        };
-        self.signals.push((group.id, signal));
-        true
-    }
-
     /// This broker coordinates the groups no longer: who waits is told to look for another one.
     pub(super) fn resign_coordinator(&mut self, group: &mut Group) {
-        group.confirmations.clear();
+        Self::forget_tokens(group);
         let Some(coordinator) = group.coordinator.take() else {
             return;
         };

@@ -103,19 +103,13 @@ impl Io {
             }
             Effect::Role { role, term, leader } => self.role(group, role, term, leader),
             Effect::Membership { .. } => {}
-            Effect::ReadReady { id, .. } => self.read_index(group, id, true),
-            Effect::ReadRefused { id } => self.read_index(group, id, false),
+            Effect::ReadReady { id, .. } => self.confirmed(group, id, true),
+            Effect::ReadRefused { id } => self.confirmed(group, id, false),
             Effect::Refused { why } => {
                 tracing::debug!(target: "raft", group = group.id.0, %why, "refused");
             }
             Effect::Violation { what } => self.halt(group.id, what.to_owned()),
             Effect::Committed { .. } => unreachable!("taken out by the caller"),
-        }
-    }
-
-    fn read_index(&mut self, group: &mut Group, read: u64, leads: bool) {
-        if !self.confirmed(group, read, leads) {
-            self.judged(group, read, leads);
         }
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use raft::effect::Role;
 use raft::types::{Entry, GroupId, Index, Member, NodeId, PersistSeq, Tick};
 
-use super::doubt::Doubt;
+use super::confirm::Then;
 use super::measures::GroupMeasures;
 use super::metadata::MetadataState;
 use super::output::Ticket;
@@ -91,10 +91,8 @@ pub(super) struct Group {
     pub(super) acked_early: Index,
     /// As leader of a partition of the internal topic: its groups.
     pub(super) coordinator: Option<Box<Coordinator>>,
-    /// Rounds of heartbeats that the coordinator waits for.
-    pub(super) confirmations: Vec<(u64, Token)>,
-    /// Refused, once a majority has confirmed this leader.
-    pub(super) doubts: Vec<Doubt>,
+    /// What waits for a majority to confirm this leader, by the number of the question.
+    pub(super) unconfirmed: Vec<(u64, Then)>,
     /// Persists that are not synced, and the append that each is part of.
     pub(super) persists: VecDeque<(PersistSeq, AppendId)>,
     /// As leader: nodes of the voters in sync.

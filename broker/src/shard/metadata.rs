@@ -357,9 +357,8 @@ impl Shard {
             for_receipt: VecDeque::new(),
             for_sync: VecDeque::new(),
             acked_early: Index(0),
-            doubts: Vec::new(),
+            unconfirmed: Vec::new(),
             coordinator: None,
-            confirmations: Vec::new(),
             persists: VecDeque::new(),
             in_sync: Vec::new(),
             lag_marks: [(now, Index(0)); 2],
@@ -443,8 +442,7 @@ impl Shard {
         self.io.leaders.forget_group(id);
         self.io.progress.insert(id);
         self.io.resign_coordinator(&mut group);
-        let doubts = std::mem::take(&mut group.doubts);
-        self.io.give_up(&group, doubts);
+        self.io.give_up(&mut group, Tick(u64::MAX));
         for waiting in group.take_waiting_from(Index(0)) {
             let why = self.io.not_here(id);
             self.io.refuse(&waiting, why);

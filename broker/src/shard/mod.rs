@@ -8,8 +8,8 @@
 //! Order is data: what may only be said when something is synced waits in `pipeline::Pipeline` under the number of
 //! the append that it rests on.
 
+mod confirm;
 mod coordinate;
-mod doubt;
 mod execute;
 mod group;
 mod leaders;
@@ -156,8 +156,8 @@ struct Io {
     outbox: BTreeMap<NodeId, Vec<(GroupId, Message)>>,
     answers: Vec<Answer>,
     orders: Vec<Order>,
-    /// Rounds of heartbeats asked for so far: each has its number.
-    doubts: u64,
+    /// Questions to majorities so far: each has its number.
+    reads: u64,
     /// For coordinators, to be told with the flush.
     signals: Vec<(GroupId, coordinate::Signal)>,
     /// Groups whose high watermark or leadership moved since the last flush.
@@ -199,7 +199,7 @@ impl Shard {
             outbox: BTreeMap::new(),
             answers: Vec::new(),
             orders: Vec::new(),
-            doubts: 0,
+            reads: 0,
             signals: Vec::new(),
             progress: BTreeSet::new(),
             trims: BTreeSet::new(),

@@ -7,6 +7,7 @@ use protocol::error_code::ErrorCode;
 use raft::input::Refused;
 use raft::types::{Entry, EntryKind, GroupId, Index, Tick};
 
+use super::confirm::Then;
 use super::group::{Group, Waiting, Wanted};
 use super::output::{Answer, Ticket};
 use super::{Io, Shard};
@@ -47,7 +48,14 @@ impl Shard {
             Ok(Step::Done(produced)) => {
                 self.io.answers.push(Answer::Produced(ticket, Ok(produced)));
             }
-            Ok(Step::Refuse(code)) => self.refuse_confirmed(now, id, code, deadline, ticket),
+            Ok(Step::Refuse(code)) => {
+                let then = Then::Refuse {
+                    ticket,
+                    deadline,
+                    code,
+                };
+                self.ask_majority(now, id, then);
+            }
             Ok(Step::Wait(_, produced)) if acks == Acks::None => {
                 self.io.answers.push(Answer::Produced(ticket, Ok(produced)));
             }
@@ -243,7 +251,7 @@ impl Shard {
     /// Answers with a time-out those who waited too long. What they wait for may still be committed.
     pub(super) fn expire_answers(&mut self, now: Tick) {
         for group in self.groups.values_mut() {
-            self.io.expire_doubts(group, now);
+            self.io.give_up(group, now);
             for queue in [
                 &mut group.for_commit,
                 &mut group.for_receipt,
