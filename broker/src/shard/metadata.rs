@@ -347,12 +347,13 @@ impl Shard {
         if let Some(at) = node.deadline() {
             self.io.timers.schedule(id, at);
         }
+        let config = self.config_of(id);
         let mut group = Group {
             id,
             me,
             node,
             machine,
-            config: self.config_of(id),
+            config: Rc::default(),
             for_commit: VecDeque::new(),
             for_receipt: VecDeque::new(),
             for_sync: VecDeque::new(),
@@ -372,7 +373,7 @@ impl Shard {
             measures: GroupMeasures::default(),
             was: Role::Follower,
         };
-        group.configure(group.config.clone());
+        group.configure(config);
         self.groups.insert(id, group);
         if self.io.disk_full {
             self.step(now, id, Input::DiskFull(true));
