@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::error_code::ErrorCode;
 use raft::types::Tick;
 
+use super::classic;
 use super::command::GroupCommand;
 use super::context::{Context, later};
 use super::effect::{Effect, Token};
-use super::live::Live;
 use super::member_ids::MemberIds;
 use super::reply::GroupReply;
 use super::request::{GroupRequest, Join, MemberRef, Sync};
@@ -78,7 +78,7 @@ pub struct Now<'a> {
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) config: Config,
-    pub(super) live: BTreeMap<String, Live>,
+    pub(super) live: BTreeMap<String, classic::Group>,
     /// Groups that count although they are not stored: live ones, and those that a commit under way will make.
     unstored: BTreeSet<String>,
     pub(super) timers: Timers,
@@ -107,7 +107,7 @@ impl Coordinator {
         for (name, group) in now.groups.iter() {
             let membership = group.membership.as_ref();
             if let Some(membership) = membership.filter(|m| !m.members.is_empty()) {
-                let restored = Live::restored(name, membership, &mut cx);
+                let restored = classic::Group::restored(name, membership, &mut cx);
                 live.insert(name.to_owned(), restored);
             }
         }
@@ -205,7 +205,10 @@ impl Coordinator {
     /// Leadership is lost: everybody who waits is told to look for another coordinator. What was proposed may still be
     /// committed by the next leader.
     pub fn resign(self, out: &mut Vec<Effect>) {
-        let live = self.live.into_values().flat_map(Live::into_tickets);
+        let live = self
+            .live
+            .into_values()
+            .flat_map(classic::Group::into_tickets);
         out.extend(
             self.under_way.into_tickets().chain(live).map(|ticket| {
                 Effect::Answer(ticket, GroupReply::failed(ErrorCode::NotCoordinator))
@@ -218,7 +221,7 @@ impl Coordinator {
         &'a mut self,
         now: Now<'a>,
         out: &'a mut Vec<Effect>,
-    ) -> (&'a mut BTreeMap<String, Live>, Context<'a>) {
+    ) -> (&'a mut BTreeMap<String, classic::Group>, Context<'a>) {
         let context = Context {
             config: &self.config,
             now,
@@ -309,7 +312,7 @@ impl Coordinator {
         let (live, mut cx) = self.live(now, out);
         let live = live.entry(group.clone()).or_insert_with(|| {
             let stored = now.groups.get(&group);
-            Live::new(&group, stored.and_then(|stored| stored.membership.as_ref()))
+            classic::Group::new(&group, stored.and_then(|stored| stored.membership.as_ref()))
         });
         live.join(&mut cx, ticket, join);
         self.settle(now, &group, out);

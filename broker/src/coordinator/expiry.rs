@@ -10,10 +10,10 @@
 //! (Kafka counts in the first row from when the group became empty alone, so that an offset that an operator has just
 //! set may be gone at once.) A group without members or offsets goes as a whole.
 
+use super::classic;
 use super::command::GroupCommand;
 use super::core::{Coordinator, Now};
 use super::effect::Effect;
-use super::live::Live;
 use super::state::{StoredGroup, StoredOffset};
 use super::timers::Timer;
 
@@ -32,7 +32,7 @@ impl Coordinator {
         let mut groups = 0;
         for (name, group) in now.groups.iter() {
             let live = self.live.get(name);
-            if self.under_way.is_proposing(name) || live.is_some_and(Live::is_unstored) {
+            if self.under_way.is_proposing(name) || live.is_some_and(classic::Group::is_unstored) {
                 continue;
             }
             let before = commands.len();
@@ -74,7 +74,7 @@ impl Coordinator {
 fn expired(
     name: &str,
     group: &StoredGroup,
-    live: Option<&Live>,
+    live: Option<&classic::Group>,
     now_ms: i64,
     retention_ms: i64,
 ) -> Vec<(String, GroupCommand)> {

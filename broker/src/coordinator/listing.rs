@@ -41,7 +41,7 @@ impl Coordinator {
             state: GroupStateName::Empty,
             group_type: "classic",
         });
-        let live = self.live.values().map(super::live::Live::listed);
+        let live = self.live.values().map(super::classic::Group::listed);
         let mut groups = live.chain(stored).collect::<Vec<_>>();
         groups.sort_by(|one, other| one.group.cmp(&other.group));
         self.hold(ticket, GroupReply::Listed(groups), out);

@@ -15,11 +15,12 @@
 //! | `effect` | what the core wants done |
 //! | `state`, `command` | what is replicated |
 //! | `core` | the coordinator: routes requests, answers of the log, and timers |
-//! | `live/` | one group with members: join, rebalance, sync, leave |
+//! | `classic/` | one group with members, of the classic protocol: join, rebalance, sync, leave |
 //! | `offsets`, `listing`, `expiry` | what needs no members |
 //! | `under_way`, `timers`, `member_ids` | who waits for the log, who is late, what newcomers are called |
 //! | `subscription` | the topics of a member of a consumer group |
 
+mod classic;
 mod codec;
 pub mod command;
 mod context;
@@ -27,7 +28,6 @@ pub mod core;
 pub mod effect;
 mod expiry;
 mod listing;
-mod live;
 mod member_ids;
 mod offsets;
 pub mod reply;

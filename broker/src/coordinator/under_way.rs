@@ -6,9 +6,9 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use raft::types::Tick;
 
+use super::classic::Replaced;
 use super::command::GroupCommand;
 use super::effect::{Effect, Token};
-use super::live::Replaced;
 use super::reply::GroupReply;
 use crate::shard::Ticket;
 

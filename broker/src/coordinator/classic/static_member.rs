@@ -5,7 +5,7 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 
 use super::member::Member;
-use super::{Live, State};
+use super::{Group, State};
 use crate::coordinator::context::Context;
 use crate::coordinator::reply::{GroupReply, Joined};
 use crate::coordinator::request::{Client, Join};
@@ -26,7 +26,7 @@ pub(in crate::coordinator) struct Replaced {
     rebalance_timeout_ms: u64,
 }
 
-impl Live {
+impl Group {
     /// Answered when it is committed, or with the rebalance that it causes.
     pub(super) fn replace(
         &mut self,

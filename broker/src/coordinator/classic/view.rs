@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use protocol::error_code::ErrorCode;
 
 use super::member::Member;
-use super::{Live, State};
+use super::{Group, State};
 use crate::coordinator::reply::{Described, DescribedMember, GroupStateName, Listed};
 use crate::coordinator::subscription;
 
-impl Live {
+impl Group {
     /// Whether offsets may be deleted at all.
     pub(in crate::coordinator) fn may_delete_offsets(&self) -> Result<(), ErrorCode> {
         if self.is_empty() || self.is_consumer() {

@@ -1,4 +1,4 @@
-//! One group that has members or is about to have some, at its coordinator: Kafka's classic group.
+//! One group that has members or is about to have some, at its coordinator, in the classic protocol.
 //!
 //! ```text
 //!          join                    all joined, or time is up          leader's assignment committed
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! NB: between a proposal and its commit the log knows less than the group does, so a group is kept until the log knows
-//! that it is empty ([`Live::is_idle`]); only then does what is stored speak for it.
+//! that it is empty ([`Group::is_idle`]); only then does what is stored speak for it.
 
 mod join;
 mod leave;
@@ -68,7 +68,7 @@ enum Emptying {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct Group {
     name: String,
     state: State,
     generation: i32,
@@ -96,7 +96,7 @@ pub(super) struct Live {
     arrivals: u64,
 }
 
-impl Live {
+impl Group {
     /// A group that has no members yet, with what is stored of an earlier time.
     pub(super) fn new(name: &str, stored: Option<&Membership>) -> Self {
         Self {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 
-use super::{Emptying, Initial, Live, State};
+use super::{Emptying, Group, Initial, State};
 use crate::coordinator::context::Context;
 use crate::coordinator::effect::Token;
 use crate::coordinator::reply::GroupReply;
@@ -15,7 +15,7 @@ use crate::coordinator::under_way::Step;
 /// Between two tries of what cannot be done now.
 const RETRY_MS: u64 = 1_000;
 
-impl Live {
+impl Group {
     /// Something has changed: a rebalance begins, or the one that is being prepared may be complete.
     pub(super) fn rebalance(&mut self, cx: &mut Context<'_>) {
         if self.state == State::Preparing {

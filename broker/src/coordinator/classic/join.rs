@@ -4,7 +4,7 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 
 use super::member::{Joining, Member};
-use super::{Live, State};
+use super::{Group, State};
 use crate::coordinator::context::Context;
 use crate::coordinator::reply::{GroupReply, Joined, JoinedMember};
 use crate::coordinator::request::Join;
@@ -23,7 +23,7 @@ fn size_bytes(client: &str, protocols: &[(String, Bytes)]) -> usize {
     client.len() + protocols.sum::<usize>()
 }
 
-impl Live {
+impl Group {
     /// Answered at once, or when the rebalance is over.
     pub(in crate::coordinator) fn join(
         &mut self,

@@ -2,13 +2,13 @@
 
 use protocol::error_code::ErrorCode;
 
-use super::{Emptying, Live, State};
+use super::{Emptying, Group, State};
 use crate::coordinator::context::Context;
 use crate::coordinator::reply::GroupReply;
 use crate::coordinator::request::MemberRef;
 use crate::shard::Ticket;
 
-impl Live {
+impl Group {
     /// Answered when the log knows that the group is empty, if it is now; else when the leader is confirmed.
     pub(in crate::coordinator) fn leave(
         &mut self,

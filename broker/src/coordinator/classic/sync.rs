@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 
 use super::member::Member;
-use super::{Live, State};
+use super::{Group, State};
 use crate::coordinator::context::Context;
 use crate::coordinator::effect::Token;
 use crate::coordinator::reply::GroupReply;
@@ -15,7 +15,7 @@ use crate::coordinator::timers::Timer;
 use crate::coordinator::under_way::Step;
 use crate::shard::Ticket;
 
-impl Live {
+impl Group {
     /// Answered when the leader's assignment is committed; at once in a stable group.
     pub(in crate::coordinator) fn sync(
         &mut self,
