@@ -1,6 +1,29 @@
-//! Snapshot sets: gzip chunks of the log and the manifests over them, in a folder or in S3.
+//! Snapshots of partitions: their records as gzip chunks, manifests that say what a partition is, and the stores that
+//! hold both (a folder, S3). `FORMAT.md` describes every object, for readers without this code.
 //!
-//! This crate holds only its documented place in the workspace for now. A partition snapshot will contain the
-//! records verbatim, topic id, configs, leader-epoch table, producer states, aborted-transaction index and
-//! membership; see ARCHITECTURE.md. Until it exists, a follower that is too far behind installs the leader's base
-//! record with derived state and then reads the leader's log from its log start.
+//! Invariants:
+//!
+//! - A chunk never changes and holds whole record batches, as producers sent them, each with a CRC-32C that was true
+//!   when it was written.
+//! - What a chunk *is* rests on its uncompressed bytes: two copies by two compressors are the same chunk.
+//! - A manifest reaches everything from its log start to its next offset, without a gap and without an overlap, and
+//!   names the cluster, topic, partition and incarnation that it is of. So does every chunk.
+//! - Which manifest is the newest follows from (incarnation, leader epoch, index), never from an object's name or time.
+//! - Every byte that is read is bounded by what a manifest declared before it is inflated, and checked after.
+//! - A flipped bit in any object is an error that says where, never other records.
+//!
+//! It decides nothing: when a snapshot is taken, what is committed and what may be trimmed is the broker's business.
+//!
+//! Start at [`manifest`], then [`chunk`], then [`store`].
+
+pub mod chunk;
+pub mod digest;
+pub mod key;
+pub mod manifest;
+pub mod owner;
+pub mod sealed;
+pub mod source;
+pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod verify;

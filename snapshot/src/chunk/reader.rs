@@ -1,0 +1,154 @@
+use bytes::Bytes;
+use protocol::record_batch::total_length;
+
+use super::writer::checked;
+use super::{Error, FORMAT, Index, Member, Summary, member};
+use crate::digest::Digest;
+use crate::manifest::EpochStart;
+use crate::sealed;
+use crate::source::Source;
+
+/// Bytes of an index that are believed: 64 GiB of raw records in members of 1 MiB.
+const INDEX_BYTES_MAX: usize = 32 << 20;
+
+/// A chunk whose index has been read: finds the member that holds an offset, and opens members.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    members: Vec<Member>,
+}
+
+impl Reader {
+    /// Opens the index: the object's bytes from `index_position` on. It has to agree with the manifest.
+    ///
+    /// # Errors
+    /// When it is damaged, another chunk's, or of a later version.
+    pub fn open(index: &[u8], summary: &Summary, source: &Source) -> Result<Self, Error> {
+        let json = member::inflate_bounded(index, INDEX_BYTES_MAX).map_err(Error::Inflate)?;
+        let index: Index = sealed::decode(&json)?;
+        if index.format != FORMAT {
+            return Err(Error::Format(index.format));
+        }
+        if index.source != *source {
+            return Err(Error::Foreign {
+                wanted: Box::new(source.clone()),
+                found: Box::new(index.source),
+            });
+        }
+        let reader = Self {
+            members: index.members,
+        };
+        reader.agrees_with(summary).map_err(Error::Disagrees)?;
+        Ok(reader)
+    }
+
+    /// Its members, in the order of their offsets.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member that holds an offset, or the next one after it.
+    #[must_use]
+    pub fn at_offset(&self, offset: i64) -> Option<&Member> {
+        let at = self.members.partition_point(|m| m.next_offset <= offset);
+        self.members.get(at)
+    }
+
+    /// The first member with a record of this time or later.
+    #[must_use]
+    pub fn at_time(&self, timestamp_ms: i64) -> Option<&Member> {
+        self.members
+            .iter()
+            .find(|m| m.max_timestamp >= timestamp_ms)
+    }
+
+    /// The records of a member, from its stored bytes. They are what was written: both digests match.
+    ///
+    /// # Errors
+    /// [`Error::MemberDamaged`].
+    pub fn inflate(member: &Member, stored: &[u8]) -> Result<Bytes, Error> {
+        let damaged = |why| Error::MemberDamaged {
+            first_offset: member.first_offset,
+            next_offset: member.next_offset,
+            why,
+        };
+        if stored.len() as u64 != member.stored_bytes {
+            return Err(damaged("it is cut off"));
+        }
+        if crc32fast::hash(stored) != member.stored_crc32 {
+            return Err(damaged("its CRC-32 does not match"));
+        }
+        let raw_bytes = usize::try_from(member.raw_bytes).map_err(|_| damaged("it is too long"))?;
+        let raw = member::inflate(stored, raw_bytes).map_err(damaged)?;
+        if Digest::of(&raw) != member.raw_sha256 {
+            return Err(damaged("its SHA-256 does not match"));
+        }
+        Ok(raw.into())
+    }
+
+    fn agrees_with(&self, summary: &Summary) -> Result<(), &'static str> {
+        let (mut offset, mut position) = (summary.first_offset, 0_u64);
+        for member in &self.members {
+            if member.first_offset != offset || member.next_offset <= offset {
+                return Err("its members are not one after the other");
+            }
+            if member.position != position {
+                return Err("its members do not lie one behind the other");
+            }
+            offset = member.next_offset;
+            position = position
+                .checked_add(member.stored_bytes)
+                .ok_or("its members are longer than anything")?;
+        }
+        let raw_bytes = self
+            .members
+            .iter()
+            .try_fold(0_u64, |sum, m| sum.checked_add(m.raw_bytes));
+        let max_timestamp = self.members.iter().map(|m| m.max_timestamp).max();
+        if offset != summary.next_offset || position != summary.index_position {
+            return Err("its members end elsewhere");
+        }
+        if raw_bytes != Some(summary.raw_bytes) || max_timestamp != Some(summary.max_timestamp) {
+            return Err("its members add up to something else");
+        }
+        if Digest::of_digests(self.members.iter().map(|m| &m.raw_sha256)) != summary.raw_sha256 {
+            return Err("its members are other ones");
+        }
+        Ok(())
+    }
+}
+
+/// Checks what a member holds, batch by batch: own checksums, offsets within the member's, and the leader epochs of its
+/// partition, as far as they are known.
+///
+/// # Errors
+/// The first thing that is wrong, with its offset.
+pub fn check_batches(raw: &[u8], member: &Member, epochs: &[EpochStart]) -> Result<(), Error> {
+    let mut rest = raw;
+    let mut next = member.first_offset;
+    while !rest.is_empty() {
+        let length = total_length(rest).map_err(|why| Error::Batch { offset: next, why })?;
+        let batch = rest.get(..length).unwrap_or(rest);
+        let header = checked(batch, next)?;
+        let found = header.base_offset;
+        if found < next || header.last_offset() >= member.next_offset {
+            return Err(Error::Overlap {
+                expected: next,
+                found,
+            });
+        }
+        let known = epochs.partition_point(|epoch| epoch.start_offset <= found);
+        if let Some(known) = known.checked_sub(1).map(|at| epochs[at].epoch)
+            && known != header.partition_leader_epoch
+        {
+            return Err(Error::Epoch {
+                offset: found,
+                wanted: known,
+                found: header.partition_leader_epoch,
+            });
+        }
+        next = header.last_offset().saturating_add(1);
+        rest = &rest[length..];
+    }
+    Ok(())
+}

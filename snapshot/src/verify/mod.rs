@@ -1,0 +1,84 @@
+//! Is what a store holds what was written? Reads everything and believes nothing.
+//!
+//! Checked are: seals, names, cluster, topic and partition of manifests; that every chunk of a manifest is there, as long
+//! as declared, with its CRC-32; each member's CRC-32 and SHA-256; each record batch's CRC-32C; offsets and leader epochs
+//! across chunks; and which objects nothing refers to.
+
+mod partition;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::key::Key;
+use crate::owner;
+use crate::source::Source;
+use crate::store::{self, Listed, Store};
+
+pub use report::{Finding, Kind, Report};
+
+const LIST_LIMIT: usize = 1000;
+
+/// Verifies everything that a cluster has in a store.
+///
+/// # Errors
+/// When the store cannot be read to the end: nothing is known then. Damage is not an error but a [`Finding`].
+pub async fn store(store: &dyn Store) -> Result<Report, store::Error> {
+    let mut report = Report::default();
+    let cluster_id = match owner::read(store).await {
+        Ok(owner) => owner.cluster_id,
+        Err(owner::Error::Store(why)) if !matches!(why, store::Error::NotFound(_)) => {
+            return Err(why);
+        }
+        Err(why) => {
+            report.find(Kind::Damaged, &crate::key::owner(), None, why.to_string());
+            return Ok(report);
+        }
+    };
+    for ((topic_id, partition), objects) in by_partition(store, &mut report).await? {
+        let source = Source {
+            cluster_id: cluster_id.clone(),
+            topic_id,
+            partition,
+        };
+        partition::verify(store, &source, &objects, &mut report).await?;
+    }
+    Ok(report)
+}
+
+type ByPartition = BTreeMap<(Uuid, i32), Vec<Listed>>;
+
+async fn by_partition(store: &dyn Store, report: &mut Report) -> Result<ByPartition, store::Error> {
+    let mut found = ByPartition::new();
+    let mut after: Option<Key> = None;
+    loop {
+        let page = store.list("", after.as_ref(), LIST_LIMIT).await?;
+        let Some(last) = page.last() else {
+            return Ok(found);
+        };
+        after = Some(last.key.clone());
+        for listed in page {
+            match partition_of(&listed.key) {
+                Some(partition) => found.entry(partition).or_default().push(listed),
+                None if is_of_the_cluster(&listed.key) => {}
+                None => {
+                    let why = "no object of this format has such a name".to_owned();
+                    report.find(Kind::Orphan, &listed.key, None, why);
+                }
+            }
+        }
+    }
+}
+
+fn is_of_the_cluster(key: &Key) -> bool {
+    *key == crate::key::owner() || key.as_str().starts_with("incarnations/")
+}
+
+fn partition_of(key: &Key) -> Option<(Uuid, i32)> {
+    let mut parts = key.as_str().strip_prefix("topics/")?.splitn(3, '/');
+    let topic_id = parts.next()?.parse().ok()?;
+    Some((topic_id, parts.next()?.parse().ok()?))
+}

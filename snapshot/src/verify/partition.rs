@@ -1,0 +1,203 @@
+//! One partition: its manifests, then every chunk that one of them names, once.
+
+use std::collections::BTreeMap;
+
+use super::report::{Finding, Kind, Report};
+use crate::chunk::{self, Member, Reader, Summary, check_batches};
+use crate::key::Key;
+use crate::manifest::{EpochStart, Manifest};
+use crate::source::Source;
+use crate::store::{self, Listed, Store};
+
+/// Manifests longer than this are not believed.
+const MANIFEST_BYTES_MAX: usize = 256 << 20;
+
+/// A chunk as its manifests name it, with the leader epochs of the newest of them.
+struct Named<'a> {
+    summary: &'a Summary,
+    epochs: &'a [EpochStart],
+}
+
+pub(super) async fn verify(
+    store: &dyn Store,
+    source: &Source,
+    objects: &[Listed],
+    report: &mut Report,
+) -> Result<(), store::Error> {
+    let manifests = manifests(store, source, objects, report).await?;
+    let mut chunks: BTreeMap<&Key, Named<'_>> = BTreeMap::new();
+    for manifest in &manifests {
+        for named in &manifest.chunks {
+            let earlier = chunks.get(&named.key);
+            if earlier.is_some_and(|earlier| *earlier.summary != named.chunk) {
+                let what = "two manifests describe it differently".to_owned();
+                report.find(Kind::Damaged, &named.key, Some(source), what);
+            }
+            chunks.insert(
+                &named.key,
+                Named {
+                    summary: &named.chunk,
+                    epochs: &manifest.leader_epochs,
+                },
+            );
+        }
+    }
+    for (key, named) in &chunks {
+        let verifying = Verifying {
+            store,
+            source,
+            key,
+            named,
+        };
+        verifying.chunk(report).await?;
+    }
+    for object in objects {
+        let name = object.key.as_str();
+        if !name.contains("/manifests/") && !chunks.contains_key(&object.key) {
+            let what = "no manifest names it".to_owned();
+            report.find(Kind::Orphan, &object.key, Some(source), what);
+        }
+    }
+    Ok(())
+}
+
+/// The readable manifests, the oldest first.
+async fn manifests(
+    store: &dyn Store,
+    source: &Source,
+    objects: &[Listed],
+    report: &mut Report,
+) -> Result<Vec<Manifest>, store::Error> {
+    let mut manifests = Vec::new();
+    for object in objects {
+        if !object.key.as_str().contains("/manifests/") {
+            continue;
+        }
+        let (bytes, _) = match store.get(&object.key, MANIFEST_BYTES_MAX).await {
+            // Collected since it was listed.
+            Err(store::Error::NotFound(_)) => continue,
+            read => read?,
+        };
+        report.manifests += 1;
+        match Manifest::decode(&bytes, &object.key, source) {
+            Ok(manifest) => manifests.push(manifest),
+            Err(why) => report.find(Kind::Damaged, &object.key, Some(source), why.to_string()),
+        }
+    }
+    manifests.sort_by_key(Manifest::age);
+    Ok(manifests)
+}
+
+struct Verifying<'a> {
+    store: &'a dyn Store,
+    source: &'a Source,
+    key: &'a Key,
+    named: &'a Named<'a>,
+}
+
+impl Verifying<'_> {
+    async fn chunk(&self, report: &mut Report) -> Result<(), store::Error> {
+        let summary = self.named.summary;
+        let whole = (summary.first_offset, summary.next_offset);
+        report.chunks += 1;
+        let before = report.findings.len();
+        let index = summary.stored_bytes.checked_sub(summary.index_position);
+        let Some(index_bytes) = index.and_then(|bytes| usize::try_from(bytes).ok()) else {
+            let what = "its index is said to begin beyond its end".to_owned();
+            self.found(report, Kind::Damaged, whole, what);
+            return Ok(());
+        };
+        let Some(index) = self
+            .read(summary.index_position, index_bytes, whole, report)
+            .await?
+        else {
+            return Ok(());
+        };
+        let reader = match Reader::open(&index, summary, self.source) {
+            Ok(reader) => reader,
+            Err(why) => {
+                self.found(report, Kind::Damaged, whole, why.to_string());
+                return Ok(());
+            }
+        };
+        let mut crc = crc32fast::Hasher::new();
+        for member in reader.members() {
+            let offsets = (member.first_offset, member.next_offset);
+            // Its length is within the chunk's, which the index was compared with.
+            let length = usize::try_from(member.stored_bytes).unwrap_or(usize::MAX);
+            let Some(stored) = self.read(member.position, length, offsets, report).await? else {
+                return Ok(());
+            };
+            crc.update(&stored);
+            if let Err(why) = self.member(member, &stored) {
+                self.found(report, Kind::Damaged, offsets, why.to_string());
+            }
+        }
+        crc.update(&index);
+        if crc.finalize() != summary.stored_crc32 && report.findings.len() == before {
+            let what = "its CRC-32 does not match".to_owned();
+            self.found(report, Kind::Damaged, whole, what);
+        }
+        report.stored_bytes += summary.stored_bytes;
+        report.raw_bytes += summary.raw_bytes;
+        self.is_no_longer(whole, report).await
+    }
+
+    fn member(&self, member: &Member, stored: &[u8]) -> Result<(), chunk::Error> {
+        let raw = Reader::inflate(member, stored)?;
+        check_batches(&raw, member, self.named.epochs)
+    }
+
+    /// Reads a part; None when it is not there, which is a finding.
+    async fn read(
+        &self,
+        position: u64,
+        length: usize,
+        offsets: (i64, i64),
+        report: &mut Report,
+    ) -> Result<Option<bytes::Bytes>, store::Error> {
+        match self.store.range(self.key, position, length).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(why @ store::Error::NotFound(_)) => {
+                self.found(report, Kind::Missing, offsets, why.to_string());
+                Ok(None)
+            }
+            Err(why @ store::Error::Length { .. }) => {
+                self.found(report, Kind::Damaged, offsets, why.to_string());
+                Ok(None)
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Nothing may follow what is declared.
+    async fn is_no_longer(
+        &self,
+        whole: (i64, i64),
+        report: &mut Report,
+    ) -> Result<(), store::Error> {
+        match self
+            .store
+            .range(self.key, self.named.summary.stored_bytes, 1)
+            .await
+        {
+            Ok(_) => {
+                let what = "bytes follow its end".to_owned();
+                self.found(report, Kind::Damaged, whole, what);
+                Ok(())
+            }
+            Err(store::Error::Length { .. } | store::Error::NotFound(_)) => Ok(()),
+            Err(why) => Err(why),
+        }
+    }
+
+    fn found(&self, report: &mut Report, kind: Kind, offsets: (i64, i64), what: String) {
+        report.findings.push(Finding {
+            kind,
+            key: self.key.clone(),
+            source: Some(self.source.clone()),
+            offsets: Some(offsets),
+            what,
+        });
+    }
+}
