@@ -1,6 +1,7 @@
 //! A member of a group, written by hand: joins, assigns when it leads, reads what it owns, commits, and records all of
 //! it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::history::{History, Outcome, What};
 use crate::wait::wait_for;
 use crate::wire::groups::{self, Join, code};
-use crate::wire::{Connection, requests};
+use crate::wire::{Connection, batch, requests};
 
 /// Which group a member belongs to.
 #[derive(Debug, Clone)]
@@ -49,6 +50,7 @@ impl Running {
             paused: paused.clone(),
             progress: progress.clone(),
             id: String::new(),
+            readers: BTreeMap::new(),
         };
         Running {
             stop,
@@ -91,6 +93,8 @@ struct Member {
     paused: Arc<AtomicBool>,
     progress: Arc<AtomicU64>,
     id: String,
+    /// A connection to each broker that records were read from.
+    readers: BTreeMap<String, Connection>,
 }
 
 /// Why a generation ended for a member.
@@ -113,6 +117,8 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// A broker that hangs must not cost the session: others are asked soon.
 const PATIENCE: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(20);
+/// Often, so that a rebalance is soon noticed and there are many.
+const HEARTBEAT: Duration = Duration::from_millis(100);
 
 impl Member {
     fn run(mut self) {
@@ -203,7 +209,7 @@ impl Member {
 
     /// Reads and commits until something ends the generation.
     fn own(
-        &self,
+        &mut self,
         coordinator: &mut Connection,
         generation: i32,
         partitions: &[i32],
@@ -218,25 +224,38 @@ impl Member {
         let mut beat = Instant::now();
         while !self.stopped() {
             for one in &mut owned {
-                let Some(next) = self.read(one.partition, one.next) else {
-                    continue;
-                };
-                one.next = next;
-                if let Some(ended) = self.commit(coordinator, generation, one)? {
+                if let Some(next) = self.read(one.partition, one.next) {
+                    one.next = next;
+                    if let Some(ended) = self.commit(coordinator, generation, one)? {
+                        return Ok(ended);
+                    }
+                }
+                if let Some(ended) = self.beat(coordinator, generation, &mut beat)? {
                     return Ok(ended);
                 }
             }
-            if beat.elapsed() >= self.plan.session / 10 {
-                beat = Instant::now();
-                let group = &self.plan.group;
-                let error = groups::heartbeat(coordinator, group, generation, &self.id)?;
-                if error != 0 {
-                    return Ok(end(error));
-                }
+            if let Some(ended) = self.beat(coordinator, generation, &mut beat)? {
+                return Ok(ended);
             }
             std::thread::park_timeout(STEP);
         }
         Ok(End::Rejoin)
+    }
+
+    /// A heartbeat, when it is due.
+    fn beat(
+        &self,
+        coordinator: &mut Connection,
+        generation: i32,
+        last: &mut Instant,
+    ) -> io::Result<Option<End>> {
+        if last.elapsed() < HEARTBEAT {
+            return Ok(None);
+        }
+        *last = Instant::now();
+        let group = &self.plan.group;
+        let error = groups::heartbeat(coordinator, group, generation, &self.id)?;
+        Ok((error != 0).then(|| end(error)))
     }
 
     /// Where the partition was left; asked until it is known.
@@ -254,21 +273,28 @@ impl Member {
     }
 
     /// Reads some records; None when there are none now.
-    fn read(&self, partition: i32, from: i64) -> Option<i64> {
+    fn read(&mut self, partition: i32, from: i64) -> Option<i64> {
         let begun = self.history.now();
         for broker in &self.plan.brokers {
-            let Ok(mut connection) = Connection::open(broker, PATIENCE) else {
+            let kept = self.readers.remove(broker);
+            let opened = kept.map_or_else(|| Connection::open(broker, PATIENCE), Ok);
+            let Ok(mut connection) = opened else {
                 continue;
             };
             let fetched = requests::fetch(&mut connection, &self.plan.topic, partition, from, 4096);
-            let Ok((0, high, _)) = fetched else { continue };
-            if high <= from {
-                return None;
+            let Ok((error, _, records)) = fetched else {
+                continue;
+            };
+            self.readers.insert(broker.clone(), connection);
+            if error != 0 {
+                continue;
             }
-            let next = high.min(from + 50);
+            let (first, next) = batch::offsets(&records)?;
+            // The first batch may begin before what was asked for.
+            let first = first.max(from);
             let what = What::Read {
                 partition,
-                first: from,
+                first,
                 next,
             };
             self.history.record(self.number, begun, what);

@@ -131,6 +131,21 @@ fn a_commit_that_is_forgotten() {
 }
 
 #[test]
+fn an_offset_that_was_seen_and_is_gone() {
+    let seen = good().assigned(1, 3, &[0]).began(1, 15);
+    seen.assigned(2, 4, &[0])
+        .began(2, 10)
+        .is_wrong("offset went back");
+}
+
+#[test]
+fn a_zombie_s_commit_that_succeeds() {
+    good()
+        .committed(1, 1, 10, Outcome::Ok)
+        .is_wrong("late owner");
+}
+
+#[test]
 fn an_offset_that_nobody_committed() {
     let more = good().assigned(1, 3, &[0]);
     more.began(1, 12).is_wrong("phantom commit");
@@ -158,4 +173,10 @@ fn records_that_nobody_read() {
 fn a_member_that_begins_elsewhere_than_it_was_told() {
     let more = good().assigned(1, 3, &[0]).began(1, 15);
     more.read(1, 16, 17).is_wrong("not where it began");
+}
+
+#[test]
+fn a_member_that_goes_on_without_asking() {
+    let back = good().assigned(1, 3, &[0]);
+    back.read(1, 10, 12).is_wrong("not where it began");
 }

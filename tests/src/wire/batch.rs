@@ -1,6 +1,6 @@
 //! Record batches of magic 2, well-formed unless told otherwise.
 
-use super::codec::Writer;
+use super::codec::{Reader, Writer};
 
 /// What a batch says of itself; the records follow from the values.
 #[derive(Debug, Clone)]
@@ -67,5 +67,41 @@ impl Batch {
         batch.i64(0).i32(length).i32(-1).i8(self.magic);
         batch.raw(&crc.to_be_bytes()).raw(&body.0);
         batch.0
+    }
+}
+
+/// The offsets of the whole batches in a fetched answer: the first, and the one after the last.
+pub fn offsets(records: &[u8]) -> Option<(i64, i64)> {
+    let mut reader = Reader(records);
+    let mut found: Option<(i64, i64)> = None;
+    while let Some((base, next)) = batch_offsets(&mut reader) {
+        found = Some((found.map_or(base, |(first, _)| first), next));
+    }
+    found
+}
+
+fn batch_offsets(reader: &mut Reader<'_>) -> Option<(i64, i64)> {
+    let base = reader.i64().ok()?;
+    let length = usize::try_from(reader.i32().ok()?).ok()?;
+    let mut body = Reader(reader.take(length).ok()?);
+    body.take(11).ok()?; // leader epoch, magic, checksum, attributes
+    let last_delta = body.i32().ok()?;
+    Some((base, base + i64::from(last_delta) + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_of_whole_batches() {
+        let mut first = Batch::of(&[b"one", b"two", b"three"]).encode();
+        first[..8].copy_from_slice(&7i64.to_be_bytes());
+        let mut second = Batch::of(&[b"four"]).encode();
+        second[..8].copy_from_slice(&10i64.to_be_bytes());
+        let both = [first.clone(), second].concat();
+        assert_eq!(offsets(&both), Some((7, 11)));
+        assert_eq!(offsets(&both[..both.len() - 1]), Some((7, 10)));
+        assert_eq!(offsets(&first[..20]), None);
     }
 }

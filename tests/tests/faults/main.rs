@@ -11,7 +11,7 @@ mod network;
 mod recovery;
 mod stop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tests::cluster::{Cluster, Flavor, Options};
