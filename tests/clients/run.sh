@@ -5,8 +5,10 @@
 #
 # --open: a check that is known to fail. It runs and is counted apart; once it passes, or does not
 # run though its client does, the run fails, so that the list stays true.
-# CLIENT: confluent kafka-python aiokafka kcat java java-tools go, and each of them in groups: confluent-groups
-# kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups (all when none is named).
+# CLIENT: all when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
+# kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups kafkajs-groups
+# platformatic-groups; in groups whose coordinator is killed in a rebalance and then stopped in order:
+# confluent-faults kafka-python-faults aiokafka-faults kafkajs-faults. The faults are those of the stand that runs this.
 # What is missing is installed by package name into tests/cache (WALSER_TESTS_CACHE moves it).
 # Exit code: 0 all passed, 1 something failed, 2 usage.
 set -uo pipefail
@@ -20,15 +22,16 @@ while [[ $# -gt 0 ]]; do
   case $1 in
     --bootstrap) bootstrap=${2:?}; shift 2 ;;
     --open) open[${2:?}]=unseen; shift 2 ;;
-    -h | --help) sed -n '2,12p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,14p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) clients+=("$1"); shift ;;
   esac
 done
-[[ -n $bootstrap ]] || { sed -n '2,12p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[[ -n $bootstrap ]] || { sed -n '2,14p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 [[ ${#clients[@]} -gt 0 ]] || {
   clients=(confluent kafka-python aiokafka kcat java java-tools go)
   clients+=(confluent-groups kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups)
+  clients+=(kafkajs-groups platformatic-groups confluent-faults kafka-python-faults aiokafka-faults kafkajs-faults)
 }
 # Topics of one run never meet those of another.
 run=$(date +%s)-$$
@@ -55,10 +58,13 @@ run_kcat-groups() {
   command -v kcat >/dev/null || apt-get install -y -q kcat >&2 || return
   timeout 400 "$here/kcat/groups.sh" "$bootstrap" "$run"
 }
-python_groups() { venv && timeout 900 "$cache/venv/bin/python" "$here/python/$1" "$bootstrap" "$run"; }
+python_groups() { venv && timeout 900 "$cache/venv/bin/python" "$here/python/$1" "$bootstrap" "$run" "${@:2}"; }
 run_confluent-groups() { python_groups confluent_groups.py; }
 run_kafka-python-groups() { python_groups kafka_python_groups.py; }
 run_aiokafka-groups() { python_groups aiokafka_groups.py; }
+run_confluent-faults() { python_groups confluent_groups.py faults; }
+run_kafka-python-faults() { python_groups kafka_python_groups.py faults; }
+run_aiokafka-faults() { python_groups aiokafka_groups.py faults; }
 java_class() { # CLASS SECONDS
   local libs
   libs=$("$here/kafka/fetch.sh") || return
@@ -82,6 +88,19 @@ go_client() { (cd "$here/go" && go build -o "$cache/go-client" . >&2) && timeout
 run_go() { go_client 300; }
 run_go-groups() { go_client 400 groups; }
 
+# node_modules stands beside what imports it.
+node_client() { # SCRIPT SECONDS ARGS...
+  mkdir -p "$cache/node" && cp "$here"/node/* "$cache/node/" || return
+  if ! cmp -s "$here/node/package-lock.json" "$cache/node/installed"; then
+    (cd "$cache/node" && npm ci --no-audit --no-fund >&2) && cp "$here/node/package-lock.json" "$cache/node/installed" || return
+  fi
+  timeout "$2" node "$cache/node/$1" "$bootstrap" "$run" "${@:3}"
+}
+run_kafkajs-groups() { node_client kafkajs.mjs 400; }
+run_kafkajs-faults() { node_client kafkajs.mjs 400 faults; }
+run_platformatic-groups() { node_client platformatic.mjs 400; }
+run_platformatic-faults() { node_client platformatic.mjs 400 faults; }
+
 passed=0
 failed=0
 known=0
@@ -104,8 +123,14 @@ judge() {
 
 for client in "${clients[@]}"; do
   declare -F "run_$client" >/dev/null || { echo "unknown client $client" >&2; exit 2; }
-  "run_$client" 2>"$log/$client.err" >"$log/$client.out"
-  code=$?
+  began=$SECONDS
+  if [[ $client == *-faults && -z ${WALSER_STAND:-} ]]; then
+    printf '%s\n' "SKIP kill and restart: only the stand makes faults" DONE >"$log/$client.out"
+    code=0
+  else
+    "run_$client" 2>"$log/$client.err" >"$log/$client.out"
+    code=$?
+  fi
   while IFS= read -r line; do
     [[ $line == "PASS "* || $line == "FAIL "* || $line == "SKIP "* ]] && judge "$client" "$line"
   done <"$log/$client.out"
@@ -114,6 +139,7 @@ for client in "${clients[@]}"; do
     echo "FAIL  $client  did not finish: exit $code, $(tail -n 1 "$log/$client.err" | cut -c 1-200) ($log/$client.err)"
     failed=$((failed + 1))
   fi
+  echo "time  $client  $((SECONDS - began)) s"
   for name in "${!open[@]}"; do
     if [[ ${name%% *} == "$client" && ${open[$name]} == unseen ]]; then
       echo "FAIL  $name: listed as open, but there is no such check"

@@ -5,10 +5,11 @@ import sys
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from checks import Checks
-from groups import PARTITIONS, one_leaves, three_and_back
+from groups import PARTITIONS, one_leaves, three_and_back, under_faults
 
 bootstrap, run = sys.argv[1].split(","), sys.argv[2]
 # One loop for all members: the checks are written for calls that block.
@@ -98,8 +99,13 @@ async def simple(topic):
 
 
 checks = Checks()
-checks.run("group of three, defaults", check, three_and_back, "defaults", {})
-checks.run("group of three, round robin", check, three_and_back, "roundrobin", {"partition_assignment_strategy": (RoundRobinPartitionAssignor,)})
-checks.run("a member leaves", check, one_leaves, "defaults", {})
-checks.run("offsets without membership", lambda: loop.run_until_complete(simple(name_of("simple"))))
+robin = {"partition_assignment_strategy": (RoundRobinPartitionAssignor,)}
+if sys.argv[3:] == ["faults"]:
+    topic = name_of("faults")
+    checks.run("kill and restart, defaults", under_faults, topic, lambda _: Member(topic, {}), KafkaError)
+else:
+    checks.run("group of three, defaults", check, three_and_back, "defaults", {})
+    checks.run("group of three, round robin", check, three_and_back, "roundrobin", robin)
+    checks.run("a member leaves", check, one_leaves, "defaults", {})
+    checks.run("offsets without membership", lambda: loop.run_until_complete(simple(name_of("simple"))))
 checks.done()

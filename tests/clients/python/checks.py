@@ -12,8 +12,8 @@ class Checks:
 
     def run(self, name, function, *arguments):
         try:
-            function(*arguments)
-            print(f"PASS {name}", flush=True)
+            said = function(*arguments)
+            print(f"PASS {name}" + (f": {said}" if said else ""), flush=True)
         except Exception as error:  # whatever a client throws is a failure of the check
             self.failed += 1
             why = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]

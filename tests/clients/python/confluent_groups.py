@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, 
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from checks import Checks
-from groups import COUNT, PARTITIONS, one_leaves, shared, three_and_back, until
+from groups import COUNT, PARTITIONS, one_leaves, shared, three_and_back, under_faults, until
 
 bootstrap, run = sys.argv[1], sys.argv[2]
 common = {"bootstrap.servers": bootstrap, "log_level": 0}
@@ -170,12 +170,22 @@ def admin_view():
 
 
 checks = Checks()
-for strategy in ["range,roundrobin", "cooperative-sticky"]:
-    settings = {"partition.assignment.strategy": strategy}
-    checks.run(f"group of three, {strategy}", check, three_and_back, settings)
-    checks.run(f"a member leaves, {strategy}", check, one_leaves, settings)
-checks.run("static member returns", static_member_returns)
-checks.run("static member is fenced", static_member_is_fenced)
-checks.run("offsets without membership", offsets_without_membership)
-checks.run("admin: list, describe, alter, delete", admin_view)
+strategies = ["range,roundrobin", "cooperative-sticky"]
+if sys.argv[3:] == ["faults"]:
+    for strategy in strategies:
+        topic = name_of("faults-" + strategy.replace(",", "-"))
+        join = joining(topic, {"partition.assignment.strategy": strategy})
+        checks.run(f"kill and restart, {strategy}", under_faults, topic, join, KafkaException)
+    topic = name_of("faults-static")
+    static = lambda number: Member(topic, topic, {"group.instance.id": f"static-{number}", "partition.assignment.strategy": "range"})
+    checks.run("kill and restart, static members", under_faults, topic, static, KafkaException)
+else:
+    for strategy in strategies:
+        settings = {"partition.assignment.strategy": strategy}
+        checks.run(f"group of three, {strategy}", check, three_and_back, settings)
+        checks.run(f"a member leaves, {strategy}", check, one_leaves, settings)
+    checks.run("static member returns", static_member_returns)
+    checks.run("static member is fenced", static_member_is_fenced)
+    checks.run("offsets without membership", offsets_without_membership)
+    checks.run("admin: list, describe, alter, delete", admin_view)
 checks.done()

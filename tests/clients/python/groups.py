@@ -4,6 +4,9 @@ A member is an object with: poll() -> [(partition, offset, value)], assigned() -
 Members are polled in turn from one thread, so that a failure is a failure of the check and not of a thread.
 """
 
+import os
+import socket
+import sys
 import time
 
 PARTITIONS = 6
@@ -16,13 +19,13 @@ def values(first, count=COUNT):
     return [(partition, f"{partition}-{number}".encode()) for partition in range(PARTITIONS) for number in range(first, first + count)]
 
 
-def until(members, seen, done, what):
+def until(members, seen, done, what, patience=PATIENCE, turn=lambda member: member.poll()):
     """Polls all members in turn, and adds what they get, until `done()`."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not done():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s, {[sorted(m.assigned()) for m in members]}, {len(seen)} records"
+        assert time.monotonic() < deadline, f"{what}: not within {patience} s, {[sorted(m.assigned()) for m in members]}, {len(seen)} records"
         for member in members:
-            seen.extend(member.poll())
+            seen.extend(turn(member))
 
 
 def shared(members):
@@ -96,3 +99,82 @@ def one_leaves(produce, join):
     finally:
         for member in members:
             member.close()
+
+
+class Stand:
+    """The conversation with what runs the brokers, in lines: it makes faults, and judges the group's commits."""
+
+    def __init__(self):
+        host, port = os.environ["WALSER_STAND"].rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)))
+        self.received = b""
+
+    def send(self, line):
+        self.socket.settimeout(30)
+        self.socket.sendall(line.encode() + b"\n")
+
+    def answer(self, seconds):
+        """The next line, None when there is none so soon."""
+        self.socket.settimeout(seconds)
+        try:
+            while b"\n" not in self.received:
+                more = self.socket.recv(4096)
+                assert more, "the stand is gone"
+                self.received += more
+        except (TimeoutError, BlockingIOError):
+            return None
+        line, self.received = self.received.split(b"\n", 1)
+        assert not line.startswith(b"wrong"), line.decode()
+        return line.decode()
+
+    def ask(self, line):
+        self.send(line)
+        answer = self.answer(120)
+        assert answer, f"no answer to {line}"
+        return answer
+
+
+def under_faults(topic, join, passing):
+    """A group of three reads a topic while its coordinator is killed in a rebalance and a broker restarts; the next
+    member begins where they were.
+
+    passing: what a client may throw at who polls or commits in the meantime.
+    """
+    stand = Stand()
+    stand.ask(f"group {topic}")
+
+    def turn(member):
+        found = []
+        for act in (lambda: found.extend(member.poll()), member.commit):
+            try:
+                act()
+            except passing as error:
+                print(f"{topic}: {type(error).__name__}: {error}", file=sys.stderr)
+        return found
+
+    members, seen = [join(0), join(1)], []
+    try:
+        until(members, seen, lambda: shared(members), "two sharing", turn=turn)
+        stand.send("faults")
+        members.append(join(2))
+        answers = []
+        until(members, seen, lambda: answers.extend(filter(None, [stand.answer(0)])) or answers, "faults", 240, turn)
+        count = int(answers[0].split()[1])
+        all_of_them = set(values(0, count))
+        until(members, seen, lambda: len({(partition, value) for partition, _, value in seen}) >= len(all_of_them), "reading all", turn=turn)
+        assert {(partition, value) for partition, _, value in seen} == all_of_them, "records that nobody sent"
+        stand.send("judge")
+        until(members, seen, lambda: answers.extend(filter(None, [stand.answer(0)])) or len(answers) == 2, "the verdict", 180, turn)
+    finally:
+        for member in members:
+            member.close()
+    after = int(stand.ask("more").split()[1])
+    last = join(3)
+    try:
+        seen = []
+        until([last], seen, lambda: len(seen) >= PARTITIONS * (after - count), "coming back")
+        seen.extend(drain(last))
+        same(seen, values(count, after - count), "the next member")
+    finally:
+        last.close()
+    return answers[1]

@@ -10,10 +10,11 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from checks import Checks
-from groups import PARTITIONS, one_leaves, three_and_back
+from groups import PARTITIONS, one_leaves, three_and_back, under_faults
 
 bootstrap, run = sys.argv[1].split(","), sys.argv[2]
 admin = KafkaAdminClient(bootstrap_servers=bootstrap)
@@ -67,20 +68,26 @@ class Member:
                         self.read.put((one.partition, one.offset, one.value))
                 self.parts = {one.partition for one in self.consumer.assignment()}
                 if not self.orders.empty():
-                    order, done = self.orders.get()
-                    order()
-                    done.set()
+                    order, result = self.orders.get()
+                    try:
+                        result.put((order(), None))
+                    except KafkaError as error:  # whoever ordered it decides
+                        result.put((None, error))
                     if order == self.consumer.close:
                         return
         except Exception as error:  # told by whoever looks next
             self.failure = error
 
     def order(self, order):
-        done = threading.Event()
-        self.orders.put((order, done))
-        while not done.wait(0.1):
+        result = queue.Queue()
+        self.orders.put((order, result))
+        while result.empty():
             if self.failure:
                 raise self.failure
+            time.sleep(0.02)
+        _, error = result.get()
+        if error:
+            raise error
 
     def poll(self):
         if self.failure:
@@ -123,8 +130,13 @@ kinds = {
     "defaults": None, "round robin": [RoundRobinPartitionAssignor], "sticky": [StickyPartitionAssignor],
     "cooperative": [CooperativeStickyAssignor],
 }
-for kind, assignors in kinds.items():
-    checks.run(f"group of three, {kind}", check, three_and_back, kind.replace(" ", "-"), assignors)
-checks.run("a member leaves", check, one_leaves, "defaults", None)
-checks.run("offsets without membership", offsets_without_membership)
+if sys.argv[3:] == ["faults"]:
+    for kind in ["defaults", "cooperative"]:
+        topic = name_of(f"faults-{kind}")
+        checks.run(f"kill and restart, {kind}", under_faults, topic, lambda _: Member(topic, kinds[kind]), KafkaError)
+else:
+    for kind, assignors in kinds.items():
+        checks.run(f"group of three, {kind}", check, three_and_back, kind.replace(" ", "-"), assignors)
+    checks.run("a member leaves", check, one_leaves, "defaults", None)
+    checks.run("offsets without membership", offsets_without_membership)
 checks.done()

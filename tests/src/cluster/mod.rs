@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::wait::{TimedOut, wait_for};
-use crate::wire::Connection;
 use crate::wire::requests::{self, Metadata, Partition};
+use crate::wire::{Connection, groups};
 
 pub use process::{Exit, Process};
 
@@ -369,6 +369,17 @@ impl Cluster {
                 && all.iter().all(|one| one.leader > 0 && allowed(one.leader))
         })?;
         Ok(found.partitions(topic))
+    }
+
+    /// The node that coordinates a group, as far as any node knows.
+    pub fn coordinator(&self, group: &str) -> Option<i32> {
+        self.nodes.iter().filter(|n| n.is_up()).find_map(|node| {
+            let mut any = Connection::open(&node.kafka(), REQUEST_WITHIN).ok()?;
+            let (error, address) = groups::find_coordinator(&mut any, group).ok()?;
+            let named = |n: &&Node| address.ends_with(&format!(":{}", n.ports.kafka));
+            let node = self.nodes.iter().find(named)?;
+            (error == 0 && node.is_up()).then_some(node.id)
+        })
     }
 
     /// Ends the test as broken, with the tail of every node's log.

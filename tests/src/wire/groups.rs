@@ -223,3 +223,43 @@ pub fn committed(
         .copied()
         .ok_or_else(|| io::Error::other("no partition"))
 }
+
+/// What DescribeGroups says of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// 0 is success.
+    pub error: i16,
+    /// Such as `Stable`.
+    pub state: String,
+    /// How many.
+    pub members: usize,
+}
+
+/// DescribeGroups 0 of one group.
+pub fn describe(connection: &mut Connection, group: &str) -> io::Result<Described> {
+    let mut body = Writer::default();
+    body.i32(1).string(Some(group));
+    let answer = connection.request(15, 0, &body.0)?;
+    let groups = Reader(&answer).list(|each| {
+        let error = each.i16()?;
+        each.string()?; // group
+        let state = each.string()?;
+        each.string()?; // protocol type
+        each.string()?; // protocol
+        let members = each.list(|member| {
+            member.string()?; // id
+            member.string()?; // client id
+            member.string()?; // host
+            member.bytes()?; // subscription
+            member.bytes()?; // assignment
+            Ok(())
+        })?;
+        Ok(Described {
+            error,
+            state,
+            members: members.len(),
+        })
+    })?;
+    let mut groups = groups.into_iter();
+    groups.next().ok_or_else(|| io::Error::other("no group"))
+}

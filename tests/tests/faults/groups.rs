@@ -162,16 +162,7 @@ fn expect_commits(cluster: &Cluster, history: &History, members: &[Running], whe
 
 /// The node that coordinates the group.
 fn coordinator(cluster: &Cluster, group: &str) -> i32 {
-    let find = || {
-        cluster.nodes().iter().find_map(|node| {
-            let mut any = Connection::open(&node.kafka(), Duration::from_secs(5)).ok()?;
-            let (error, address) = groups::find_coordinator(&mut any, group).ok()?;
-            let port = address.rsplit(':').next().map(str::to_owned)?;
-            let is_it = |n: &&tests::cluster::Node| n.kafka().ends_with(&format!(":{port}"));
-            let node = cluster.nodes().iter().find(is_it)?;
-            (error == 0 && node.is_up()).then_some(node.id)
-        })
-    };
+    let find = || cluster.coordinator(group);
     tests::wait::wait_for("a coordinator", failover(), Duration::from_millis(50), find)
         .unwrap_or_else(|late| cluster.fail(&late.to_string()))
 }

@@ -5,9 +5,15 @@
 //! ```
 //!
 //! `{}` stands for the addresses. `WALSER_PEER=kafka` takes Apache Kafka. The exit code is the
-//! command's.
+//! command's. The command may ask for faults: see [`session`]; `WALSER_STAND` tells it where.
 
-use std::process::{Command, ExitCode};
+mod feed;
+mod session;
+mod watch;
+
+use std::net::TcpListener;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::Duration;
 
 use clap::Parser;
 use tests::cluster::{Cluster, Options};
@@ -31,7 +37,7 @@ fn main() -> ExitCode {
         extra: arguments.config,
         ..Options::default()
     };
-    let cluster = Cluster::start(arguments.nodes, &options);
+    let mut cluster = Cluster::start(arguments.nodes, &options);
     let bootstrap = cluster.bootstrap();
     eprintln!("{:?} at {bootstrap}", cluster.flavor());
     let mut words = arguments
@@ -39,7 +45,7 @@ fn main() -> ExitCode {
         .iter()
         .map(|word| word.replace("{}", &bootstrap));
     let program = words.next().unwrap_or_default();
-    match Command::new(&program).args(words).status() {
+    match run(&mut cluster, Command::new(&program).args(words)) {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(status) => {
             eprintln!("{program}: {status}\n{}", cluster.tails());
@@ -53,6 +59,37 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("{program}: {error}");
             ExitCode::from(1)
+        }
+    }
+}
+
+/// The command: killed when nobody waits for it any more.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Errors mean that it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the command to its end, and meanwhile does the faults that it asks for.
+fn run(cluster: &mut Cluster, command: &mut Command) -> std::io::Result<ExitStatus> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    command.env("WALSER_STAND", listener.local_addr()?.to_string());
+    let mut running = Running(command.spawn()?);
+    loop {
+        if let Some(status) = running.0.try_wait()? {
+            return Ok(status);
+        }
+        match listener.accept() {
+            Ok((stream, _)) => session::serve(cluster, stream),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error),
         }
     }
 }
