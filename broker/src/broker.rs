@@ -26,6 +26,7 @@ use crate::topic_config::TopicConfig;
 pub(crate) use reads::{DiskReads, blocking};
 
 mod groups;
+mod lags;
 
 /// When a produce is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +171,8 @@ pub struct Broker {
     /// What is being reported to the controller: groups, and (as None) what this disk has dropped.
     pub(crate) reporting: RefCell<BTreeSet<Option<GroupId>>>,
     pub(crate) disk_reads: DiskReads,
+    /// When records at committed offsets were written, as far as asked before.
+    pub(crate) record_times: RefCell<crate::lag::Times>,
     /// Whether records are deleted by their age.
     pub(crate) clock_trust: ClockTrust,
     /// The cluster knows this broker in this life.

@@ -14,6 +14,7 @@ pub mod driver;
 pub mod formation;
 pub mod handlers;
 pub mod http;
+pub mod lag;
 pub mod metadata;
 pub mod metrics;
 pub mod partition;

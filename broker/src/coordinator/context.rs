@@ -6,6 +6,7 @@ use super::command::GroupCommand;
 use super::core::{Config, Now};
 use super::effect::{Effect, Token};
 use super::member_ids::MemberIds;
+use super::rebalances::Rebalances;
 use super::reply::GroupReply;
 use super::timers::{Timer, Timers};
 use super::under_way::{Step, UnderWay, Waiting};
@@ -18,6 +19,7 @@ pub(super) struct Context<'a> {
     pub(super) timers: &'a mut Timers,
     pub(super) under_way: &'a mut UnderWay,
     pub(super) ids: &'a mut MemberIds,
+    pub(super) rebalances: &'a mut Rebalances,
     pub(super) out: &'a mut Vec<Effect>,
 }
 

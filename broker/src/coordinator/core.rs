@@ -13,8 +13,9 @@ use super::command::GroupCommand;
 use super::context::{Context, later};
 use super::effect::{Effect, Token};
 use super::member_ids::MemberIds;
+use super::rebalances::Rebalances;
 use super::reply::GroupReply;
-use super::request::{GroupRequest, Join, MemberRef, Sync};
+use super::request::{GroupRequest, Join, Leaver, MemberRef, Sync};
 use super::state::Groups;
 use super::timers::{Timer, Timers};
 use super::under_way::{Step, UnderWay, Waiting, refusal};
@@ -84,6 +85,9 @@ pub struct Coordinator {
     pub(super) timers: Timers,
     pub(super) under_way: UnderWay,
     ids: MemberIds,
+    pub(super) rebalances: Rebalances,
+    /// When this coordinator began, in wall-clock ms.
+    pub(super) since_ms: i64,
 }
 
 impl Coordinator {
@@ -97,6 +101,8 @@ impl Coordinator {
             unstored: BTreeSet::new(),
             timers: Timers::default(),
             under_way: UnderWay::new(now.tick),
+            rebalances: Rebalances::default(),
+            since_ms: now.wall_ms,
         };
         let first_ms = coordinator.config.expiry_interval_ms.max(1);
         coordinator
@@ -228,6 +234,7 @@ impl Coordinator {
             timers: &mut self.timers,
             under_way: &mut self.under_way,
             ids: &mut self.ids,
+            rebalances: &mut self.rebalances,
             out,
         };
         (&mut self.live, context)
@@ -282,8 +289,12 @@ impl Coordinator {
             all.remove(group);
         }
         let counts = is_proposing || self.live.contains_key(group);
-        if !counts || now.groups.get(group).is_some() {
+        let is_stored = now.groups.get(group).is_some();
+        if !counts || is_stored {
             self.unstored.remove(group);
+        }
+        if !counts && !is_stored {
+            self.rebalances.forget(group);
         }
     }
 
@@ -349,7 +360,7 @@ impl Coordinator {
         now: Now<'_>,
         ticket: Ticket,
         group: &str,
-        members: &[MemberRef],
+        members: &[Leaver],
         out: &mut Vec<Effect>,
     ) {
         match self.has_members(group) {

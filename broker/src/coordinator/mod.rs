@@ -17,6 +17,7 @@
 //! | `core` | the coordinator: routes requests, answers of the log, and timers |
 //! | `classic/` | one group with members, of the classic protocol: join, rebalance, sync, leave |
 //! | `offsets`, `listing`, `expiry` | what needs no members |
+//! | `rebalances`, `figures` | why members had to join anew, and what else operators see |
 //! | `under_way`, `timers`, `member_ids` | who waits for the log, who is late, what newcomers are called |
 //! | `subscription` | the topics of a member of a consumer group |
 
@@ -27,9 +28,11 @@ mod context;
 pub mod core;
 pub mod effect;
 mod expiry;
+pub mod figures;
 mod listing;
 mod member_ids;
 mod offsets;
+pub mod rebalances;
 pub mod reply;
 pub mod request;
 pub mod state;

@@ -119,6 +119,14 @@ pub enum GroupStateName {
 }
 
 impl GroupStateName {
+    /// Those that a group can be in that is there.
+    pub const ALL: [Self; 4] = [
+        Self::PreparingRebalance,
+        Self::CompletingRebalance,
+        Self::Stable,
+        Self::Empty,
+    ];
+
     /// As Kafka writes it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -32,7 +32,7 @@ pub enum GroupRequest {
         /// Which group.
         group: String,
         /// Who. An empty member id with an instance id names a static member.
-        members: Vec<MemberRef>,
+        members: Vec<Leaver>,
     },
     /// Offsets are committed.
     Commit(Commit),
@@ -68,6 +68,22 @@ pub struct MemberRef {
     pub instance: Option<String>,
 }
 
+/// A member that leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaver {
+    /// Who.
+    pub member: MemberRef,
+    /// Why, in its own words (since version 5); mostly empty.
+    pub reason: String,
+}
+
+impl From<MemberRef> for Leaver {
+    fn from(member: MemberRef) -> Self {
+        let reason = String::new();
+        Self { member, reason }
+    }
+}
+
 /// `JoinGroup`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Join {
@@ -89,6 +105,8 @@ pub struct Join {
     pub id_required: bool,
     /// The client knows "skip the assignment" (since version 9).
     pub may_skip_assignment: bool,
+    /// Why, in the client's own words (since version 8); mostly empty.
+    pub reason: String,
 }
 
 /// `SyncGroup`.

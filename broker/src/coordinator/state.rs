@@ -72,6 +72,14 @@ pub struct StoredOffset {
     pub committed_ms: i64,
 }
 
+impl StoredGroup {
+    /// How many offsets are committed.
+    #[must_use]
+    pub fn offsets_count(&self) -> usize {
+        self.offsets.values().map(BTreeMap::len).sum()
+    }
+}
+
 impl Groups {
     /// Nothing is known.
     #[must_use]

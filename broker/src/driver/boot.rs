@@ -142,6 +142,7 @@ pub async fn run(
         producer_ids: Cell::new((0, 0)),
         reporting: RefCell::default(),
         disk_reads: DiskReads::default(),
+        record_times: std::cell::RefCell::default(),
         clock_trust: ClockTrust::default(),
         registered: Cell::new(false),
         stopping: Cell::new(false),

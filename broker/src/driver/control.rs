@@ -21,6 +21,12 @@ pub(crate) mod kind {
     pub(crate) const CONTROL: u8 = 1;
     /// A group (u64) and a node (i32): hand leadership over.
     pub(crate) const TRANSFER: u8 = 2;
+    /// Encoded `lag::Asked`s: how far partitions are that are led there.
+    pub(crate) const POSITIONS: u8 = 3;
+    /// A group's name: all about the group that is coordinated there, as JSON.
+    pub(crate) const GROUP: u8 = 4;
+    /// The groups that are coordinated there, as JSON.
+    pub(crate) const GROUPS: u8 = 5;
 }
 
 /// How long to wait for news of a controller before asking again.
@@ -279,6 +285,19 @@ impl Broker {
                 self.shard.borrow_mut().transfer(now, group, to);
                 self.work.notify_one();
                 Some(Bytes::new())
+            }
+            kind::POSITIONS => {
+                let asked = crate::lag::decode_asked(&request.body)?;
+                Some(crate::lag::encode_positions(&self.positions(asked).await))
+            }
+            kind::GROUP => {
+                let name = std::str::from_utf8(&request.body).ok()?;
+                let view = self.group_here(name).await;
+                serde_json::to_vec(&view).ok().map(Bytes::from)
+            }
+            kind::GROUPS => {
+                let lines = self.groups_here().await;
+                serde_json::to_vec(&lines).ok().map(Bytes::from)
             }
             _ => None,
         }

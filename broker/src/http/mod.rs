@@ -1,9 +1,10 @@
-//! The admin listener: `/livez`, `/readyz`, `/status`, `/metrics`.
+//! The admin listener: `/livez`, `/readyz`, `/status`, `/metrics`, `/v1/groups`.
 //!
 //! It has its own thread. What only the broker knows is asked for through a channel and answered between two ticks as
 //! plain data; rendering happens here, so that a scrape never holds up a produce.
 
 mod collect;
+mod groups;
 mod questions;
 mod routes;
 pub mod status;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::Broker;
 use crate::server::Server;
+pub use groups::{GroupLine, GroupView, GroupsView, LastRebalance, OffsetView};
 pub use questions::Question;
 pub use status::Status;
 

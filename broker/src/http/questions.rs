@@ -6,7 +6,7 @@ use std::time::Duration;
 use raft::types::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Status;
+use super::{GroupView, GroupsView, Status};
 use crate::broker::Broker;
 use crate::controller::{ControllerRequest, Failure};
 use crate::metrics::NodeMetrics;
@@ -23,6 +23,10 @@ pub enum Question {
     Status(oneshot::Sender<Status>),
     /// All figures.
     Metrics(oneshot::Sender<Box<NodeMetrics>>),
+    /// All about a group of consumers, or why that cannot be told.
+    Group(String, oneshot::Sender<Result<GroupView, Failure>>),
+    /// All groups of consumers.
+    Groups(oneshot::Sender<GroupsView>),
     /// Hand leadership of a partition to a node.
     Transfer {
         /// The topic.
@@ -43,7 +47,25 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
         match question {
             Question::Ready(to) => drop(to.send(broker.ready())),
             Question::Status(to) => drop(to.send(broker.status())),
-            Question::Metrics(to) => drop(to.send(Box::new(collect(&broker, &server)))),
+            Question::Metrics(to) => {
+                let (broker, server) = (Rc::clone(&broker), Rc::clone(&server));
+                tokio::task::spawn_local(async move {
+                    // The client may be gone, here and below.
+                    let _ = to.send(Box::new(collect(&broker, &server).await));
+                });
+            }
+            Question::Group(name, to) => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    let _ = to.send(broker.group_view(&name).await);
+                });
+            }
+            Question::Groups(to) => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    let _ = to.send(broker.groups_view().await);
+                });
+            }
             Question::Transfer {
                 topic,
                 partition,
@@ -60,8 +82,10 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
     }
 }
 
-fn collect(broker: &Broker, server: &Server) -> NodeMetrics {
+async fn collect(broker: &Rc<Broker>, server: &Server) -> NodeMetrics {
+    let consumers = broker.consumer_metrics().await;
     let mut metrics = broker.metrics();
+    metrics.consumers = consumers;
     metrics.server = server.figures();
     metrics.request_memory_capacity_bytes = server.memory_capacity() as u64;
     metrics.requests = server.requests();

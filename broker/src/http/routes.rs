@@ -17,6 +17,7 @@ use crate::metrics::render;
 
 /// A broker that does not answer within this is not ready.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+const GROUPS_MAX: Duration = Duration::from_secs(10);
 const TRANSFER_MAX: Duration = Duration::from_secs(15);
 
 type Ask = mpsc::Sender<Question>;
@@ -31,6 +32,8 @@ pub fn routes(ask: Ask) -> Router {
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/v1/groups", get(groups))
+        .route("/v1/groups/{group}", get(group))
         .route("/v1/partitions/{topic}/{partition}/leader", post(transfer))
         .with_state(ask)
 }
@@ -74,6 +77,27 @@ async fn metrics(State(ask): State<Ask>) -> Response {
             "UnknownServerError",
             &error.to_string(),
         ),
+    }
+}
+
+async fn groups(State(ask): State<Ask>) -> Response {
+    match put(&ask, GROUPS_MAX, Question::Groups).await {
+        Some(groups) => Json(groups).into_response(),
+        None => unavailable(),
+    }
+}
+
+async fn group(State(ask): State<Ask>, Path(name): Path<String>) -> Response {
+    match put(&ask, GROUPS_MAX, |to| Question::Group(name, to)).await {
+        Some(Ok(group)) => Json(group).into_response(),
+        Some(Err(failure)) => {
+            let status = match failure.code {
+                ErrorCode::GroupIdNotFound => StatusCode::NOT_FOUND,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            refuse(status, failure.code.name(), &failure.message)
+        }
+        None => unavailable(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::histogram::{BATCH_COUNTS, ELECTION_SECONDS, LATENCY_SECONDS, Reading, SIZE_BYTES};
 use super::requests::ApiReading;
+use crate::coordinator::reply::GroupStateName;
+use crate::lag::Lag;
 use crate::server::Figures;
 
 /// A node's figures at one moment.
@@ -17,6 +19,8 @@ pub struct NodeMetrics {
     pub groups: Vec<GroupMetrics>,
     /// The cluster as this node sees it.
     pub cluster: ClusterMetrics,
+    /// The groups of consumers that this node coordinates. Filled by the scrape.
+    pub consumers: ConsumerMetrics,
     /// The client listener. Filled by the scrape.
     pub server: Figures,
     /// Size of the request memory pool, in bytes. Filled by the scrape.
@@ -298,6 +302,32 @@ pub struct FollowerMetrics {
     pub lag_seconds: f64,
     /// When it was last heard, in seconds since 1970.
     pub last_heartbeat_seconds: f64,
+}
+
+/// Groups of consumers that this node coordinates.
+#[derive(Clone, Debug, Default)]
+pub struct ConsumerMetrics {
+    /// One row a group.
+    pub groups: Vec<ConsumerGroupMetrics>,
+    /// One row a group and partition that it has committed.
+    pub lags: Vec<(String, Lag)>,
+    /// Groups without a row, because there are too many.
+    pub groups_left_out: u64,
+    /// Committed offsets without a row, because there are too many.
+    pub lags_left_out: u64,
+}
+
+/// One group of consumers.
+#[derive(Clone, Debug)]
+pub struct ConsumerGroupMetrics {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: GroupStateName,
+    /// Members that it has.
+    pub members: u64,
+    /// Rebalances that began under this coordinator.
+    pub rebalances: u64,
 }
 
 /// The cluster as this node sees it.

@@ -3,6 +3,7 @@
 //! Families that have no labels, or labels that are known beforehand, are there from the start with value 0.
 
 mod broker;
+mod consumers;
 mod families;
 mod raft;
 
@@ -22,6 +23,7 @@ pub fn render(metrics: &NodeMetrics) -> Result<Vec<u8>, prometheus::Error> {
     let mut families = Families::default();
     broker::write(metrics, &mut families);
     raft::write(metrics, &mut families);
+    consumers::write(&metrics.consumers, &mut families);
     let mut text = Vec::with_capacity(64 << 10);
     TextEncoder::new().encode(&families.into_vec(), &mut text)?;
     Ok(text)

@@ -2,9 +2,13 @@ use std::time::Duration;
 
 use protocol::api::{ApiKey, KEYS};
 
-use super::node::{FollowerMetrics, GroupMetrics, NodeState, RpcMetrics};
+use super::node::{
+    ConsumerGroupMetrics, ConsumerMetrics, FollowerMetrics, GroupMetrics, NodeState, RpcMetrics,
+};
 use super::requests::{Outcome, RequestMetrics};
 use super::{Histogram, NodeMetrics, Reading, render};
+use crate::coordinator::reply::GroupStateName;
+use crate::lag::{Lag, Position, Time};
 
 fn text(metrics: &NodeMetrics) -> String {
     String::from_utf8(render::render(metrics).expect("families that the library takes"))
@@ -165,6 +169,70 @@ fn a_thousand_partitions_render_fast() {
         started.elapsed() < Duration::from_secs(5),
         "{:?}",
         started.elapsed()
+    );
+}
+
+fn consumers(group: &str) -> ConsumerMetrics {
+    let at = |end, time| {
+        let first = 40;
+        Some(Position { first, end, time })
+    };
+    let lag = |partition, position| {
+        let place = ("orders".to_owned(), partition, 40);
+        (group.to_owned(), Lag::new(10_000, place, position))
+    };
+    ConsumerMetrics {
+        groups: vec![ConsumerGroupMetrics {
+            name: group.to_owned(),
+            state: GroupStateName::Stable,
+            members: 3,
+            rebalances: 4,
+        }],
+        lags: vec![
+            lag(0, at(42, Time::At(7500))),
+            lag(1, at(43, Time::Unknown)),
+            lag(2, None),
+        ],
+        groups_left_out: 5,
+        lags_left_out: 6,
+    }
+}
+
+#[test]
+fn groups_of_consumers_have_rows_and_what_is_unknown_has_none() {
+    let text = text(&NodeMetrics {
+        consumers: consumers("g"),
+        ..measured()
+    });
+    let of = |partition| format!("group=\"g\",topic=\"orders\",partition=\"{partition}\"");
+    for line in [
+        format!("walser_group_lag_records{{{}}} 2", of(0)),
+        format!("walser_group_lag_records{{{}}} 3", of(1)),
+        format!("walser_group_lag_seconds{{{}}} 2.5", of(0)),
+        "walser_group_members{group=\"g\"} 3".to_owned(),
+        "walser_group_rebalances_total{group=\"g\"} 4".to_owned(),
+        "walser_group_state{group=\"g\",state=\"Stable\"} 1".to_owned(),
+        "walser_group_state{group=\"g\",state=\"Empty\"} 0".to_owned(),
+        "walser_group_rows_left_out{of=\"groups\"} 5".to_owned(),
+        "walser_group_rows_left_out{of=\"offsets\"} 6".to_owned(),
+    ] {
+        assert!(has(&text, &line), "no line {line} in\n{text}");
+    }
+    let seconds = text.lines();
+    let seconds = seconds.filter(|line| line.starts_with("walser_group_lag_seconds{"));
+    assert_eq!(seconds.count(), 1, "an unknown age is no age");
+    assert!(!text.contains(&of(2)), "{text}");
+}
+
+#[test]
+fn a_name_of_a_group_cannot_break_a_line() {
+    let text = text(&NodeMetrics {
+        consumers: consumers("a\"b\nc"),
+        ..measured()
+    });
+    assert!(
+        has(&text, "walser_group_members{group=\"a\\\"b\\nc\"} 3"),
+        "{text}"
     );
 }
 

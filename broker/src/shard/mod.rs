@@ -11,6 +11,7 @@
 mod confirm;
 mod coordinate;
 mod execute;
+mod figures;
 mod group;
 mod leaders;
 mod liveness;
@@ -46,6 +47,7 @@ use crate::coordinator;
 use crate::metadata::Image;
 use crate::topic_config::TopicConfig;
 
+pub use figures::{AllCoordinated, Committed, Coordinated};
 pub use group::Counts;
 pub use metadata::MetadataState;
 pub use output::{Answer, Halt, LogDone, Order, Output, PeerBatch, Ticket};

@@ -6,6 +6,7 @@ use protocol::error_code::ErrorCode;
 use super::member::{Joining, Member};
 use super::{Group, State};
 use crate::coordinator::context::Context;
+use crate::coordinator::rebalances::{Cause, Reason};
 use crate::coordinator::reply::{GroupReply, Joined, JoinedMember};
 use crate::coordinator::request::Join;
 use crate::shard::Ticket;
@@ -21,6 +22,18 @@ fn size_bytes(client: &str, protocols: &[(String, Bytes)]) -> usize {
     let protocols = protocols.iter();
     let protocols = protocols.map(|(name, subscription)| name.len() + subscription.len());
     client.len() + protocols.sum::<usize>()
+}
+
+/// A member joins: why others have to.
+pub(super) fn cause_of(reason: Reason, id: &str, join: &Join) -> Cause {
+    let cause = Cause {
+        reason,
+        member: id.to_owned(),
+        instance: join.member.instance.clone(),
+        client: join.client.clone(),
+        words: String::new(),
+    };
+    cause.in_words(&join.reason)
 }
 
 impl Group {
@@ -120,6 +133,7 @@ impl Group {
     }
 
     fn add(&mut self, cx: &mut Context<'_>, ticket: Ticket, id: String, join: Join) {
+        let cause = cause_of(Reason::Joined, &id, &join);
         if self.members.is_empty() {
             self.protocol_type = Some(join.protocol_type.clone());
         }
@@ -135,7 +149,7 @@ impl Group {
         cx.set_timer(self.session(&id), NEW_MEMBER_TIMEOUT_MS);
         self.leader.get_or_insert_with(|| id.clone());
         self.members.insert(id, member);
-        self.rebalance(cx);
+        self.rebalance(cx, cause);
     }
 
     fn join_again(&mut self, cx: &mut Context<'_>, ticket: Ticket, join: Join) {
@@ -152,9 +166,13 @@ impl Group {
             }
         };
         if rebalances {
-            let id = id.clone();
+            let reason = match changed {
+                true => Reason::SubscriptionChanged,
+                false => Reason::LeaderRejoined,
+            };
+            let (id, cause) = (id.clone(), cause_of(reason, id, &join));
             self.update(cx, ticket, &id, join);
-            self.rebalance(cx);
+            self.rebalance(cx, cause);
         } else {
             let with_members = self.state == State::Completing;
             cx.hold(ticket, GroupReply::Joined(self.joined(id, with_members)));

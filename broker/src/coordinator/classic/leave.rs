@@ -4,8 +4,9 @@ use protocol::error_code::ErrorCode;
 
 use super::{Emptying, Group, State};
 use crate::coordinator::context::Context;
+use crate::coordinator::rebalances::{Cause, Reason};
 use crate::coordinator::reply::GroupReply;
-use crate::coordinator::request::MemberRef;
+use crate::coordinator::request::Leaver;
 use crate::shard::Ticket;
 
 impl Group {
@@ -14,12 +15,23 @@ impl Group {
         &mut self,
         cx: &mut Context<'_>,
         ticket: Ticket,
-        members: &[MemberRef],
+        members: &[Leaver],
     ) {
-        let codes = members.iter().map(|member| self.leave_one(cx, member));
-        let codes = codes.collect::<Vec<_>>();
-        if codes.contains(&ErrorCode::None) && !self.is_empty() {
-            self.rebalance(cx);
+        let mut first = None;
+        let mut codes = Vec::with_capacity(members.len());
+        for leaver in members {
+            codes.push(match self.leave_one(cx, leaver) {
+                Ok(cause) => {
+                    first.get_or_insert(cause);
+                    ErrorCode::None
+                }
+                Err(code) => code,
+            });
+        }
+        if let Some(cause) = first
+            && !self.is_empty()
+        {
+            self.rebalance(cx, cause);
         }
         let reply = GroupReply::Left(codes);
         match self.emptying {
@@ -31,7 +43,8 @@ impl Group {
     }
 
     /// An operator names a static member by its instance alone.
-    fn leave_one(&mut self, cx: &mut Context<'_>, member: &MemberRef) -> ErrorCode {
+    fn leave_one(&mut self, cx: &mut Context<'_>, leaver: &Leaver) -> Result<Cause, ErrorCode> {
+        let member = &leaver.member;
         let id = if member.id.is_empty() {
             let instance = member.instance.as_ref();
             instance
@@ -40,16 +53,15 @@ impl Group {
         } else if self.pending.contains(&member.id) {
             Some(member.id.clone())
         } else {
-            match self.known(member) {
-                Ok(()) => Some(member.id.clone()),
-                Err(code) => return code,
-            }
+            self.known(member)?;
+            Some(member.id.clone())
         };
         let Some(id) = id else {
-            return ErrorCode::UnknownMemberId;
+            return Err(ErrorCode::UnknownMemberId);
         };
+        let cause = self.cause(Reason::Left, &id).in_words(&leaver.reason);
         self.remove(cx, &id);
-        ErrorCode::None
+        Ok(cause)
     }
 
     /// A member was silent too long. One that waits for an answer of ours is excused, unless it has never heard its id;
@@ -62,9 +74,10 @@ impl Group {
             }
         }
         let was_member = self.members.contains_key(id);
+        let cause = self.cause(Reason::SessionExpired, id);
         self.remove(cx, id);
         match self.state {
-            State::Completing | State::Stable if was_member => self.prepare(cx),
+            State::Completing | State::Stable if was_member => self.prepare(cx, cause),
             State::Preparing => self.complete_join_if_all_joined(cx),
             State::Completing | State::Stable | State::Empty => {}
         }

@@ -8,6 +8,7 @@ use protocol::error_code::ErrorCode;
 use super::{Emptying, Group, Initial, State};
 use crate::coordinator::context::Context;
 use crate::coordinator::effect::Token;
+use crate::coordinator::rebalances::{Cause, Reason};
 use crate::coordinator::reply::GroupReply;
 use crate::coordinator::timers::Timer;
 use crate::coordinator::under_way::Step;
@@ -17,17 +18,18 @@ const RETRY_MS: u64 = 1_000;
 
 impl Group {
     /// Something has changed: a rebalance begins, or the one that is being prepared may be complete.
-    pub(super) fn rebalance(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn rebalance(&mut self, cx: &mut Context<'_>, cause: Cause) {
         if self.state == State::Preparing {
             self.maybe_complete_join(cx);
         } else {
-            self.prepare(cx);
+            self.prepare(cx, cause);
         }
     }
 
     /// Members are to join anew.
-    pub(super) fn prepare(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn prepare(&mut self, cx: &mut Context<'_>, cause: Cause) {
         assert!(self.state != State::Preparing, "it is being prepared");
+        cx.rebalances.begin(&self.name, cx.now.wall_ms, cause);
         if self.state == State::Completing {
             self.answer_syncs(cx, ErrorCode::RebalanceInProgress);
         }
@@ -111,6 +113,7 @@ impl Group {
             .iter()
             .filter(|(_, m)| m.joining.is_none() && m.instance.is_none());
         let late = late.map(|(id, _)| id.clone()).collect::<Vec<_>>();
+        cx.rebalances.missed(&self.name, late.len());
         for id in late {
             self.remove(cx, &id);
         }
@@ -190,13 +193,14 @@ impl Group {
             matches!(self.state, State::Completing | State::Stable),
             "else the timer is cancelled"
         );
-        if self.unsynced.is_empty() {
+        let Some(first) = self.unsynced.first() else {
             return;
-        }
+        };
+        let cause = self.cause(Reason::SyncTimedOut, first);
         for id in self.unsynced.clone() {
             self.remove(cx, &id);
         }
-        self.prepare(cx);
+        self.prepare(cx, cause);
     }
 
     fn become_empty(&mut self, cx: &mut Context<'_>) {

@@ -4,9 +4,11 @@
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 
+use super::join::cause_of;
 use super::member::Member;
 use super::{Group, State};
 use crate::coordinator::context::Context;
+use crate::coordinator::rebalances::Reason;
 use crate::coordinator::reply::{GroupReply, Joined};
 use crate::coordinator::request::{Client, Join};
 use crate::coordinator::under_way::Step;
@@ -49,6 +51,7 @@ impl Group {
             session_timeout_ms: member.session_timeout_ms,
             rebalance_timeout_ms: member.rebalance_timeout_ms,
         };
+        let cause = cause_of(Reason::StaticMemberReturned, &new, &join);
         let client = join.client.clone();
         self.update(cx, ticket, &new, join);
         self.members
@@ -61,7 +64,7 @@ impl Group {
                     self.put_membership(cx, |_, member: &Member| member.assignment.clone());
                 cx.propose(&self.name, command, Step::Replaced(Box::new(replaced)));
             }
-            State::Stable | State::Completing => self.prepare(cx),
+            State::Stable | State::Completing => self.prepare(cx, cause),
             State::Preparing => self.maybe_complete_join(cx),
             State::Empty => unreachable!("an empty group has no instances"),
         }

@@ -9,6 +9,7 @@ use super::member::Member;
 use super::{Group, State};
 use crate::coordinator::context::Context;
 use crate::coordinator::effect::Token;
+use crate::coordinator::rebalances::Reason;
 use crate::coordinator::reply::GroupReply;
 use crate::coordinator::request::Sync;
 use crate::coordinator::timers::Timer;
@@ -115,8 +116,10 @@ impl Group {
 
     /// The assignment cannot be stored: the members are to try again.
     pub(super) fn fail_assignment(&mut self, cx: &mut Context<'_>, code: ErrorCode) {
+        let leader = self.leader.clone().unwrap_or_default();
+        let cause = self.cause(Reason::AssignmentNotStored, &leader);
         self.answer_syncs(cx, code);
-        self.prepare(cx);
+        self.prepare(cx, cause);
     }
 
     /// All who wait for their assignment get that instead.

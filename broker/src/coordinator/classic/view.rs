@@ -6,6 +6,7 @@ use protocol::error_code::ErrorCode;
 
 use super::member::Member;
 use super::{Group, State};
+use crate::coordinator::rebalances::{Cause, Reason};
 use crate::coordinator::reply::{Described, DescribedMember, GroupStateName, Listed};
 use crate::coordinator::subscription;
 
@@ -59,6 +60,23 @@ impl Group {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             protocol_name: protocol.unwrap_or_default().to_owned(),
             members: self.members.iter().map(member).collect(),
+        }
+    }
+
+    /// In the figures.
+    pub(in crate::coordinator) fn figures(&self) -> (GroupStateName, usize, i32) {
+        (self.state_name(), self.members.len(), self.generation)
+    }
+
+    /// Why the others have to join anew, if it is because of this member.
+    pub(super) fn cause(&self, reason: Reason, id: &str) -> Cause {
+        let member = self.members.get(id);
+        Cause {
+            reason,
+            member: id.to_owned(),
+            instance: member.and_then(|member| member.instance.clone()),
+            client: member.map_or_else(Default::default, |member| member.client.clone()),
+            words: String::new(),
         }
     }
 

@@ -364,6 +364,7 @@ pub(super) fn join(group: &str, id: &str) -> Join {
         protocols: vec![protocol("range", &["t"]), protocol("roundrobin", &["t"])],
         id_required: false,
         may_skip_assignment: true,
+        reason: String::new(),
     }
 }
 
@@ -424,7 +425,7 @@ pub(super) fn heartbeat(group: &str, generation: i32, id: &str) -> GroupRequest 
 pub(super) fn leave(group: &str, members: Vec<MemberRef>) -> GroupRequest {
     GroupRequest::Leave {
         group: group.to_owned(),
-        members,
+        members: members.into_iter().map(Into::into).collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of what is replicated, and of the partition of a group; of the coordinator in the files beside.
 
 mod admin;
+mod causes;
 mod expiry;
 mod failover;
 mod harness;

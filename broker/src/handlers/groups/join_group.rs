@@ -63,6 +63,7 @@ async fn join(
         // A static member is known by its instance id.
         id_required: version >= ID_REQUIRED_SINCE && instance.is_none(),
         may_skip_assignment: version >= SKIP_SINCE,
+        reason: request.reason.as_deref().unwrap_or_default().to_owned(),
         member: MemberRef {
             id: request.member_id.to_string(),
             instance,

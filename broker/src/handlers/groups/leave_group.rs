@@ -7,7 +7,7 @@ use protocol::messages::leave_group::{
 
 use super::{Coordinators, Refused, WAIT, ask, check_name, unfit};
 use crate::coordinator::reply::GroupReply;
-use crate::coordinator::request::{GroupRequest, MemberRef};
+use crate::coordinator::request::{GroupRequest, Leaver, MemberRef};
 
 /// From this version on members leave in batches, and each has its own answer.
 const BATCHED_SINCE: i16 = 3;
@@ -55,9 +55,12 @@ async fn leave(
     request: &LeaveGroupRequest,
 ) -> Result<Vec<ErrorCode>, Refused> {
     check_name(&request.group_id)?;
-    let member = |member: &MemberIdentity| MemberRef {
-        id: member.member_id.to_string(),
-        instance: member.group_instance_id.as_ref().map(ToString::to_string),
+    let member = |member: &MemberIdentity| Leaver {
+        member: MemberRef {
+            id: member.member_id.to_string(),
+            instance: member.group_instance_id.as_ref().map(ToString::to_string),
+        },
+        reason: member.reason.as_deref().unwrap_or_default().to_owned(),
     };
     let call = GroupRequest::Leave {
         group: request.group_id.to_string(),

@@ -8,7 +8,7 @@ use protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignmen
 
 use super::*;
 use crate::coordinator::reply::{Joined, JoinedMember};
-use crate::coordinator::request::{Join, MemberRef, Sync};
+use crate::coordinator::request::{Join, Leaver, MemberRef, Sync};
 
 fn join_request(instance: Option<&str>) -> JoinGroupRequest {
     JoinGroupRequest {
@@ -53,6 +53,7 @@ fn join_asks_what_each_version_says() {
                 protocols: vec![("range".to_owned(), Bytes::from_static(b"sub"))],
                 id_required: version >= 4 && instance.is_none(),
                 may_skip_assignment: version >= 9,
+                reason: if version >= 8 { "because" } else { "" }.to_owned(),
                 member: MemberRef {
                     id: "me".to_owned(),
                     instance,
@@ -277,7 +278,7 @@ fn leave_request() -> LeaveGroupRequest {
     let member = |id: &str, instance: Option<&str>| MemberIdentity {
         member_id: text(id),
         group_instance_id: instance.map(text),
-        reason: None,
+        reason: Some(text("because")),
     };
     LeaveGroupRequest {
         group_id: text("g"),
@@ -323,6 +324,12 @@ fn members_leave_one_by_one_or_in_batches() {
                 instance: Some("static".to_owned()),
             });
         }
+        let reason = if version >= 5 { "because" } else { "" };
+        let leaver = |member| Leaver {
+            member,
+            reason: reason.to_owned(),
+        };
+        let members = members.into_iter().map(leaver).collect();
         let group = "g".to_owned();
         assert_eq!(asked, GroupRequest::Leave { group, members });
     }
