@@ -189,7 +189,7 @@ pub fn encode_asked(asked: &[Asked]) -> Bytes {
 /// None for anything but what [`encode_asked`] makes.
 #[must_use]
 pub fn decode_asked(mut bytes: &[u8]) -> Option<Vec<Asked>> {
-    if bytes.len() % ASKED_BYTES != 0 {
+    if !bytes.len().is_multiple_of(ASKED_BYTES) {
         return None;
     }
     let mut asked = Vec::with_capacity(bytes.len() / ASKED_BYTES);
@@ -221,7 +221,7 @@ pub fn encode_positions(positions: &[Option<Position>]) -> Bytes {
 /// None for anything but what [`encode_positions`] makes.
 #[must_use]
 pub fn decode_positions(mut bytes: &[u8]) -> Option<Vec<Option<Position>>> {
-    if bytes.len() % POSITION_BYTES != 0 {
+    if !bytes.len().is_multiple_of(POSITION_BYTES) {
         return None;
     }
     let mut positions = Vec::with_capacity(bytes.len() / POSITION_BYTES);

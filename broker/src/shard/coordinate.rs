@@ -25,7 +25,7 @@ pub(super) enum Signal {
 
 /// What a coordinator is told.
 enum Event<'a> {
-    Request(Ticket, GroupRequest),
+    Request(Ticket, Box<GroupRequest>),
     Signal(Signal),
     TopicDeleted(&'a str),
     Tick,
@@ -40,7 +40,7 @@ impl Shard {
     /// Asks the coordinator of a partition of [`OFFSETS_TOPIC`].
     pub fn group_request(&mut self, now: Tick, id: GroupId, request: GroupRequest, ticket: Ticket) {
         match self.begin_to_coordinate(now, id) {
-            Ok(()) => self.coordinate(now, id, Event::Request(ticket, request)),
+            Ok(()) => self.coordinate(now, id, Event::Request(ticket, Box::new(request))),
             Err(why) => self.io.answers.push(Answer::Group(ticket, Err(why))),
         }
     }
@@ -139,7 +139,7 @@ impl Shard {
         };
         match event {
             Event::Request(ticket, request) => {
-                coordinator.request(moment, ticket, request, &mut effects);
+                coordinator.request(moment, ticket, *request, &mut effects);
             }
             Event::Signal(Signal::Committed(token)) => {
                 coordinator.committed(moment, token, &mut effects);
