@@ -9,7 +9,9 @@ use raft::types::{DirectoryId, EntryKind, GroupId, Index, NodeId, ReplicaId};
 use super::Shard;
 use super::group::Group;
 use crate::broker::{EpochEnd, FetchAt, Fetched, LeaderView, Offsets, Rejection};
+use crate::coordinator::state::Groups;
 use crate::partition::producers::LastBatch;
+use crate::partition::state::PartitionState;
 use crate::topic_config::TopicConfig;
 
 /// How a fetch can be served.
@@ -116,6 +118,15 @@ impl Shard {
     #[must_use]
     pub fn topic_config(&self, id: GroupId) -> Option<Rc<TopicConfig>> {
         self.groups.get(&id).map(|group| group.config.clone())
+    }
+
+    /// What is applied here of the consumer groups of a partition.
+    #[must_use]
+    pub fn stored_groups(&self, id: GroupId) -> Option<&Groups> {
+        self.groups
+            .get(&id)?
+            .partition()
+            .map(PartitionState::groups)
     }
 
     /// The replica of a group here.

@@ -15,11 +15,13 @@ impl World {
         let synced = |n: &crate::node::Node| n.up.as_ref().is_some_and(|up| up.is_synced());
         self.clients.iter().all(|c| c.open.is_empty())
             && self.nodes.iter().all(synced)
+            && self.consumer_groups.is_well(self.groups.len())
             && self.all_groups().into_iter().all(|g| self.is_level(g))
     }
 
     fn all_groups(&self) -> Vec<GroupId> {
         let mut groups = self.groups.clone();
+        groups.extend(&self.consumer_groups.partitions);
         groups.push(GroupId::METADATA);
         groups
     }
@@ -76,7 +78,7 @@ impl World {
                 );
             }
         }
-        why
+        why + &self.consumer_groups.why_not_well(self.groups.len())
     }
 
     /// Reads everything back and holds it against what was acknowledged.
@@ -101,6 +103,11 @@ impl World {
             self.retries_are_known(at, group)?;
             self.replicas_alike(group)?;
         }
+        for group in self.consumer_groups.partitions.clone() {
+            self.replicas_alike(group)?;
+        }
+        self.consumer_groups.judge_all()?;
+        self.all_are_answered()?;
         self.images_alike()?;
         if self.history.acked.is_empty() {
             return Err("nothing was acknowledged: the run proves nothing".to_owned());

@@ -66,7 +66,7 @@ impl World {
         node.disk.crash(seed);
         let id = node.id;
         self.account.crashed(id);
-        self.waiting.retain(|(asked, _, _), _| *asked != id);
+        self.forget_asked(id);
         self.note(0xB0 + at as u64);
         let links = self.connected.keys().copied();
         let links: Vec<_> = links.filter(|(a, b)| *a == at || *b == at).collect();
@@ -158,7 +158,14 @@ impl World {
         let Some(up) = &self.nodes[at].up else {
             return Ok(());
         };
+        let life = self.nodes[at].life;
         for status in up.shard.status() {
+            if self.consumer_groups.partitions.contains(&status.group) {
+                let groups = up.shard.stored_groups(status.group);
+                let counts = &mut self.report.counts;
+                let states = &mut self.consumer_groups.states;
+                states.observe((id, life), &status, groups, counts)?;
+            }
             let (group, replica) = (status.group, status.replica);
             let held = self.account.observe(id, &status, |from, until| {
                 // NB: what is in memory may be newer than the disk, where a truncation is still to be written.

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use protocol::record_batch::BatchBuilder;
 use raft::types::{GroupId, NodeId};
 
+use crate::consumer_groups::Asked;
+
 /// How a producer works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -124,7 +126,16 @@ impl Client {
 
 /// Whose answer a ticket is.
 #[derive(Clone, Debug)]
-pub struct Waiting {
+pub enum Waiting {
+    /// A producer's.
+    Produce(Sending),
+    /// A member's of a consumer group.
+    Group(Asked),
+}
+
+/// A batch that was sent.
+#[derive(Clone, Debug)]
+pub struct Sending {
     /// The client.
     pub client: usize,
     /// The partition.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use broker::controller::Action;
+use broker::coordinator::OFFSETS_TOPIC;
 use broker::metadata::{Command, Image, Registration, TopicId};
 use raft::types::{GroupId, NodeId, ReplicaId, Tick};
 
@@ -146,7 +147,7 @@ impl World {
         self.flush(at)
     }
 
-    /// The one topic of a run, when all brokers are there.
+    /// The one topic of a run and that of its consumer groups, when all brokers are there.
     pub(crate) fn create_topic(&mut self) -> Outcome {
         if !self.groups.is_empty() {
             return Ok(());
@@ -154,23 +155,32 @@ impl World {
         let Some(image) = self.image() else {
             return Ok(());
         };
-        if image.topic_named("t").is_some() {
-            self.groups = image.partitions().map(|p| p.group).collect();
-            return Ok(());
-        }
         if image.brokers().len() < self.nodes.len() {
             return Ok(());
         }
+        let internal = self.consumer_groups.wanted_partitions();
+        let wanted = [("t", self.plan.partitions), (OFFSETS_TOPIC, internal)];
+        let missing = wanted
+            .iter()
+            .position(|(name, count)| *count > 0 && image.topic_named(name).is_none());
+        let Some(missing) = missing else {
+            let partitions = |name: &str| image.topic_named(name).map(|t| t.partitions.clone());
+            let (records, groups) = (partitions("t"), partitions(OFFSETS_TOPIC));
+            self.groups = records.unwrap_or_default();
+            self.consumer_groups.partitions = groups.unwrap_or_default();
+            return Ok(());
+        };
+        let (name, partitions) = wanted[missing];
         let nodes: Vec<NodeId> = self.nodes.iter().map(|n| n.id).collect();
         let replicas = |p: i32| {
             let from = usize::try_from(p).expect("small");
             let nodes = (0..self.plan.replication).map(|r| nodes[(from + r) % nodes.len()]);
             nodes.collect()
         };
-        let assignments: Vec<Vec<NodeId>> = (0..self.plan.partitions).map(replicas).collect();
-        let (name, configs) = ("t".to_owned(), BTreeMap::new());
+        let assignments: Vec<Vec<NodeId>> = (0..partitions).map(replicas).collect();
+        let (name, configs) = (name.to_owned(), BTreeMap::new());
         let command = Command::CreateTopic {
-            topic: TopicId(7),
+            topic: TopicId(7 + missing as u128),
             name,
             assignments,
             configs,

@@ -177,8 +177,15 @@ impl World {
         self.random.pick(&self.groups).copied()
     }
 
+    /// Also one of the internal topic.
+    fn any_partition(&mut self) -> Option<GroupId> {
+        let all = self.groups.iter().chain(&self.consumer_groups.partitions);
+        let all: Vec<GroupId> = all.copied().collect();
+        self.random.pick(&all).copied()
+    }
+
     fn inject_transfer(&mut self) -> Outcome {
-        let Some(group) = self.any_group() else {
+        let Some(group) = self.any_partition() else {
             return Ok(());
         };
         let ids: Vec<NodeId> = self.nodes.iter().map(|n| n.id).collect();
@@ -192,7 +199,7 @@ impl World {
     }
 
     fn inject_move(&mut self) -> Outcome {
-        let Some(group) = self.any_group() else {
+        let Some(group) = self.any_partition() else {
             return Ok(());
         };
         let version = |image: &Image| Some(image.partition(group)?.version);

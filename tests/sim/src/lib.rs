@@ -5,7 +5,8 @@
 //! a power cut, sector by sector), the network (delay, loss, duplication, reordering, one-way cuts), time, clients.
 //!
 //! A run has two phases: faults, then healing. Safety is checked after every event ([`invariants`], [`history`]),
-//! liveness and the accounting of everything acknowledged at the end ([`accounting`]). The same seed gives the same
+//! liveness and the accounting of everything acknowledged at the end ([`accounting`]). Two runs in ten have
+//! [`consumer_groups`] besides. The same seed gives the same
 //! run: [`Report::digest`] sums up everything that happened.
 //!
 //! Not modelled: the wire protocol, threads, errors of a disk that goes on working, bit rot, a full disk, clocks that
@@ -20,6 +21,7 @@
 pub mod accounting;
 pub mod brokers;
 pub mod client;
+pub mod consumer_groups;
 pub mod consuming;
 pub mod controlling;
 pub mod faults;

@@ -170,6 +170,11 @@ impl Node {
             metadata_trim_entries: 20,
             replica_lag_max_ms: 1000,
             retention_interval_ms: 1_000_000,
+            groups: broker::coordinator::core::Config {
+                initial_rebalance_delay_ms: 30,
+                session_timeout_min_ms: 100,
+                ..Default::default()
+            },
             ..Config::default()
         }
     }

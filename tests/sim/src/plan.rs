@@ -1,5 +1,6 @@
 //! What a seed makes of a run: sizes, and which faults are on at which rate.
 
+use crate::consumer_groups;
 use crate::random::Random;
 
 /// The parameters of a run.
@@ -39,6 +40,8 @@ pub struct Plan {
     pub tail_bytes: u64,
     /// Longest padding of a record in bytes.
     pub padding_max: u64,
+    /// Consumer groups.
+    pub consumer_groups: consumer_groups::plan::Plan,
 }
 
 /// Mean times between faults of one kind in ms; 0 for none.
@@ -97,6 +100,7 @@ impl Plan {
             clients: 1 + sometimes(900, 0, 3),
             weak_clients: sometimes(500, 1, 2),
             replication: 3,
+            consumer_groups: consumer_groups::plan::Plan::of(seed),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Clients at work: producers that send and are answered.
 
-use broker::broker::Produced;
+use broker::broker::{Produced, Rejection};
 use broker::shard::Answer;
 use raft::types::{GroupId, Tick};
 
-use crate::client::{Kind, Operation, Waiting};
+use crate::client::{Kind, Operation, Sending, Waiting};
 use crate::history::Sent;
 use crate::world::{Outcome, World};
 
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// Whom some broker takes for the leader, if that is up.
-    fn ask_for_leader(&mut self, group: GroupId) -> Option<usize> {
+    pub(crate) fn ask_for_leader(&mut self, group: GroupId) -> Option<usize> {
         let up = (0..self.nodes.len()).filter(|n| self.nodes[*n].up.is_some());
         let &asked = self.random.pick(&up.collect::<Vec<_>>())?;
         let leader = self.nodes[asked].up.as_ref()?.shard.leader(group)?;
@@ -91,13 +91,13 @@ impl World {
     ) -> Outcome {
         let batch = self.clients[client].batch(&operation, self.plan.padding_max);
         let acks = self.clients[client].kind.acks();
-        let waiting = Waiting {
+        let sending = Sending {
             client,
             group,
             operation,
             node: self.nodes[leader].id,
         };
-        let ticket = self.ticket(leader, Some(waiting));
+        let ticket = self.ticket(leader, Some(Waiting::Produce(sending)));
         let (now, deadline) = (Tick(self.now), Tick(self.now + REQUEST_MS));
         if let Some(up) = &mut self.nodes[leader].up {
             up.shard
@@ -118,9 +118,23 @@ impl World {
                 "{id}: {ticket:?} was answered twice, or never asked"
             ));
         };
-        let (Some(waiting), Answer::Produced(_, result)) = (waiting, answer) else {
-            return Ok(());
-        };
+        match (waiting, answer) {
+            (Some(Waiting::Produce(sending)), Answer::Produced(_, result)) => {
+                self.produced(at, &sending, result)
+            }
+            (Some(Waiting::Group(asked)), Answer::Group(_, reply)) => {
+                self.group_answered(at, asked, reply)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn produced(
+        &mut self,
+        at: usize,
+        waiting: &Sending,
+        result: Result<Produced, Rejection>,
+    ) -> Outcome {
         self.note(0xE0 + waiting.operation.value);
         let (group, operation) = (waiting.group, waiting.operation);
         self.history.produced(group, &operation, &result)?;

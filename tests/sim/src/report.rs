@@ -104,6 +104,24 @@ counts! {
     cleaned,
     /// Appends that shared a round with others.
     shared_rounds,
+    /// Commits of consumer groups that were acknowledged.
+    group_commits,
+    /// Answers that told committed offsets.
+    group_fetches,
+    /// Members that got an assignment.
+    members_assigned,
+    /// Members that stopped for a while and went on.
+    members_paused,
+    /// Members whose process ended.
+    members_ended,
+    /// Members that left.
+    members_left,
+    /// Commits refused because of who sent them, or when.
+    zombies_refused,
+    /// Commits acknowledged by another broker than the one before.
+    coordinators_moved,
+    /// Logs of coordinators that were trimmed under a state record.
+    group_trims,
 }
 
 /// The sum of many runs.

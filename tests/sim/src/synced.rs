@@ -59,8 +59,14 @@ impl Synced {
 /// A short digest of an entry's content.
 #[must_use]
 pub fn digest(entry: &Entry) -> u64 {
-    let mut hash = 0xCBF2_9CE4_8422_2325_u64 ^ u64::from(entry.kind as u8);
-    for word in entry.payload.chunks(8) {
+    digest_of(entry.kind as u8, &entry.payload)
+}
+
+/// A short digest of bytes of some kind.
+#[must_use]
+pub fn digest_of(kind: u8, bytes: &[u8]) -> u64 {
+    let mut hash = 0xCBF2_9CE4_8422_2325_u64 ^ u64::from(kind);
+    for word in bytes.chunks(8) {
         let word = word.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         hash = (hash ^ word).wrapping_mul(0x0100_0000_01B3).rotate_left(23);
     }

@@ -8,6 +8,7 @@ use broker::shard::Ticket;
 use raft::types::{DirectoryId, GroupId, Member, NodeId, ReplicaId, Tick};
 
 use crate::client::{Client, Kind, Waiting};
+use crate::consumer_groups::ConsumerGroups;
 use crate::faults::Faults;
 use crate::history::History;
 use crate::invariants::Account;
@@ -47,6 +48,7 @@ pub struct World {
     pub(crate) account: Account,
     pub(crate) report: Report,
     pub(crate) faults: Faults,
+    pub(crate) consumer_groups: ConsumerGroups,
     /// When brokers that are down come up again.
     pub(crate) restarts: BTreeMap<usize, u64>,
     housekeeping_at: u64,
@@ -95,8 +97,10 @@ impl World {
         let clients = kinds
             .map(|kind| Client::new(kind, random.below(50)))
             .collect();
+        let consumer_groups = ConsumerGroups::new(plan.consumer_groups.clone(), &mut random);
         Self {
             now: 0,
+            consumer_groups,
             nodes,
             network: Network::default(),
             connected: BTreeMap::new(),
@@ -139,6 +143,7 @@ impl World {
         }
         self.until("a topic with leaders", HEAL_MS, Self::has_topic)?;
         self.chaos = true;
+        self.consumer_groups.begin();
         self.plan_faults();
         let end = self.now + self.plan.chaos_ms;
         while self.now < end {
@@ -171,6 +176,7 @@ impl World {
                 self.begin(at, group);
             }
         }
+        self.consumer_groups.heal(&mut self.random);
         Ok(())
     }
 
@@ -211,6 +217,9 @@ impl World {
                 self.client(at)?;
             }
         }
+        for member in self.consumer_groups.due(self.now) {
+            self.member(member)?;
+        }
         if self.housekeeping_at <= self.now {
             self.housekeeping_at = self.now + HOUSEKEEPING_MS;
             self.housekeeping()?;
@@ -245,16 +254,18 @@ impl World {
         }
         let clients = self.clients.iter().map(|c| c.acts_at);
         next.min(clients.min().unwrap_or(u64::MAX))
+            .min(self.consumer_groups.next())
     }
 
     fn tick(&mut self, at: usize) -> Outcome {
-        let now = Tick(self.now);
+        let (now, wall_ms) = (Tick(self.now), self.wall_ms());
         let Some(up) = &mut self.nodes[at].up else {
             return Ok(());
         };
         if up.shard.deadline() > now {
             return Ok(());
         }
+        up.shard.set_wall(wall_ms);
         up.shard.tick(now);
         self.flush(at)
     }
@@ -297,7 +308,8 @@ impl World {
             let mut up = self.nodes.iter().filter_map(|n| n.up.as_ref());
             up.any(|up| up.shard.offsets(*group).is_ok())
         };
-        !self.groups.is_empty() && self.groups.iter().all(leads)
+        let all = self.groups.iter().chain(&self.consumer_groups.partitions);
+        !self.groups.is_empty() && all.into_iter().all(leads)
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::history::{History, Outcome, What};
+use judge::{Outcome, What};
+
+use super::history::History;
 use crate::wait::wait_for;
 use crate::wire::groups::{self, Join, code};
 use crate::wire::{Connection, batch, requests};

@@ -1,10 +1,7 @@
-//! Members of a consumer group under faults, and a judge of what they saw.
+//! Members of a consumer group under faults.
 //!
 //! [`member`] is a member written by hand: it knows its generation, which real clients do not show. [`history`] is
-//! what members record, [`judge`] says what was wrong with it.
+//! where members record; the crate `judge` says what was wrong with it.
 
 pub mod history;
-pub mod judge;
 pub mod member;
-#[cfg(test)]
-mod tests;

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::*;
-use tests::groups::history::{Event, History, Outcome, What};
-use tests::groups::judge::judge;
+use judge::{Event, Outcome, What, judge};
+use tests::groups::history::History;
 use tests::groups::member::{Plan as Membership, Running};
 use tests::wire::batch::Batch;
 use tests::wire::{Connection, groups, requests};

@@ -1,7 +1,6 @@
 //! The judge lets good histories pass and finds each thing that is wrong with bad ones.
 
-use super::history::{Event, Outcome, What};
-use super::judge::judge;
+use super::{Event, Outcome, What, judge};
 
 struct Sketch {
     now: u64,
@@ -111,13 +110,13 @@ fn a_refused_zombie_is_no_fault() {
 
 #[test]
 fn two_owners_in_one_generation() {
-    good().assigned(1, 2, &[0, 1]).is_wrong("two owners");
+    good().assigned(3, 2, &[0]).is_wrong("two owners");
 }
 
 #[test]
 fn a_generation_that_goes_back() {
     good()
-        .assigned(1, 1, &[])
+        .assigned(1, 1, &[0, 1])
         .is_wrong("generation went back: 1 came to 1 after 2");
     good()
         .assigned(3, 1, &[])
@@ -179,4 +178,31 @@ fn a_member_that_begins_elsewhere_than_it_was_told() {
 fn a_member_that_goes_on_without_asking() {
     let back = good().assigned(1, 3, &[0]);
     back.read(1, 10, 12).is_wrong("not where it began");
+}
+
+#[test]
+fn a_member_that_goes_on_with_what_it_kept() {
+    let kept = good().assigned(2, 3, &[0]).read(2, 15, 17);
+    assert_eq!(judge(&kept.events), [""; 0]);
+}
+
+#[test]
+fn a_member_that_is_told_something_else_in_its_generation() {
+    good()
+        .assigned(2, 2, &[])
+        .is_wrong("another assignment: 2 had [0] in generation 2, then []");
+}
+
+#[test]
+fn a_commit_of_one_who_is_no_member() {
+    let more = good().committed(7, -1, 15, Outcome::Ok);
+    assert_eq!(judge(&more.events), [""; 0]);
+}
+
+#[test]
+fn what_was_asked_before_may_be_older() {
+    let mut more = good().assigned(1, 3, &[0]).began(1, 15).began(2, 10);
+    let asked = more.events[more.events.len() - 2].begun;
+    more.events.last_mut().expect("just added").begun = asked;
+    assert_eq!(judge(&more.events), [""; 0]);
 }

@@ -1,0 +1,64 @@
+//! What members of one group did and saw.
+
+/// How a request ended for who sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Success.
+    Ok,
+    /// An error: it took no effect.
+    Refused,
+    /// No answer: it may have taken effect.
+    Unknown,
+}
+
+/// One thing that happened to a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// It was assigned these partitions.
+    Assigned {
+        /// In this generation.
+        generation: i32,
+        /// May be empty.
+        partitions: Vec<i32>,
+    },
+    /// It read the committed offset, to begin there.
+    Began {
+        /// Of this partition.
+        partition: i32,
+        /// 0 when nothing was committed.
+        offset: i64,
+    },
+    /// It read records.
+    Read {
+        /// Of this partition.
+        partition: i32,
+        /// The first.
+        first: i64,
+        /// The one after the last.
+        next: i64,
+    },
+    /// It committed.
+    Committed {
+        /// In this generation; negative for one who is no member.
+        generation: i32,
+        /// For this partition.
+        partition: i32,
+        /// The next to read.
+        offset: i64,
+        /// How that ended.
+        outcome: Outcome,
+    },
+}
+
+/// An event with its time, in any unit that tells what was before what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which member (a number of the test's).
+    pub member: usize,
+    /// When the request was sent.
+    pub begun: u64,
+    /// When its answer came, or was given up.
+    pub ended: u64,
+    /// What.
+    pub what: What,
+}
