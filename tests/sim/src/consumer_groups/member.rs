@@ -296,7 +296,7 @@ impl Member {
             },
             Ask::Leave => GroupRequest::Leave {
                 group: name,
-                members: vec![member],
+                members: vec![member.into()],
             },
             Ask::Commit {
                 generation,
@@ -339,6 +339,7 @@ impl Member {
             // An old client now and then.
             id_required: !self.number.is_multiple_of(3),
             may_skip_assignment: group.plan.may_skip_assignment,
+            reason: String::new(),
         }
     }
 }
