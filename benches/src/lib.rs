@@ -2,7 +2,7 @@
 //! disk can do at all when an acknowledgement means "synced on a majority".
 //!
 //! [`run`] measures [`Cell`]s against any broker that speaks Kafka and returns a [`Report`];
-//! [`floor_suite`] measures the floor alone.
+//! [`floor_suite`] measures the floor alone, [`run_groups`] consumer groups.
 //!
 //! - An error is never counted as an acknowledgement, and a row that saw one is void.
 //! - Throughput counts acknowledgements that arrived within the window; latency counts every
@@ -22,6 +22,7 @@ mod cell;
 mod error;
 mod floor;
 mod generator;
+mod groups;
 mod kafka;
 mod measure;
 mod probe;
@@ -30,6 +31,7 @@ mod report;
 pub use cell::{Cell, Offered, suite};
 pub use error::{Error, Result};
 pub use floor::{FloorRow, floor_json_lines, floor_suite, floor_table};
+pub use groups::{GroupOptions, GroupReport, GroupRow, run_groups};
 pub use kafka::ReadBack;
 pub use measure::{Options, run};
 pub use probe::BrokerProbe;

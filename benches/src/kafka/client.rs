@@ -27,14 +27,14 @@ const LEADERS_POLL: Duration = Duration::from_millis(20);
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One connection on which requests are answered one at a time.
-pub(super) struct Client {
+pub(crate) struct Client {
     peer: String,
     socket: TcpStream,
     correlation: i32,
 }
 
 impl Client {
-    pub(super) fn connect(peer: &str) -> Result<Self> {
+    pub(crate) fn connect(peer: &str) -> Result<Self> {
         let socket = connect(peer)?;
         socket
             .set_read_timeout(Some(ANSWER_TIMEOUT))
@@ -47,7 +47,7 @@ impl Client {
     }
 
     /// Asks and waits for the answer.
-    pub(super) fn call<M: Request>(&mut self, request: &M, version: i16) -> Result<M::Response> {
+    pub(crate) fn call<M: Request>(&mut self, request: &M, version: i16) -> Result<M::Response> {
         self.correlation += 1;
         let frame = request_frame(request, version, self.correlation, Some(CLIENT_ID.into()))
             .map_err(|e| Error::Usage(e.to_string()))?;
@@ -144,7 +144,7 @@ impl Cluster {
         self.await_leaders(name, partitions)
     }
 
-    fn ask<M: Request>(&self, request: &M, version: i16) -> Result<M::Response> {
+    pub(crate) fn ask<M: Request>(&self, request: &M, version: i16) -> Result<M::Response> {
         self.connect()?.call(request, version)
     }
 

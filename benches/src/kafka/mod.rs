@@ -5,20 +5,21 @@ mod produce;
 mod read_back;
 mod record;
 
-pub(crate) use client::connect;
+pub(crate) use client::{Client, connect};
 pub use client::{Cluster, Topic};
 pub use produce::Produce;
+pub(crate) use read_back::first_record;
 pub use read_back::{ReadBack, read_back};
-pub(crate) use record::PAYLOAD_BYTES_MIN;
+pub(crate) use record::{PAYLOAD_BYTES_MIN, single_record};
 
 use protocol::error_code::ErrorCode;
 
 /// What the client calls itself.
 const CLIENT_ID: &str = "walser-bench";
 /// How long a broker may take for one request.
-const TIMEOUT_MS: i32 = 30_000;
+pub(crate) const TIMEOUT_MS: i32 = 30_000;
 
-fn error_name(code: i16) -> String {
+pub(crate) fn error_name(code: i16) -> String {
     match ErrorCode::from_code(code) {
         Some(known) => known.name().into(),
         None => format!("error {code}"),

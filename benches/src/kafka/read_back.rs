@@ -135,6 +135,41 @@ fn hunt_at_leader(leader: &str, topic: &str, mut hunts: Vec<(i32, &mut Hunt<'_>)
     }
 }
 
+/// Reads the first record of a partition, from its leader.
+pub(crate) fn first_record(topic: &Topic, partition: i32, patience: Duration) -> Result<()> {
+    let leads = |(_, led): &(&String, &Vec<i32>)| led.contains(&partition);
+    let leader = topic.by_leader.iter().find(leads);
+    let (leader, _) = leader.ok_or_else(|| {
+        Error::Cluster(format!(
+            "partition {partition} of {} has no leader",
+            topic.name
+        ))
+    })?;
+    let mut client = Client::connect(leader)?;
+    let began = Instant::now();
+    while began.elapsed() < patience {
+        let wanted = [(partition, 0)].into_iter();
+        let answer = client.call(&fetch(&topic.name, wanted), FETCH_VERSION)?;
+        let found = answer
+            .responses
+            .into_iter()
+            .flat_map(|topic| topic.partitions);
+        for records in found.filter_map(|data| data.records) {
+            let found = record::find(&records.into_bytes()).map_err(|e| Error::Malformed {
+                peer: leader.clone(),
+                what: e.to_string(),
+            })?;
+            if found.is_some_and(|found| found.id.is_some()) {
+                return Ok(());
+            }
+        }
+    }
+    Err(Error::Cluster(format!(
+        "{}: no record in partition {partition}",
+        topic.name
+    )))
+}
+
 fn fetch(topic: &str, partitions: impl ExactSizeIterator<Item = (i32, i64)>) -> FetchRequest {
     let each_bytes = FETCH_BYTES / partitions.len().max(1) as i32;
     let partitions = partitions.map(|(partition, fetch_offset)| FetchPartition {

@@ -22,6 +22,11 @@ pub(super) fn batch(payload_bytes: usize) -> Bytes {
     builder.build()
 }
 
+/// A batch of one small record.
+pub(crate) fn single_record() -> Bytes {
+    batch(PAYLOAD_BYTES_MIN)
+}
+
 /// Gives the batch's record another id. The payload is what stands before the record's last byte,
 /// its count of headers.
 pub(super) fn rename(batch: &mut [u8], payload_bytes: usize, id: u64) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use benches::{BrokerProbe, Options};
+use benches::{BrokerProbe, GroupOptions, Options};
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure, Result};
@@ -28,6 +28,37 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Consumer groups: joins, rebalances, commits, the death of a coordinator.
+    Groups(Groups),
+}
+
+#[derive(Debug, Args)]
+struct Groups {
+    /// Any broker: HOST:PORT.
+    #[arg(short, long, default_value = "127.0.0.1:9092")]
+    bootstrap: String,
+    /// A broker's admin listener and process id, ADMIN|-,PID|-: its counters are shown. May be repeated.
+    #[arg(long = "broker", value_name = "ADMIN,PID")]
+    brokers: Vec<String>,
+    /// Replicas of the topic.
+    #[arg(long, default_value_t = 3)]
+    replication: i16,
+    /// Members of the large group.
+    #[arg(long, default_value_t = 100)]
+    members: usize,
+    /// How often each event is repeated.
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+    /// Seconds for which commits are counted.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// A broker's Kafka address and process id. When given, the one that coordinates a group is killed with SIGKILL at
+    /// the end. May be repeated.
+    #[arg(long = "kill", value_name = "HOST:PORT=PID")]
+    processes: Vec<String>,
+    /// One object a row.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +103,7 @@ impl Bench {
     pub fn run(self) -> Result<()> {
         match self.verb {
             Some(Verb::Floor { dir, json }) => floor(&dir, json),
+            Some(Verb::Groups(groups)) => groups.run(),
             None => self.produce.run(),
         }
     }
@@ -93,6 +125,48 @@ fn failed(error: benches::Error) -> Failure {
     }
 }
 
+/// Brokers as `--broker` names them.
+fn probes(brokers: &[String]) -> Result<Vec<BrokerProbe>> {
+    let probe = |broker: &String| {
+        let wrong =
+            || Failure::usage(format!("{broker:?} is not ADMIN,PID")).next("`-` leaves one out");
+        let (admin, pid) = broker.split_once(',').ok_or_else(wrong)?;
+        let pid = (pid != "-")
+            .then(|| pid.parse().map_err(|_| wrong()))
+            .transpose()?;
+        Ok(BrokerProbe {
+            admin: (admin != "-").then(|| admin.to_owned()),
+            pid,
+        })
+    };
+    brokers.iter().map(probe).collect()
+}
+
+impl Groups {
+    fn run(self) -> Result<()> {
+        let process = |named: &String| {
+            let wrong = || Failure::usage(format!("{named:?} is not HOST:PORT=PID"));
+            let (address, pid) = named.split_once('=').ok_or_else(wrong)?;
+            Ok((address.to_owned(), pid.parse().map_err(|_| wrong())?))
+        };
+        let options = GroupOptions {
+            brokers: probes(&self.brokers)?,
+            bootstrap: self.bootstrap,
+            replication: self.replication,
+            members: self.members,
+            repeats: self.repeats,
+            measured: Duration::from_secs(self.seconds),
+            processes: self.processes.iter().map(process).collect::<Result<_>>()?,
+        };
+        let report = benches::run_groups(&options).map_err(failed)?;
+        print(&if self.json {
+            report.json_lines()
+        } else {
+            report.table()
+        })
+    }
+}
+
 impl Produce {
     fn options(self) -> Result<Options> {
         let preset = if self.quick {
@@ -101,19 +175,7 @@ impl Produce {
             Options::full
         };
         let mut options = preset(&self.bootstrap);
-        for broker in &self.brokers {
-            let wrong = || {
-                Failure::usage(format!("{broker:?} is not ADMIN,PID")).next("`-` leaves one out")
-            };
-            let (admin, pid) = broker.split_once(',').ok_or_else(wrong)?;
-            let pid = (pid != "-")
-                .then(|| pid.parse().map_err(|_| wrong()))
-                .transpose()?;
-            options.brokers.push(BrokerProbe {
-                admin: (admin != "-").then(|| admin.to_owned()),
-                pid,
-            });
-        }
+        options.brokers = probes(&self.brokers)?;
         if !self.cells.is_empty() {
             for name in &self.cells {
                 if options.cells.iter().all(|cell| cell.name != name) {
