@@ -114,7 +114,7 @@ impl Bench<'_> {
     }
 }
 
-/// One record in each partition.
+/// One record in each partition at least.
 fn fill(topic: &Topic) -> Result<()> {
     for (leader, partitions) in &topic.by_leader {
         let data = partitions.iter().map(|partition| PartitionProduceData {
@@ -130,11 +130,20 @@ fn fill(topic: &Topic) -> Result<()> {
             }],
             ..ProduceRequest::default()
         };
-        let answer = Client::connect(leader)?.call(&request, PRODUCE_VERSION)?;
-        let answers = answer.responses.iter().flat_map(|t| &t.partition_responses);
-        if let Some(refused) = answers.map(|p| p.error_code).find(|code| *code != 0) {
-            let why = error_name(refused);
-            return Err(Error::Cluster(format!("produce to {}: {why}", topic.name)));
+        let mut client = Client::connect(leader)?;
+        let began = Instant::now();
+        loop {
+            let answer = client.call(&request, PRODUCE_VERSION)?;
+            let mut answers = answer.responses.iter().flat_map(|t| &t.partition_responses);
+            match answers.find(|p| p.error_code != 0) {
+                None => break,
+                // A leader may hear of it after the others have.
+                Some(_) if began.elapsed() < PATIENCE => std::thread::sleep(RETRY),
+                Some(refused) => {
+                    let why = error_name(refused.error_code);
+                    return Err(Error::Cluster(format!("produce to {}: {why}", topic.name)));
+                }
+            }
         }
     }
     Ok(())

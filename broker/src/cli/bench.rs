@@ -37,8 +37,8 @@ struct Groups {
     /// Any broker: HOST:PORT.
     #[arg(short, long, default_value = "127.0.0.1:9092")]
     bootstrap: String,
-    /// A broker's admin listener and process id, ADMIN|-,PID|-: its counters are shown. May be repeated.
-    #[arg(long = "broker", value_name = "ADMIN,PID")]
+    /// Brokers' admin listeners and process ids, ADMIN|-,PID|-, separated by semicolons: their counters are shown.
+    #[arg(long = "broker", value_name = "ADMIN,PID", value_delimiter = ';')]
     brokers: Vec<String>,
     /// Replicas of the topic.
     #[arg(long, default_value_t = 3)]
@@ -52,9 +52,9 @@ struct Groups {
     /// Seconds for which commits are counted.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// A broker's Kafka address and process id. When given, the one that coordinates a group is killed with SIGKILL at
-    /// the end. May be repeated.
-    #[arg(long = "kill", value_name = "HOST:PORT=PID")]
+    /// Every broker's Kafka address and process id, separated by commas. The one that coordinates a group is killed with
+    /// SIGKILL at the end.
+    #[arg(long = "kill", value_name = "HOST:PORT=PID", value_delimiter = ',')]
     processes: Vec<String>,
     /// One object a row.
     #[arg(long)]

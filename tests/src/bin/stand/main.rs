@@ -4,7 +4,8 @@
 //! cargo run -p tests --bin stand -- tests/clients/run.sh --bootstrap {} confluent java
 //! ```
 //!
-//! `{}` stands for the addresses. `WALSER_PEER=kafka` takes Apache Kafka. The exit code is the
+//! `{}` stands for the addresses, `{brokers}` and `{processes}` for what `walser bench` wants to know of each broker
+//! (`ADMIN,PID;...` and `HOST:PORT=PID,...`). `WALSER_PEER=kafka` takes Apache Kafka. The exit code is the
 //! command's. The command may ask for faults: see [`session`]; `WALSER_STAND` tells it where.
 
 mod feed;
@@ -16,7 +17,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 use clap::Parser;
-use tests::cluster::{Cluster, Options};
+use tests::cluster::{Cluster, Flavor, Options};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -40,10 +41,12 @@ fn main() -> ExitCode {
     let mut cluster = Cluster::start(arguments.nodes, &options);
     let bootstrap = cluster.bootstrap();
     eprintln!("{:?} at {bootstrap}", cluster.flavor());
-    let mut words = arguments
-        .command
-        .iter()
-        .map(|word| word.replace("{}", &bootstrap));
+    let (brokers, processes) = (brokers(&cluster), processes(&cluster));
+    let mut words = arguments.command.iter().map(|word| {
+        let word = word.replace("{}", &bootstrap);
+        let word = word.replace("{brokers}", &brokers);
+        word.replace("{processes}", &processes)
+    });
     let program = words.next().unwrap_or_default();
     match run(&mut cluster, Command::new(&program).args(words)) {
         Ok(status) if status.success() => ExitCode::SUCCESS,
@@ -61,6 +64,27 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Each broker's admin listener, where it has one, and its process.
+fn brokers(cluster: &Cluster) -> String {
+    let brokers = cluster.nodes().iter().filter_map(|node| {
+        let admin = match cluster.flavor() {
+            Flavor::Walser => node.admin(),
+            Flavor::Kafka => "-".to_owned(),
+        };
+        Some(format!("{admin},{}", node.process.as_ref()?.pid()))
+    });
+    brokers.collect::<Vec<_>>().join(";")
+}
+
+/// Each broker's address and process.
+fn processes(cluster: &Cluster) -> String {
+    let processes = cluster.nodes().iter().filter_map(|node| {
+        let pid = node.process.as_ref()?.pid();
+        Some(format!("{}={pid}", node.kafka()))
+    });
+    processes.collect::<Vec<_>>().join(",")
 }
 
 /// The command: killed when nobody waits for it any more.
