@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod bench;
 mod failure;
 mod figures;
 mod groups;

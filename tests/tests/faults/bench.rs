@@ -1,0 +1,60 @@
+//! `walser bench groups` against real brokers: every cell is measured, and the coordinator that it kills is dead.
+
+use super::*;
+use std::process::Command;
+use tests::cluster::Node;
+use tests::cluster::walser::binary;
+
+#[test]
+fn groups_are_measured_up_to_the_death_of_their_coordinator() {
+    let topic = "bench";
+    if is_only_for_walser(topic) {
+        return;
+    }
+    let cluster = three(topic);
+    let pid = |node: &Node| node.process.as_ref().expect("it runs").pid();
+    let nodes = cluster.nodes().iter();
+    let processes: Vec<String> = nodes.map(|n| format!("{}={}", n.kafka(), pid(n))).collect();
+    let output = Command::new(binary())
+        .args([
+            "bench",
+            "groups",
+            "--json",
+            "--members",
+            "3",
+            "--repeats",
+            "1",
+        ])
+        .args(["--seconds", "1", "-b", &cluster.bootstrap()])
+        .arg(format!("--kill={}", processes.join(",")))
+        .output()
+        .expect("the binary is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let rows: Vec<serde_json::Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).expect("a row is JSON"))
+        .collect();
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["cell"].as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "join-1",
+            "join-3",
+            "rebalance-3-join",
+            "rebalance-3-leave",
+            "commit-x1",
+            "commit-x32",
+            "coordinator-killed"
+        ]
+    );
+    for row in &rows {
+        assert!(row["count"].as_u64() > Some(0), "{row}");
+        assert!(row["took_ms"]["p50"].as_f64() > Some(0.0), "{row}");
+    }
+    let answers = |node: &&Node| std::net::TcpStream::connect(node.kafka()).is_ok();
+    let alive = cluster.nodes().iter().filter(answers).count();
+    assert_eq!(alive, 2, "one coordinator was killed");
+}
