@@ -4,6 +4,7 @@
 //! - [`cluster`] runs brokers as processes and kills, pauses, restarts, wipes them.
 //! - [`workload`] sends and reads with a real client (librdkafka) and records what it sees.
 //! - [`groups`] has members of a consumer group written by hand, and a judge of their history.
+//! - [`sequences`] compares the answers to consumer groups with recorded ones of Kafka.
 //! - [`network`] puts a [`proxy`] between brokers.
 //! - [`wire`] is a second client, written by hand, for wrong bytes and plain questions.
 //! - [`wait`] is the only place that sleeps.
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod groups;
 pub mod network;
 pub mod proxy;
+pub mod sequences;
 pub mod wait;
 pub mod wire;
 pub mod workload;
