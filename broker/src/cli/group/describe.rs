@@ -1,7 +1,6 @@
 //! `walser group describe`: one group, its members, its offsets.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::messages::describe_groups::{
@@ -12,10 +11,12 @@ use serde_json::{Value, json};
 
 use super::assignment;
 use super::offsets::{self, Committed, Place};
+use super::told::Admin;
 use crate::cli::Target;
 use crate::cli::client::Cluster;
 use crate::cli::exit::{Exit, Failure, Result};
 use crate::cli::output::{self, Format, Table, column, wide};
+use crate::http::{GroupView, OffsetView};
 
 /// A group as its coordinator describes it.
 pub struct Look {
@@ -33,6 +34,8 @@ pub struct View {
     pub look: Look,
     /// A row for each partition that is committed or assigned.
     pub rows: Vec<Row>,
+    /// What its coordinator says beyond Kafka's protocol; None where nobody could be asked.
+    pub told: Option<GroupView>,
 }
 
 /// One partition of a group.
@@ -48,6 +51,15 @@ pub struct Row {
     pub member: Option<String>,
     /// That member's client id.
     pub client: Option<String>,
+}
+
+impl View {
+    /// The age of the first record that is not committed, where known.
+    fn seconds(&self, place: &Place) -> Option<f64> {
+        let mut offsets = self.told.iter().flat_map(|told| &told.offsets);
+        let is_it = |at: &&OffsetView| (at.topic.as_str(), at.partition) == (&place.0, place.1);
+        offsets.find(is_it)?.lag_seconds
+    }
 }
 
 impl Row {
@@ -104,8 +116,14 @@ pub async fn look(cluster: &mut Cluster, name: &str) -> Result<Look> {
 }
 
 /// The group with its offsets.
-pub async fn view(cluster: &mut Cluster, name: &str) -> Result<View> {
+pub async fn view(
+    cluster: &mut Cluster,
+    target: &Target,
+    admin: &Admin,
+    name: &str,
+) -> Result<View> {
     let look = look(cluster, name).await?;
+    let told = admin.group(cluster, target, name).await;
     let committed = offsets::committed(cluster, name).await?;
     let owners = owners(&look.described);
     let mut places: Vec<Place> = committed.keys().chain(owners.keys()).cloned().collect();
@@ -123,7 +141,7 @@ pub async fn view(cluster: &mut Cluster, name: &str) -> Result<View> {
         }
     };
     let rows = places.into_iter().map(row).collect();
-    Ok(View { look, rows })
+    Ok(View { look, rows, told })
 }
 
 /// Who reads which partition.
@@ -143,26 +161,16 @@ fn assigned(group: &DescribedGroup, member: &DescribedGroupMember) -> Option<Vec
     known.then(|| assignment::decode(&member.member_assignment))?
 }
 
-/// Shows it, once or again and again.
-pub async fn run(target: &Target, name: &str, every: Option<u64>) -> Result<()> {
+/// Shows it.
+pub async fn run(target: &Target, admin: &Admin, name: &str) -> Result<()> {
     let mut cluster = Cluster::new(target);
-    loop {
-        let view = view(&mut cluster, name).await?;
-        show(&view, target.format)?;
-        let Some(seconds) = every else {
-            return Ok(());
-        };
-        if target.format != Format::Json {
-            output::print("\n")?;
-        }
-        tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
-        cluster.extend(target.wait());
-    }
+    let view = view(&mut cluster, target, admin, name).await?;
+    show(&view, target.format)
 }
 
 fn show(view: &View, format: Format) -> Result<()> {
-    if format == Format::Json {
-        return output::print(&format!("{}\n", object(view)));
+    if let Some(data) = format.data(&object(view)) {
+        return output::print(&data);
     }
     summary(view).print(format, "groups")?;
     output::print("\n")?;
@@ -181,6 +189,10 @@ fn object(view: &View) -> Value {
         "protocol": &*group.protocol_data,
         "coordinator": view.look.coordinator,
         "lag": total_lag(&view.rows),
+        "lag_seconds": view.told.as_ref().and_then(|told| told.lag_seconds),
+        "generation": view.told.as_ref().and_then(|told| told.generation),
+        "rebalances": view.told.as_ref().map(|told| told.rebalances),
+        "last_rebalance": view.told.as_ref().map(|told| &told.last_rebalance),
         "members": members(group).values(),
         "offsets": partitions(view).values(),
     })
@@ -200,6 +212,7 @@ fn summary(view: &View) -> Table {
         column("protocol"),
         column("members"),
         column("lag"),
+        column("lag_seconds"),
         column("coordinator"),
         wide("protocol_type"),
     ]);
@@ -209,6 +222,7 @@ fn summary(view: &View) -> Table {
         json!(&*group.protocol_data),
         json!(group.members.len()),
         json!(total_lag(&view.rows)),
+        json!(view.told.as_ref().and_then(|told| told.lag_seconds)),
         json!(view.look.coordinator),
         json!(&*group.protocol_type),
     ]);
@@ -247,6 +261,7 @@ fn partitions(view: &View) -> Table {
         column("committed"),
         column("end"),
         column("lag"),
+        column("lag_seconds"),
         column("client"),
         wide("member"),
         wide("leader_epoch"),
@@ -260,6 +275,7 @@ fn partitions(view: &View) -> Table {
             json!(committed.map(|c| c.offset)),
             json!(row.end),
             json!(row.lag()),
+            json!(view.seconds(&row.place)),
             json!(row.client),
             json!(row.member),
             json!(

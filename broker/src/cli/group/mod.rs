@@ -7,7 +7,10 @@ mod position;
 mod seek;
 #[cfg(test)]
 mod tests;
+mod told;
 mod why;
+
+use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use protocol::error_code::ErrorCode;
@@ -19,8 +22,9 @@ use serde_json::json;
 use super::Target;
 use super::client::Cluster;
 use super::exit::{Exit, Failure, Result};
-use super::output::{Table, column, confirm, wide};
+use super::output::{Table, Watch, column, confirm, wide};
 use position::{Position, Selection};
+use told::Admin;
 
 /// List, describe, move, delete consumer groups.
 #[derive(Debug, Args)]
@@ -37,18 +41,18 @@ enum Verb {
         #[arg(long, value_delimiter = ',')]
         state: Vec<String>,
         #[command(flatten)]
+        admin: Admin,
+        #[command(flatten)]
         target: Target,
     },
     /// Show the members, what they are assigned, committed offsets and lag.
     Describe {
         /// Its name.
         name: String,
-        /// Show it again and again.
-        #[arg(short, long)]
-        watch: bool,
-        /// Seconds between two looks, with --watch.
-        #[arg(long, default_value_t = 2, value_name = "SECONDS")]
-        interval: u64,
+        #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
+        admin: Admin,
         #[command(flatten)]
         target: Target,
     },
@@ -86,10 +90,12 @@ enum Verb {
         #[command(flatten)]
         target: Target,
     },
-    /// Say in one line why a group is as it is.
+    /// Say in one line why a group is as it is, and who began its last rebalance.
     Why {
         /// Its name.
         name: String,
+        #[command(flatten)]
+        admin: Admin,
         #[command(flatten)]
         target: Target,
     },
@@ -99,13 +105,21 @@ impl Group {
     /// Runs it.
     pub async fn run(self) -> Result<()> {
         match self.verb {
-            Verb::List { state, target } => list(&target, &state).await,
+            Verb::List {
+                state,
+                admin,
+                target,
+            } => list(&target, &admin, &state).await,
             Verb::Describe {
                 name,
                 watch,
-                interval,
+                admin,
                 target,
-            } => describe::run(&target, &name, watch.then_some(interval)).await,
+            } => {
+                watch
+                    .run(async || describe::run(&target, &admin, &name).await)
+                    .await
+            }
             Verb::Seek {
                 name,
                 to,
@@ -123,12 +137,16 @@ impl Group {
                 dry_run,
                 target,
             } => delete(&target, &names, yes, dry_run).await,
-            Verb::Why { name, target } => why::run(&target, &name).await,
+            Verb::Why {
+                name,
+                admin,
+                target,
+            } => why::run(&target, &admin, &name).await,
         }
     }
 }
 
-async fn list(target: &Target, states: &[String]) -> Result<()> {
+async fn list(target: &Target, admin: &Admin, states: &[String]) -> Result<()> {
     let mut cluster = Cluster::new(target);
     let brokers = cluster.metadata(Some(&[])).await?.brokers;
     let request = ListGroupsRequest {
@@ -140,6 +158,7 @@ async fn list(target: &Target, states: &[String]) -> Result<()> {
         column("state"),
         column("type"),
         column("protocol_type"),
+        column("lag"),
         wide("coordinator"),
     ];
     let mut rows = Vec::new();
@@ -151,6 +170,10 @@ async fn list(target: &Target, states: &[String]) -> Result<()> {
         }
     }
     rows.sort_by(|(a, _), (b, _)| a.group_id.cmp(&b.group_id));
+    let told = admin.groups(&mut cluster, target).await;
+    let lines = told.into_iter().flat_map(|view| view.groups);
+    let lags: BTreeMap<String, Option<i64>> =
+        lines.map(|line| (line.group, line.lag_records)).collect();
     let mut table = Table::new(&columns);
     for (group, coordinator) in &rows {
         table.row(vec![
@@ -158,6 +181,7 @@ async fn list(target: &Target, states: &[String]) -> Result<()> {
             json!(&*group.group_state),
             json!(&*group.group_type),
             json!(&*group.protocol_type),
+            json!(lags.get(&*group.group_id)),
             json!(coordinator),
         ]);
     }

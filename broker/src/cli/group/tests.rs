@@ -540,6 +540,7 @@ fn causes_are_named() {
                 },
             },
             rows,
+            told: None,
         })
     };
     for (state, rows, expected) in [

@@ -3,26 +3,34 @@
 use serde_json::json;
 
 use super::describe::{self, Row, View, total_lag};
+use super::told::{self, Admin};
 use crate::cli::Target;
 use crate::cli::client::Cluster;
 use crate::cli::exit::{Exit, Failure, Result};
-use crate::cli::output::{self, Format};
+use crate::cli::output;
 use crate::coordinator::{OFFSETS_TOPIC, partition_of};
 
 /// Runs it.
-pub async fn run(target: &Target, name: &str) -> Result<()> {
+pub async fn run(target: &Target, admin: &Admin, name: &str) -> Result<()> {
     let mut cluster = Cluster::new(target);
     if let Some(reason) = no_coordinator(&mut cluster, name).await? {
         return Err(Failure::with(Exit::Unreachable, reason).next(format!(
             "`walser topic describe {OFFSETS_TOPIC}` shows its replicas"
         )));
     }
-    let view = describe::view(&mut cluster, name).await?;
-    let reason = reason(&view);
-    if target.format == Format::Json {
-        let state = &*view.look.described.group_state;
-        let object = json!({ "schema": 1, "group": name, "state": state, "reason": reason });
-        return output::print(&format!("{object}\n"));
+    let view = describe::view(&mut cluster, target, admin, name).await?;
+    let rebalance = view.told.as_ref().and_then(told::rebalance);
+    let reason = [Some(reason(&view)), rebalance];
+    let reason = reason.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let object = json!({
+        "schema": 1,
+        "group": name,
+        "state": &*view.look.described.group_state,
+        "reason": reason,
+        "last_rebalance": view.told.as_ref().map(|told| &told.last_rebalance),
+    });
+    if let Some(data) = target.format.data(&object) {
+        return output::print(&data);
     }
     output::print(&format!("group {name}: {reason}\n"))
 }
