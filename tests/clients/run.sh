@@ -7,8 +7,9 @@
 # run though its client does, the run fails, so that the list stays true.
 # CLIENT: all when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
 # kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups kafkajs-groups
-# platformatic-groups; in groups whose coordinator is killed in a rebalance and then stopped in order:
-# confluent-faults kafka-python-faults aiokafka-faults kafkajs-faults. The faults are those of the stand that runs this.
+# platformatic-groups sarama-groups rdkafka-groups; in groups whose coordinator is killed in a rebalance and then
+# stopped in order: confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults
+# go-faults kafkajs-faults platformatic-faults sarama-faults. The faults are those of the stand that runs this.
 # What is missing is installed by package name into tests/cache (WALSER_TESTS_CACHE moves it).
 # Exit code: 0 all passed, 1 something failed, 2 usage.
 set -uo pipefail
@@ -22,16 +23,18 @@ while [[ $# -gt 0 ]]; do
   case $1 in
     --bootstrap) bootstrap=${2:?}; shift 2 ;;
     --open) open[${2:?}]=unseen; shift 2 ;;
-    -h | --help) sed -n '2,14p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,15p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) clients+=("$1"); shift ;;
   esac
 done
-[[ -n $bootstrap ]] || { sed -n '2,14p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[[ -n $bootstrap ]] || { sed -n '2,15p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 [[ ${#clients[@]} -gt 0 ]] || {
   clients=(confluent kafka-python aiokafka kcat java java-tools go)
   clients+=(confluent-groups kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups)
-  clients+=(kafkajs-groups platformatic-groups confluent-faults kafka-python-faults aiokafka-faults kafkajs-faults)
+  clients+=(kafkajs-groups platformatic-groups sarama-groups rdkafka-groups)
+  clients+=(confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults)
+  clients+=(go-faults kafkajs-faults platformatic-faults sarama-faults)
 }
 # Topics of one run never meet those of another.
 run=$(date +%s)-$$
@@ -58,6 +61,10 @@ run_kcat-groups() {
   command -v kcat >/dev/null || apt-get install -y -q kcat >&2 || return
   timeout 400 "$here/kcat/groups.sh" "$bootstrap" "$run"
 }
+run_kcat-faults() {
+  command -v kcat >/dev/null || apt-get install -y -q kcat >&2 || return
+  timeout 400 "$here/faults.sh" kcat "$bootstrap" "$run"
+}
 python_groups() { venv && timeout 900 "$cache/venv/bin/python" "$here/python/$1" "$bootstrap" "$run" "${@:2}"; }
 run_confluent-groups() { python_groups confluent_groups.py; }
 run_kafka-python-groups() { python_groups kafka_python_groups.py; }
@@ -74,10 +81,16 @@ java_class() { # CLASS SECONDS
 }
 run_java() { java_class Client 400; }
 run_java-groups() { java_class Groups 900; }
+run_java-faults() { java_class GroupFaults 400; }
 run_java-group-tools() {
   local libs
   libs=$("$here/kafka/fetch.sh") || return
   timeout 900 "$here/java/group_tools.sh" "$bootstrap" "$run" "$libs"
+}
+run_java-tools-faults() {
+  local libs
+  libs=$("$here/kafka/fetch.sh") || return
+  timeout 400 "$here/faults.sh" console "$bootstrap" "$run" "$libs"
 }
 run_java-tools() {
   local libs
@@ -87,7 +100,21 @@ run_java-tools() {
 go_client() { (cd "$here/go" && go build -o "$cache/go-client" . >&2) && timeout "$1" "$cache/go-client" "$bootstrap" "$run" "${@:2}"; }
 run_go() { go_client 300; }
 run_go-groups() { go_client 400 groups; }
+run_go-faults() { go_client 400 faults; }
 
+sarama_client() { (cd "$here/sarama" && go build -o "$cache/sarama-client" . >&2) && timeout 400 "$cache/sarama-client" "$bootstrap" "$run" "$@"; }
+run_sarama-groups() { sarama_client; }
+run_sarama-faults() { sarama_client faults; }
+# Of this workspace, which has rdkafka for its own tests: with the build that the stand belongs to, it is there already.
+rdkafka_client() {
+  local target
+  target=$(cd "$here/.." && cargo build -q --release -p tests --bin rdkafka-groups --message-format json 2>/dev/null |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+  [[ -x $target ]] || { echo "rdkafka-groups does not build" >&2; return 1; }
+  timeout 400 "$target" "$bootstrap" "$run" "$@"
+}
+run_rdkafka-groups() { rdkafka_client; }
+run_rdkafka-faults() { rdkafka_client faults; }
 # node_modules stands beside what imports it.
 node_client() { # SCRIPT SECONDS ARGS...
   mkdir -p "$cache/node" && cp "$here"/node/* "$cache/node/" || return

@@ -1,4 +1,5 @@
-// franz-go: admin, idempotent producing with every codec, consuming by assignment; with the word "groups", groups.
+// franz-go: admin, idempotent producing with every codec, consuming by assignment; with the word "groups", groups; with
+// the word "faults", groups whose coordinator is killed.
 package main
 
 import (
@@ -253,8 +254,8 @@ func main() {
 	}
 	defer shared.Close()
 	admin = kadm.NewClient(shared)
-	if len(os.Args) > 3 && os.Args[3] == "groups" {
-		checkGroups()
+	if len(os.Args) > 3 {
+		map[string]func(){"groups": checkGroups, "faults": checkFaults}[os.Args[3]]()
 		fmt.Println("DONE")
 		return
 	}

@@ -4,7 +4,7 @@ import { Admin, Consumer, ProduceAcks, Producer, stringDeserializers, stringSeri
 import { beMember, check, expect, oneDies, PARTITIONS, same, Supervised, threeAndBack, underFaults, until } from "./checks.mjs";
 
 const [bootstrap, run, mode, memberOf] = process.argv.slice(2);
-const common = { clientId: "walser-platformatic", bootstrapBrokers: bootstrap.split(","), retries: 10, retryDelay: 250 };
+const common = { clientId: "walser-platformatic", bootstrapBrokers: bootstrap.split(","), retries: 3, retryDelay: 200 };
 const admin = new Admin(common);
 const nameOf = (name) => `platformatic-${run}-${name}`;
 

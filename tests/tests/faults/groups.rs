@@ -93,12 +93,13 @@ fn k8_a_group_under_faults_loses_no_commit_and_has_one_owner_a_partition() {
     }
     let visitors = churn.stop();
     feed.stop();
-    expect_all_read(&cluster, topic, &plan.group);
+    let unread = expect_all_read(&cluster, topic, &plan.group).err();
     drop(members);
 
     let events = history.events();
     report(&events, &faults, visitors);
-    let wrong = judge(&events);
+    let mut wrong = judge(&events);
+    wrong.extend(unread);
     if !wrong.is_empty() {
         fail(&cluster, &history, &wrong.join("\n"));
     }
@@ -168,23 +169,34 @@ fn coordinator(cluster: &Cluster, group: &str) -> i32 {
 }
 
 /// Every record that was produced is committed by the group in the end.
-fn expect_all_read(cluster: &Cluster, topic: &str, group: &str) {
-    let all = || {
-        let node = coordinator(cluster, group);
-        let connection = Connection::open(&cluster.node(node).kafka(), Duration::from_secs(5));
-        let Ok(mut connection) = connection else {
-            return false;
-        };
-        partitions(cluster, topic).iter().all(|partition| {
-            let leader = cluster.node(partition.leader).kafka();
-            let end = Connection::open(&leader, Duration::from_secs(5))
-                .and_then(|mut c| requests::list_offset(&mut c, topic, partition.id, -1));
-            let committed = groups::committed(&mut connection, group, topic, partition.id);
-            matches!((end, committed), (Ok((0, end)), Ok((0, at))) if at == end)
-        })
+fn expect_all_read(cluster: &Cluster, topic: &str, group: &str) -> Result<(), String> {
+    let mut last = Vec::new();
+    let all = tests::wait::wait_until("everything read and committed", failover() * 2, || {
+        last = ends_and_commits(cluster, topic, group);
+        last.iter().all(|(end, at)| end.is_some() && end == at)
+    });
+    all.map_err(|late| format!("{late}: ends and commits {last:?}"))
+}
+
+/// Of each partition, where the answers were no errors.
+fn ends_and_commits(
+    cluster: &Cluster,
+    topic: &str,
+    group: &str,
+) -> Vec<(Option<i64>, Option<i64>)> {
+    let of = |answer: std::io::Result<(i16, i64)>| match answer {
+        Ok((0, offset)) => Some(offset),
+        _ => None,
     };
-    tests::wait::wait_until("everything read and committed", failover() * 2, all)
-        .unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    let open = |node: i32| Connection::open(&cluster.node(node).kafka(), Duration::from_secs(5));
+    let one = |partition: &Partition| {
+        let end = open(partition.leader)
+            .and_then(|mut c| requests::list_offset(&mut c, topic, partition.id, -1));
+        let committed = open(coordinator(cluster, group))
+            .and_then(|mut c| groups::committed(&mut c, group, topic, partition.id));
+        (of(end), of(committed))
+    };
+    partitions(cluster, topic).iter().map(one).collect()
 }
 
 /// Members that come and go all the time, so that there is hardly a moment without a rebalance near.

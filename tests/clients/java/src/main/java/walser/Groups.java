@@ -25,7 +25,7 @@ public final class Groups {
   private static final int PARTITIONS = 6;
   private static final int COUNT = 50;
   private static final Duration PATIENCE = Duration.ofSeconds(60);
-  private static String bootstrap;
+  static String bootstrap;
   private static String prefix;
   private static Admin admin;
 
@@ -48,7 +48,7 @@ public final class Groups {
     }
   }
 
-  private static void expect(boolean holds, Object otherwise) {
+  static void expect(boolean holds, Object otherwise) {
     if (!holds) {
       throw new AssertionError(String.valueOf(otherwise));
     }
@@ -73,7 +73,7 @@ public final class Groups {
   }
 
   /** One consumer of a group. All members of a check are polled in turn by its one thread. */
-  private static final class Member implements ConsumerRebalanceListener, AutoCloseable {
+  static final class Member implements ConsumerRebalanceListener, AutoCloseable {
     final KafkaConsumer<String, String> consumer;
     /** What was read: partition and value. */
     final List<String> read = new ArrayList<>();
@@ -141,7 +141,7 @@ public final class Groups {
     }
   }
 
-  private static List<String> values(int first, int count) {
+  static List<String> values(int first, int count) {
     List<String> values = new ArrayList<>();
     for (int partition = 0; partition < PARTITIONS; partition++) {
       for (int number = first; number < first + count; number++) {
@@ -159,7 +159,7 @@ public final class Groups {
     }
   }
 
-  private static boolean shared(List<Member> members) {
+  static boolean shared(List<Member> members) {
     Set<Integer> all = new HashSet<>();
     int sum = 0;
     for (Member member : members) {
@@ -172,13 +172,13 @@ public final class Groups {
     return sum == PARTITIONS && all.size() == PARTITIONS;
   }
 
-  private static List<String> read(List<Member> members) {
+  static List<String> read(List<Member> members) {
     List<String> all = new ArrayList<>();
     members.forEach(member -> all.addAll(member.read));
     return all;
   }
 
-  private static void same(List<String> found, List<String> expected) {
+  static void same(List<String> found, List<String> expected) {
     List<String> left = found.stream().sorted().toList();
     List<String> right = expected.stream().sorted().toList();
     expect(left.equals(right), left.size() + " records, " + new HashSet<>(left).size() + " of them different, instead of " + right.size());
