@@ -5,9 +5,9 @@
 #
 # --open: a check that is known to fail. It runs and is counted apart; once it passes, or does not
 # run though its client does, the run fails, so that the list stays true.
-# CLIENT: all when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
+# CLIENT: all but rdkafka-groups and rdkafka-faults when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
 # kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups kafkajs-groups
-# platformatic-groups sarama-groups rdkafka-groups; in groups whose coordinator is killed in a rebalance and then
+# platformatic-groups sarama-groups; in groups whose coordinator is killed in a rebalance and then
 # stopped in order: confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults
 # go-faults kafkajs-faults platformatic-faults sarama-faults. The faults are those of the stand that runs this.
 # What is missing is installed by package name into tests/cache (WALSER_TESTS_CACHE moves it).
@@ -32,7 +32,7 @@ done
 [[ ${#clients[@]} -gt 0 ]] || {
   clients=(confluent kafka-python aiokafka kcat java java-tools go)
   clients+=(confluent-groups kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups)
-  clients+=(kafkajs-groups platformatic-groups sarama-groups rdkafka-groups)
+  clients+=(kafkajs-groups platformatic-groups sarama-groups)
   clients+=(confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults)
   clients+=(go-faults kafkajs-faults platformatic-faults sarama-faults)
 }

@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tests::cluster::{Cluster, Exit};
+use tests::cluster::{Cluster, Exit, Flavor};
 use tests::wait::{TimedOut, wait_for, wait_until};
 use tests::wire::groups::{self, Described};
 use tests::wire::{Connection, requests};
@@ -113,7 +113,12 @@ impl Session<'_> {
         let restarted = self.cluster.coordinator(&self.group);
         let restarted = restarted.ok_or("no coordinator after the kill")?;
         let stopped = self.cluster.terminate(restarted, WITHIN).map_err(text)?;
-        if stopped != Exit::Code(0) {
+        // Java's way to end on SIGTERM.
+        let in_order = match self.cluster.flavor() {
+            Flavor::Walser => Exit::Code(0),
+            Flavor::Kafka => Exit::Code(143),
+        };
+        if stopped != in_order {
             return Err(format!(
                 "node {restarted} was stopped in order: {stopped:?}"
             ));
