@@ -15,6 +15,9 @@ use crate::world::{Outcome, World};
 const ANSWER_MS: u64 = 400;
 /// Chance that an answer is lost on its way to the member, in a thousand.
 const ANSWER_LOST_PER_MILLE: u64 = 30;
+/// Chance that a member looks for its coordinator though it knows one, in a thousand: so that a new one gets commits
+/// while an old one has not heard of it.
+const LOOKS_ANEW_PER_MILLE: u64 = 250;
 /// By then every request that reached a coordinator is answered, in ms.
 const SETTLED_MS: u64 = 5_000;
 /// The wall clock when a run begins, in ms.
@@ -200,7 +203,8 @@ impl World {
             let up = (0..self.nodes.len()).filter(|n| self.nodes[*n].up.is_some());
             return self.random.pick(&up.collect::<Vec<_>>()).copied();
         }
-        let known = known.filter(|at| self.nodes[*at].up.is_some() && !is_observer);
+        let looks_anew = is_observer || self.random.chance(LOOKS_ANEW_PER_MILLE);
+        let known = known.filter(|at| self.nodes[*at].up.is_some() && !looks_anew);
         known.or_else(|| self.ask_for_leader(id))
     }
 

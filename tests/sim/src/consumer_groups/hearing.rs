@@ -31,6 +31,10 @@ impl Moment<'_> {
 impl Member {
     /// An answer.
     pub(super) fn hears(&mut self, ask: &Ask, reply: GroupReply, moment: &mut Moment<'_>) {
+        if matches!(ask, Ask::Commit { generation, .. } if *generation != self.generation) {
+            // It was late, and nobody waits for it.
+            return;
+        }
         match reply {
             GroupReply::Failed { code, member } => self.hears_failure(ask, code, member, moment),
             GroupReply::Joined(joined) => self.has_joined(joined, moment.partitions),

@@ -102,6 +102,8 @@ pub(super) struct Member {
     pub(super) heartbeat_at: u64,
     pub(super) acts_at: u64,
     pub(super) proof: Proof,
+    /// What it last had to commit, and in which generation: it may still be on its way when the next one has begun.
+    pub(super) late: Option<(i32, Vec<(i32, i64)>)>,
 }
 
 impl Member {
@@ -122,6 +124,7 @@ impl Member {
             heartbeat_at: 0,
             acts_at,
             proof: Proof::Nothing,
+            late: None,
         }
     }
 
@@ -199,6 +202,13 @@ impl Member {
         group: &mut Group,
         random: &mut Random,
     ) -> Result<Option<Ask>, String> {
+        let late = self.late.take_if(|(of, _)| chaos && *of < self.generation);
+        if let Some((generation, offsets)) = late {
+            return Ok(Some(Ask::Commit {
+                generation,
+                offsets,
+            }));
+        }
         let unknown = self.owned.iter().filter(|(_, next)| next.is_none());
         let unknown: Vec<i32> = unknown.map(|(partition, _)| *partition).collect();
         if !unknown.is_empty() {
@@ -248,6 +258,10 @@ impl Member {
             }
             offsets.push((partition, next.unwrap_or(first)));
         }
+        self.late = self
+            .kind
+            .is_member()
+            .then(|| (self.generation, offsets.clone()));
         Ok(Ask::Commit {
             generation: self.generation,
             offsets,
