@@ -232,6 +232,8 @@ impl Dispatch {
             | R::OffsetFetch(_)
             | R::OffsetDelete(_)
             | R::DescribeGroups(_)
+            | R::ConsumerGroupHeartbeat(_)
+            | R::ConsumerGroupDescribe(_)
             | R::ListGroups(_)
             | R::DeleteGroups(_) => call_groups(cx, request, reply),
         }
@@ -255,6 +257,12 @@ fn call_groups(cx: Context, request: AnyRequest, reply: Reply) {
         R::OffsetFetch(r) => reply.later(groups::offset_fetch::handle(cx, version, r)),
         R::OffsetDelete(r) => reply.later(groups::offset_delete::handle(cx, r)),
         R::DescribeGroups(r) => reply.later(groups::describe_groups::handle(cx, version, r)),
+        R::ConsumerGroupHeartbeat(r) => {
+            reply.later(groups::consumer_group_heartbeat::handle(cx, version, r));
+        }
+        R::ConsumerGroupDescribe(r) => {
+            reply.later(groups::consumer_group_describe::handle(cx, r));
+        }
         R::ListGroups(r) => reply.later(groups::list_groups::handle(cx, r)),
         R::DeleteGroups(r) => reply.later(groups::delete_groups::handle(cx, r)),
         other => unreachable!("{:?} is not about groups", other.key()),

@@ -143,8 +143,8 @@ table! {
     Fetch 1: 4..=17, flexible 12, Ordered, Read Topic, "fetch";
     ListOffsets 2: 1..=10, flexible 6, Ordered, Describe Topic, "list_offsets";
     Metadata 3: 0..=13, flexible 9, Ordered, Describe Topic, "metadata";
-    OffsetCommit 8: 2..=9, flexible 8, Ordered, Read Coordinated, "offset_commit";
-    OffsetFetch 9: 1..=9, flexible 6, Ordered, Describe Coordinated, "offset_fetch";
+    OffsetCommit 8: 2..=10, flexible 8, Ordered, Read Coordinated, "offset_commit";
+    OffsetFetch 9: 1..=10, flexible 6, Ordered, Describe Coordinated, "offset_fetch";
     FindCoordinator 10: 0..=6, flexible 3, Ordered, Describe Coordinated, "find_coordinator";
     JoinGroup 11: 0..=9, flexible 6, Ordered, Read Coordinated, "join_group";
     Heartbeat 12: 0..=4, flexible 4, Ordered, Read Coordinated, "heartbeat";
@@ -174,6 +174,10 @@ table! {
     OffsetDelete 47: 0..=0, flexible 32767, Ordered, Delete Coordinated, "offset_delete";
     DescribeCluster 60: 0..=2, flexible 0, Inline, Describe Cluster, "describe_cluster";
     DescribeProducers 61: 0..=0, flexible 0, Ordered, Read Topic, "describe_producers";
+    ConsumerGroupHeartbeat 68: 0..=1, flexible 0, Ordered, Read Coordinated,
+        "consumer_group_heartbeat";
+    ConsumerGroupDescribe 69: 0..=1, flexible 0, Ordered, Describe Coordinated,
+        "consumer_group_describe";
     DescribeTopicPartitions 75: 0..=0, flexible 0, Inline, Describe Topic,
         "describe_topic_partitions";
 }

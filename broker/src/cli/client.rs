@@ -305,6 +305,7 @@ impl Cluster {
 fn version(key: ApiKey) -> i16 {
     match key {
         ApiKey::Fetch => 12,
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
         other => other.api().max,
     }
 }

@@ -201,6 +201,12 @@ settings! {
         /// Longest session timeout that a group member may ask for.
         group_session_timeout_max_ms: u64 = 1_800_000,
             "group.max.session.timeout.ms", Kind::Millis { min: 1, max: DAY };
+        /// A member of the consumer protocol (KIP-848) is removed after so long a silence.
+        group_consumer_session_timeout_ms: u64 = 45_000,
+            "group.consumer.session.timeout.ms", Kind::Millis { min: 1000, max: DAY };
+        /// How often members of the consumer protocol send heartbeats. A shorter one makes rebalances faster.
+        group_consumer_heartbeat_interval_ms: u64 = 5000,
+            "group.consumer.heartbeat.interval.ms", Kind::Millis { min: 100, max: DAY };
         /// Members of one group.
         group_members_max: u32 = 10_000, "group.max.size", Kind::Count { min: 1, max: 1_000_000 };
         /// Partitions of the topic that holds the groups, when it is created. More spread the groups over more brokers.

@@ -190,6 +190,10 @@ impl Config {
             let text = "must be at least group.min.session.timeout.ms".to_owned();
             problem("group.max.session.timeout.ms", text);
         }
+        if node.group_consumer_heartbeat_interval_ms >= node.group_consumer_session_timeout_ms {
+            let text = "must be below group.consumer.session.timeout.ms".to_owned();
+            problem("group.consumer.heartbeat.interval.ms", text);
+        }
     }
 }
 

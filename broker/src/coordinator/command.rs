@@ -3,6 +3,7 @@
 use bytes::{Buf, BufMut, BytesMut};
 
 use super::codec::{get_len, get_str, put_len, put_str};
+use super::consumer::state::Change;
 use super::request::CommitOffset;
 use super::state::Membership;
 
@@ -15,6 +16,13 @@ pub enum GroupCommand {
         group: String,
         /// Instead of what was there.
         membership: Membership,
+    },
+    /// A group of the consumer protocol changes. One of the classic protocol, which has no members, becomes one.
+    ChangeConsumers {
+        /// Which group.
+        group: String,
+        /// In this order.
+        changes: Vec<Change>,
     },
     /// Offsets are committed.
     CommitOffsets {
@@ -43,8 +51,12 @@ const PUT_MEMBERSHIP: u8 = 1;
 const COMMIT_OFFSETS: u8 = 2;
 const DELETE_OFFSETS: u8 = 3;
 const DELETE_GROUP: u8 = 4;
+const CHANGE_CONSUMERS: u8 = 5;
 
 impl GroupCommand {
+    /// What `ChangeConsumers` takes beside the group's name and its changes.
+    pub(super) const CHANGES_BYTES: usize = 9;
+
     /// Tag byte and fields, big endian.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
@@ -52,6 +64,14 @@ impl GroupCommand {
                 out.put_u8(PUT_MEMBERSHIP);
                 put_str(out, group);
                 membership.encode(out);
+            }
+            Self::ChangeConsumers { group, changes } => {
+                out.put_u8(CHANGE_CONSUMERS);
+                put_str(out, group);
+                put_len(out, changes.len());
+                for change in changes {
+                    change.encode(out);
+                }
             }
             Self::CommitOffsets {
                 group,
@@ -105,6 +125,13 @@ impl GroupCommand {
                 group,
                 membership: Membership::decode(bytes)?,
             },
+            CHANGE_CONSUMERS => {
+                let mut changes = Vec::new();
+                for _ in 0..get_len(bytes, Change::LEAST_BYTES)? {
+                    changes.push(Change::decode(bytes)?);
+                }
+                Self::ChangeConsumers { group, changes }
+            }
             COMMIT_OFFSETS => {
                 let at_ms = bytes.try_get_i64().ok()?;
                 let mut offsets = Vec::new();

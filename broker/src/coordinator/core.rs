@@ -1,22 +1,29 @@
 //! The coordinator of one partition's groups at its leader.
 //!
 //! Requests and timers go to the live group that they name; what needs no members is answered from what is stored.
-//! Every stored group with members is live, so a group that is not has none.
+//! Every stored group with members is live, so a group that is not has none. A live group is of one protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::error_code::ErrorCode;
 use raft::types::Tick;
 
+use super::catalog::Catalog;
 use super::classic;
 use super::command::GroupCommand;
+use super::consumer;
 use super::context::{Context, later};
 use super::effect::{Effect, Token};
 use super::member_ids::MemberIds;
 use super::rebalances::Rebalances;
 use super::reply::GroupReply;
+<<<<<<< HEAD
 use super::request::{GroupRequest, Join, Leaver, MemberRef, Sync};
 use super::state::Groups;
+=======
+use super::request::{ConsumerBeat, GroupRequest, Join, MemberRef, Sync};
+use super::state::{Groups, StoredGroup};
+>>>>>>> 9ec0fcb (coordinator: groups of the consumer protocol (KIP-848))
 use super::timers::{Timer, Timers};
 use super::under_way::{Step, UnderWay, Waiting, refusal};
 use crate::shard::Ticket;
@@ -41,6 +48,10 @@ pub struct Config {
     pub command_bytes_max: usize,
     /// Offsets of empty groups are kept so long.
     pub offsets_retention_ms: u64,
+    /// A member of the consumer protocol is removed after so long a silence.
+    pub consumer_session_timeout_ms: u64,
+    /// A member of the consumer protocol is to be heard so often.
+    pub consumer_heartbeat_interval_ms: u64,
     /// How often expiry looks.
     pub expiry_interval_ms: u64,
     /// Of the member ids that are given out.
@@ -58,6 +69,8 @@ impl Default for Config {
             offset_metadata_bytes_max: 4096,
             command_bytes_max: 8 << 20,
             offsets_retention_ms: 7 * 24 * 3_600_000,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: 5_000,
             expiry_interval_ms: 600_000,
             seed: 1,
         }
@@ -73,13 +86,18 @@ pub struct Now<'a> {
     pub wall_ms: i64,
     /// What is committed and applied here.
     pub groups: &'a Groups,
+    /// The topics of the cluster, as this broker knows them.
+    pub topics: &'a dyn Catalog,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) config: Config,
+    /// Groups of the classic protocol.
     pub(super) live: BTreeMap<String, classic::Group>,
+    /// Groups of the consumer protocol.
+    pub(super) consumers: BTreeMap<String, consumer::Group>,
     /// Groups that count although they are not stored: live ones, and those that a commit under way will make.
     unstored: BTreeSet<String>,
     pub(super) timers: Timers,
@@ -98,6 +116,7 @@ impl Coordinator {
             ids: MemberIds::new(config.seed, now),
             config,
             live: BTreeMap::new(),
+            consumers: BTreeMap::new(),
             unstored: BTreeSet::new(),
             timers: Timers::default(),
             under_way: UnderWay::new(now.tick),
@@ -115,6 +134,14 @@ impl Coordinator {
             if let Some(membership) = membership.filter(|m| !m.members.is_empty()) {
                 let restored = classic::Group::restored(name, membership, &mut cx);
                 live.insert(name.to_owned(), restored);
+            }
+        }
+        let (consumers, mut cx) = coordinator.consumers(now, &mut none);
+        for (name, group) in now.groups.iter() {
+            let state = group.consumer.as_ref();
+            if let Some(state) = state.filter(|state| !state.members.is_empty()) {
+                let restored = consumer::Group::restored(name, state, &mut cx);
+                consumers.insert(name.to_owned(), restored);
             }
         }
         assert!(none.is_empty(), "nobody is there yet");
@@ -137,6 +164,10 @@ impl Coordinator {
                 generation,
                 member,
             } => self.heartbeat(now, ticket, (&group, generation, &member), out),
+            GroupRequest::ConsumerBeat(beat) => self.consumer_beat(now, ticket, beat, out),
+            GroupRequest::ConsumerDescribe { group } => {
+                self.describe_consumers(now, ticket, &group, out);
+            }
             GroupRequest::Leave { group, members } => {
                 self.leave(now, ticket, &group, &members, out);
             }
@@ -158,10 +189,19 @@ impl Coordinator {
         };
         let answers = waiting.answers.into_iter();
         out.extend(answers.map(|(ticket, reply)| Effect::Answer(ticket, reply)));
-        if let Some(step) = waiting.step {
-            let (live, mut cx) = self.live(now, out);
-            if let Some(live) = live.get_mut(&waiting.group) {
-                live.committed(&mut cx, token, step);
+        match waiting.step {
+            None => {}
+            Some(Step::Changed) => {
+                let (consumers, mut cx) = self.consumers(now, out);
+                let group = consumers.get_mut(&waiting.group);
+                let group = group.expect("a group stays while its command is under way");
+                group.committed(&mut cx, token);
+            }
+            Some(step) => {
+                let (live, mut cx) = self.live(now, out);
+                if let Some(live) = live.get_mut(&waiting.group) {
+                    live.committed(&mut cx, token, step);
+                }
             }
         }
         self.settle(now, &waiting.group, out);
@@ -178,10 +218,19 @@ impl Coordinator {
             return self.under_way.unconfirmed(token, out);
         };
         out.extend(waiting.answers.into_iter().map(refusal));
-        if let Some(step) = waiting.step {
-            let (live, mut cx) = self.live(now, out);
-            if let Some(live) = live.get_mut(&waiting.group) {
-                live.refused(&mut cx, token, step);
+        match waiting.step {
+            None => {}
+            Some(Step::Changed) => {
+                let (consumers, mut cx) = self.consumers(now, out);
+                let group = consumers.get_mut(&waiting.group);
+                let group = group.expect("a group stays while its command is under way");
+                group.refused(&mut cx, token);
+            }
+            Some(step) => {
+                let (live, mut cx) = self.live(now, out);
+                if let Some(live) = live.get_mut(&waiting.group) {
+                    live.refused(&mut cx, token, step);
+                }
             }
         }
         self.settle(now, &waiting.group, out);
@@ -211,15 +260,13 @@ impl Coordinator {
     /// Leadership is lost: everybody who waits is told to look for another coordinator. What was proposed may still be
     /// committed by the next leader.
     pub fn resign(self, out: &mut Vec<Effect>) {
-        let live = self
-            .live
-            .into_values()
-            .flat_map(classic::Group::into_tickets);
-        out.extend(
-            self.under_way.into_tickets().chain(live).map(|ticket| {
-                Effect::Answer(ticket, GroupReply::failed(ErrorCode::NotCoordinator))
-            }),
-        );
+        let live = self.live.into_values();
+        let live = live.flat_map(classic::Group::into_tickets);
+        let consumers = self.consumers.into_values();
+        let consumers = consumers.flat_map(consumer::Group::into_tickets);
+        let tickets = self.under_way.into_tickets().chain(live).chain(consumers);
+        let failed = GroupReply::failed(ErrorCode::NotCoordinator);
+        out.extend(tickets.map(|ticket| Effect::Answer(ticket, failed.clone())));
     }
 
     /// The live groups, and what they need of the rest.
@@ -238,6 +285,23 @@ impl Coordinator {
             out,
         };
         (&mut self.live, context)
+    }
+
+    /// The same with the groups of the consumer protocol.
+    pub(super) fn consumers<'a>(
+        &'a mut self,
+        now: Now<'a>,
+        out: &'a mut Vec<Effect>,
+    ) -> (&'a mut BTreeMap<String, consumer::Group>, Context<'a>) {
+        let context = Context {
+            config: &self.config,
+            now,
+            timers: &mut self.timers,
+            under_way: &mut self.under_way,
+            ids: &mut self.ids,
+            out,
+        };
+        (&mut self.consumers, context)
     }
 
     /// Answers when a majority has confirmed the leader.
@@ -288,9 +352,19 @@ impl Coordinator {
             live.forget(&mut cx);
             all.remove(group);
         }
+<<<<<<< HEAD
         let counts = is_proposing || self.live.contains_key(group);
         let is_stored = now.groups.get(group).is_some();
         if !counts || is_stored {
+=======
+        let consumers = self.consumers.get(group);
+        if consumers.is_some_and(consumer::Group::is_idle) {
+            self.consumers.remove(group);
+        }
+        let counts =
+            is_proposing || self.live.contains_key(group) || self.consumers.contains_key(group);
+        if !counts || now.groups.get(group).is_some() {
+>>>>>>> 9ec0fcb (coordinator: groups of the consumer protocol (KIP-848))
             self.unstored.remove(group);
         }
         if !counts && !is_stored {
@@ -305,6 +379,8 @@ impl Coordinator {
             ErrorCode::InvalidGroupId
         } else if !timeouts.contains(&join.session_timeout_ms) {
             ErrorCode::InvalidSessionTimeout
+        } else if self.consumers.contains_key(&join.group) {
+            ErrorCode::InconsistentGroupProtocol
         } else if is_known {
             ErrorCode::None
         } else if !join.member.id.is_empty() {
@@ -323,7 +399,8 @@ impl Coordinator {
         let (live, mut cx) = self.live(now, out);
         let live = live.entry(group.clone()).or_insert_with(|| {
             let stored = now.groups.get(&group);
-            classic::Group::new(&group, stored.and_then(|stored| stored.membership.as_ref()))
+            let membership = stored.and_then(StoredGroup::as_classic);
+            classic::Group::new(&group, membership.as_ref())
         });
         live.join(&mut cx, ticket, join);
         self.settle(now, &group, out);
@@ -353,6 +430,40 @@ impl Coordinator {
         if let Some(live) = live.get_mut(group) {
             live.heartbeat(&mut cx, ticket, generation, member);
         }
+    }
+
+    /// A group without members becomes one of the consumer protocol, whatever it was.
+    fn consumer_beat(
+        &mut self,
+        now: Now<'_>,
+        ticket: Ticket,
+        beat: ConsumerBeat,
+        out: &mut Vec<Effect>,
+    ) {
+        let stored = now.groups.get(&beat.group);
+        let may = if self.consumers.contains_key(&beat.group) {
+            Ok(())
+        } else if self.live.contains_key(&beat.group) {
+            Err(ErrorCode::GroupIdNotFound)
+        } else if beat.epoch == 0 {
+            stored.map_or_else(|| self.has_room(now, &beat.group), |_| Ok(()))
+        } else if stored.is_some_and(|stored| stored.consumer.is_some()) {
+            Err(ErrorCode::UnknownMemberId)
+        } else {
+            Err(ErrorCode::GroupIdNotFound)
+        };
+        if let Err(code) = may {
+            return self.hold(ticket, GroupReply::failed(code), out);
+        }
+        let name = beat.group.clone();
+        self.note_unstored(now, &name);
+        let (consumers, mut cx) = self.consumers(now, out);
+        let group = consumers.entry(name.clone()).or_insert_with(|| {
+            let state = stored.map(StoredGroup::as_consumers).unwrap_or_default();
+            consumer::Group::new(&name, state)
+        });
+        group.beat(&mut cx, ticket, beat);
+        self.settle(now, &name, out);
     }
 
     fn leave(
@@ -395,8 +506,17 @@ impl Coordinator {
             Timer::Join(group)
             | Timer::Sync(group)
             | Timer::Empty(group)
-            | Timer::Session(group, _) => group.clone(),
+            | Timer::Session(group, _)
+            | Timer::Revocation(group, _) => group.clone(),
         };
+        let (consumers, mut cx) = self.consumers(now, out);
+        if let Some(consumers) = consumers.get_mut(&group) {
+            match &timer {
+                Timer::Session(_, id) => consumers.session_timer(&mut cx, id),
+                Timer::Revocation(_, id) => consumers.revocation_timer(&mut cx, id),
+                Timer::Join(_) | Timer::Sync(_) | Timer::Empty(_) | Timer::Expiry => {}
+            }
+        }
         let (live, mut cx) = self.live(now, out);
         if let Some(live) = live.get_mut(&group) {
             match timer {
@@ -404,7 +524,7 @@ impl Coordinator {
                 Timer::Sync(_) => live.sync_timer(&mut cx),
                 Timer::Empty(_) => live.empty_timer(&mut cx),
                 Timer::Session(_, id) => live.session_timer(&mut cx, &id),
-                Timer::Expiry => {}
+                Timer::Revocation(..) | Timer::Expiry => {}
             }
         }
         self.settle(now, &group, out);

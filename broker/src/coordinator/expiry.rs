@@ -4,6 +4,7 @@
 //! |---|---|
 //! | without members | so long after the last one left, and after its commit |
 //! | stable, of consumers | so long after its commit, if no member subscribes to its topic |
+//! | of the consumer protocol | so long after its commit, if no member subscribes to its topic |
 //! | that only ever committed | so long after its commit |
 //! | any other | never |
 //!
@@ -12,6 +13,7 @@
 
 use super::classic;
 use super::command::GroupCommand;
+use super::consumer;
 use super::core::{Coordinator, Now};
 use super::effect::Effect;
 use super::state::{StoredGroup, StoredOffset};
@@ -36,7 +38,11 @@ impl Coordinator {
                 continue;
             }
             let before = commands.len();
-            commands.extend(expired(name, group, live, now.wall_ms, retention_ms));
+            let members = Members {
+                classic: live,
+                consumers: self.consumers.get(name),
+            };
+            commands.extend(expired(name, group, &members, now.wall_ms, retention_ms));
             groups += usize::from(commands.len() > before);
             if groups == GROUPS_PER_PASS {
                 break;
@@ -71,26 +77,32 @@ impl Coordinator {
     }
 }
 
+/// Of a group, if it is live.
+struct Members<'a> {
+    classic: Option<&'a classic::Group>,
+    consumers: Option<&'a consumer::Group>,
+}
+
 fn expired(
     name: &str,
     group: &StoredGroup,
-    live: Option<&classic::Group>,
+    members: &Members<'_>,
     now_ms: i64,
     retention_ms: i64,
 ) -> Vec<(String, GroupCommand)> {
     let is_over = |since_ms: i64| since_ms.saturating_add(retention_ms) <= now_ms;
     let is_expired = |topic: &str, offset: &StoredOffset| {
         let is_old = is_over(offset.committed_ms);
-        match (live.filter(|live| !live.is_empty()), &group.membership) {
-            (Some(live), _) => {
-                is_old
-                    && live
-                        .stable_topics()
-                        .is_some_and(|topics| !topics.contains(topic))
+        let classic = members.classic.filter(|live| !live.is_empty());
+        is_old
+            && match (classic, members.consumers) {
+                (Some(live), _) => {
+                    let topics = live.stable_topics();
+                    topics.is_some_and(|topics| !topics.contains(topic))
+                }
+                (None, Some(consumers)) => !consumers.is_subscribed(topic),
+                (None, None) => group.changed_ms().is_none_or(is_over),
             }
-            (None, Some(membership)) => is_old && is_over(membership.changed_ms),
-            (None, None) => is_old,
-        }
     };
     let mut partitions = Vec::new();
     let mut remain = 0_usize;
@@ -103,7 +115,7 @@ fn expired(
             }
         }
     }
-    let commands = if remain == 0 && live.is_none() {
+    let commands = if remain == 0 && members.classic.is_none() && members.consumers.is_none() {
         vec![GroupCommand::DeleteGroup {
             group: name.to_owned(),
         }]

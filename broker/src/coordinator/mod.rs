@@ -16,14 +16,18 @@
 //! | `state`, `command` | what is replicated |
 //! | `core` | the coordinator: routes requests, answers of the log, and timers |
 //! | `classic/` | one group with members, of the classic protocol: join, rebalance, sync, leave |
+//! | `consumer/` | one group with members, of the consumer protocol (KIP-848) |
+//! | `catalog` | the topics of the cluster, for what the broker assigns itself |
 //! | `offsets`, `listing`, `expiry` | what needs no members |
 //! | `rebalances`, `figures` | why members had to join anew, and what else operators see |
 //! | `under_way`, `timers`, `member_ids` | who waits for the log, who is late, what newcomers are called |
 //! | `subscription` | the topics of a member of a consumer group |
 
+pub mod catalog;
 mod classic;
 mod codec;
 pub mod command;
+pub mod consumer;
 mod context;
 pub mod core;
 pub mod effect;

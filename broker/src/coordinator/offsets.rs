@@ -53,6 +53,12 @@ impl Coordinator {
         commit: &Commit,
         out: &mut Vec<Effect>,
     ) -> Result<(), ErrorCode> {
+        if let Some(group) = self.consumers.get(&commit.group) {
+            return match commit.generation < 0 && group.is_empty() {
+                true => Ok(()),
+                false => group.is_current(&commit.member, commit.generation),
+            };
+        }
         let (live, mut cx) = self.live(now, out);
         if let Some(live) = live.get_mut(&commit.group) {
             return live.may_commit(&mut cx, commit.generation, &commit.member);
@@ -76,6 +82,9 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) {
         let stored = now.groups.get(&fetch.group);
+        if let Err(code) = self.may_fetch(stored, &fetch) {
+            return self.hold(ticket, GroupReply::failed(code), out);
+        }
         let offsets = match fetch.partitions {
             Some(partitions) => partitions
                 .into_iter()
@@ -89,6 +98,21 @@ impl Coordinator {
             None => stored.map_or_else(Vec::new, all_offsets),
         };
         self.hold(ticket, GroupReply::Fetched(offsets), out);
+    }
+
+    /// One who says that he is a member of the consumer protocol has to be one, as of his epoch.
+    fn may_fetch(&self, stored: Option<&StoredGroup>, fetch: &Fetch) -> Result<(), ErrorCode> {
+        if fetch.member.id.is_empty() && fetch.member_epoch < 0 {
+            return Ok(());
+        }
+        match self.consumers.get(&fetch.group) {
+            Some(group) => group.is_current(&fetch.member, fetch.member_epoch),
+            None if self.live.contains_key(&fetch.group) => Ok(()),
+            None if stored.is_some_and(|stored| stored.consumer.is_some()) => {
+                Err(ErrorCode::UnknownMemberId)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Answered when it is committed. Offsets of a topic that a member reads stay; one that is not there is no error.
@@ -107,12 +131,18 @@ impl Coordinator {
         let may = match (live, now.groups.get(&group)) {
             (Some(live), _) => live.may_delete_offsets(),
             (None, Some(_)) => Ok(()),
+            (None, None) if self.consumers.contains_key(&group) => Ok(()),
             (None, None) => Err(ErrorCode::GroupIdNotFound),
         };
         if let Err(code) = may {
             return self.hold(ticket, GroupReply::failed(code), out);
         }
-        let code = |topic: &str| match live.is_some_and(|live| live.is_subscribed(topic)) {
+        let consumers = self.consumers.get(&group);
+        let is_subscribed = |topic: &str| {
+            live.is_some_and(|live| live.is_subscribed(topic))
+                || consumers.is_some_and(|group| group.is_subscribed(topic))
+        };
+        let code = |topic: &str| match is_subscribed(topic) {
             true => ErrorCode::GroupSubscribedToTopic,
             false => ErrorCode::None,
         };

@@ -3,6 +3,10 @@
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 
+use super::consumer::partitions::Partitions;
+use super::request::Client;
+use crate::metadata::TopicId;
+
 /// The answer to a [`super::request::GroupRequest`], of the same name unless it failed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupReply {
@@ -37,6 +41,10 @@ pub enum GroupReply {
     Fetched(Vec<FetchedOffset>),
     /// A description.
     Described(Described),
+    /// A heartbeat of the consumer protocol was taken.
+    ConsumerBeaten(ConsumerBeaten),
+    /// A description of a group of the consumer protocol.
+    ConsumerDescribed(ConsumerDescribed),
     /// The groups of this coordinator.
     Listed(Vec<Listed>),
 }
@@ -110,8 +118,12 @@ pub enum GroupStateName {
     PreparingRebalance,
     /// All have joined, the leader has not assigned.
     CompletingRebalance,
-    /// Everybody has an assignment.
+    /// Everybody has an assignment; of the consumer protocol: has reached its target.
     Stable,
+    /// Of the consumer protocol: the targets are to be made anew.
+    Assigning,
+    /// Of the consumer protocol: members are on the way to their targets.
+    Reconciling,
     /// No such group.
     Dead,
     /// No members.
@@ -134,6 +146,8 @@ impl GroupStateName {
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
             Self::Stable => "Stable",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
             Self::Dead => "Dead",
             Self::Empty => "Empty",
         }
@@ -181,4 +195,66 @@ pub struct DescribedMember {
     pub subscription: Bytes,
     /// Its assignment; empty unless stable.
     pub assignment: Bytes,
+}
+
+/// The answer to a heartbeat of the consumer protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerBeaten {
+    /// The member's id.
+    pub member: String,
+    /// The epoch that it has reached; what it sent, if it leaves.
+    pub epoch: i32,
+    /// When the next heartbeat is wanted.
+    pub interval_ms: u64,
+    /// What it is to own from now on, no more and no less. None if that is as it was.
+    pub assignment: Option<Partitions>,
+}
+
+/// A described group of the consumer protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerDescribed {
+    /// Its state.
+    pub state: GroupStateName,
+    /// Its epoch.
+    pub epoch: i32,
+    /// The epoch of its targets.
+    pub target_epoch: i32,
+    /// Who makes them.
+    pub assignor: &'static str,
+    /// Its members.
+    pub members: Vec<ConsumerMember>,
+}
+
+/// A member of a described group of the consumer protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerMember {
+    /// Its id.
+    pub id: String,
+    /// Of a static member.
+    pub instance: Option<String>,
+    /// Where it is.
+    pub rack: Option<String>,
+    /// The epoch that it has reached.
+    pub epoch: i32,
+    /// Who it is.
+    pub client: Client,
+    /// Topics that it subscribes to.
+    pub topics: Vec<String>,
+    /// And those whose name fits.
+    pub regex: Option<String>,
+    /// What it owns.
+    pub assigned: Vec<NamedPartitions>,
+    /// What it is to own.
+    pub target: Vec<NamedPartitions>,
+}
+
+/// Partitions of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPartitions {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub topic: TopicId,
+    /// Which.
+    pub partitions: Vec<i32>,
 }

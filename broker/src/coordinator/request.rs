@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::consumer::partitions::Partitions;
+
 /// Who asks: kept with a member, shown in descriptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
@@ -26,6 +28,13 @@ pub enum GroupRequest {
         generation: i32,
         /// Who.
         member: MemberRef,
+    },
+    /// A member of the consumer protocol is alive, comes, goes, or tells what has changed.
+    ConsumerBeat(ConsumerBeat),
+    /// A group of the consumer protocol is described.
+    ConsumerDescribe {
+        /// Which.
+        group: String,
     },
     /// Members leave.
     Leave {
@@ -124,6 +133,40 @@ pub struct Sync {
     pub protocol_name: Option<String>,
     /// From the leader: what each member gets.
     pub assignments: Vec<(String, Bytes)>,
+}
+
+/// `ConsumerGroupHeartbeat`. What has not changed is not told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerBeat {
+    /// The group.
+    pub group: String,
+    /// Who. The id is the member's own choice; empty where the client leaves it to the coordinator.
+    pub member: MemberRef,
+    /// 0 joins, -1 leaves, -2 leaves for a while, else the epoch that it was told.
+    pub epoch: i32,
+    /// Whose connection it is.
+    pub client: Client,
+    /// Where it is.
+    pub rack: Option<String>,
+    /// So long it may take to give up partitions.
+    pub rebalance_timeout_ms: Option<u64>,
+    /// Topics that it subscribes to.
+    pub topics: Option<Vec<String>>,
+    /// A pattern of topics that it subscribes to; an empty one for none.
+    pub regex: Option<String>,
+    /// The assignor that it would like.
+    pub assignor: Option<String>,
+    /// What it owns.
+    pub owned: Option<Partitions>,
+}
+
+impl ConsumerBeat {
+    /// Whether it tells something that is kept.
+    #[must_use]
+    pub fn says_something(&self) -> bool {
+        let texts = [&self.rack, &self.regex, &self.assignor];
+        self.topics.is_some() || texts.iter().any(|text| text.is_some())
+    }
 }
 
 /// `OffsetCommit`.

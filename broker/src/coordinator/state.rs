@@ -8,7 +8,9 @@ use super::codec::{
     get_bytes, get_len, get_option, get_str, put_bytes, put_len, put_option, put_str,
 };
 use super::command::GroupCommand;
+use super::consumer;
 use super::request::Client;
+use super::subscription::CONSUMER as CONSUMER_TYPE;
 
 /// The groups of a partition, as of its applied index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,10 +21,44 @@ pub struct Groups {
 /// One group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredGroup {
-    /// None for a group that only ever committed.
+    /// Of the classic protocol. None for a group that only ever committed.
     pub membership: Option<Membership>,
+    /// Of the consumer protocol: a group is of one or the other.
+    pub consumer: Option<consumer::state::State>,
     /// By topic, then partition.
     pub offsets: BTreeMap<String, BTreeMap<i32, StoredOffset>>,
+}
+
+impl StoredGroup {
+    /// What it is for one who joins by the classic protocol: its generations go on from where the epochs were.
+    pub(super) fn as_classic(&self) -> Option<Membership> {
+        let former = |state: &consumer::state::State| Membership {
+            generation: state.epoch,
+            protocol_type: CONSUMER_TYPE.to_owned(),
+            changed_ms: state.changed_ms,
+            ..Membership::default()
+        };
+        let former = self.consumer.as_ref().map(former);
+        self.membership.clone().or(former)
+    }
+
+    /// What it is for one who joins by the consumer protocol. It has no members.
+    pub(super) fn as_consumers(&self) -> consumer::state::State {
+        let former = |membership: &Membership| consumer::state::State {
+            epoch: membership.generation.max(0),
+            target_epoch: membership.generation.max(0),
+            changed_ms: membership.changed_ms,
+            ..consumer::state::State::default()
+        };
+        let former = self.membership.as_ref().map(former);
+        self.consumer.clone().or(former).unwrap_or_default()
+    }
+
+    /// When it lost its last member, if it ever had one.
+    pub(super) fn changed_ms(&self) -> Option<i64> {
+        let classic = self.membership.as_ref().map(|members| members.changed_ms);
+        classic.or(self.consumer.as_ref().map(|state| state.changed_ms))
+    }
 }
 
 /// The members of the last completed rebalance.
@@ -112,6 +148,15 @@ impl Groups {
             GroupCommand::PutMembership { group, membership } => {
                 let stored = self.by_name.entry(group.clone()).or_default();
                 stored.membership = Some(membership.clone());
+                stored.consumer = None;
+            }
+            GroupCommand::ChangeConsumers { group, changes } => {
+                let stored = self.by_name.entry(group.clone()).or_default();
+                let consumer = stored.consumer.get_or_insert_default();
+                for change in changes {
+                    consumer.apply(change);
+                }
+                stored.membership = None;
             }
             GroupCommand::CommitOffsets {
                 group,
@@ -152,7 +197,8 @@ impl Groups {
                 stored.offsets.remove(topic);
             }
         }
-        if stored.offsets.is_empty() && stored.membership.is_none() {
+        let has_members = stored.membership.is_some() || stored.consumer.is_some();
+        if stored.offsets.is_empty() && !has_members {
             self.by_name.remove(group);
         }
     }
@@ -162,12 +208,17 @@ impl Groups {
         put_len(out, self.by_name.len());
         for (name, group) in &self.by_name {
             put_str(out, name);
-            match &group.membership {
-                None => out.put_u8(NO_MEMBERSHIP),
-                Some(membership) => {
+            match (&group.membership, &group.consumer) {
+                (None, None) => out.put_u8(NO_MEMBERSHIP),
+                (Some(membership), None) => {
                     out.put_u8(CLASSIC);
                     membership.encode(out);
                 }
+                (None, Some(consumer)) => {
+                    out.put_u8(CONSUMER);
+                    consumer.encode(out);
+                }
+                (Some(_), Some(_)) => unreachable!("a group is of one protocol"),
             }
             put_len(out, group.offsets.len());
             for (topic, partitions) in &group.offsets {
@@ -190,9 +241,10 @@ impl Groups {
         let mut by_name = BTreeMap::new();
         for _ in 0..get_len(bytes, 9)? {
             let name = get_str(bytes)?;
-            let membership = match bytes.try_get_u8().ok()? {
-                NO_MEMBERSHIP => None,
-                CLASSIC => Some(Membership::decode(bytes)?),
+            let (membership, consumer) = match bytes.try_get_u8().ok()? {
+                NO_MEMBERSHIP => (None, None),
+                CLASSIC => (Some(Membership::decode(bytes)?), None),
+                CONSUMER => (None, Some(consumer::state::State::decode(bytes)?)),
                 _ => return None,
             };
             let mut offsets = BTreeMap::new();
@@ -213,6 +265,7 @@ impl Groups {
             }
             let group = StoredGroup {
                 membership,
+                consumer,
                 offsets,
             };
             by_name.insert(name, group);
@@ -221,9 +274,10 @@ impl Groups {
     }
 }
 
-/// What follows a group's name: the kind of its membership. Others will come.
+/// What follows a group's name: the kind of its membership.
 const NO_MEMBERSHIP: u8 = 0;
 const CLASSIC: u8 = 1;
+const CONSUMER: u8 = 2;
 
 impl Membership {
     pub(super) fn encode(&self, out: &mut BytesMut) {

@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Empty(String),
     /// A member of a group, or an id that was given out, was silent too long.
     Session(String, String),
+    /// A member of a group of the consumer protocol has not given up partitions in time.
+    Revocation(String, String),
     /// Offsets may have expired.
     Expiry,
 }
@@ -40,6 +42,11 @@ impl Timers {
         if let Some((timer, at)) = self.at.remove_entry(timer) {
             self.order.remove(&(at, timer));
         }
+    }
+
+    /// Whether it will be due.
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.at.contains_key(timer)
     }
 
     /// The earliest that is due.

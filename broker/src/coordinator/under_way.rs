@@ -26,6 +26,8 @@ pub(super) enum Step {
     Replaced(Box<Replaced>),
     /// The group is to be forgotten.
     Deleted,
+    /// A group of the consumer protocol changes.
+    Changed,
 }
 
 /// A proposal that is not yet committed.

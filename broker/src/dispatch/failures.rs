@@ -67,6 +67,8 @@ pub(super) fn has_error(response: &AnyResponse) -> bool {
         | R::Heartbeat(_)
         | R::LeaveGroup(_)
         | R::DescribeGroups(_)
+        | R::ConsumerGroupHeartbeat(_)
+        | R::ConsumerGroupDescribe(_)
         | R::ListGroups(_)
         | R::DeleteGroups(_) => of_group(response),
     }
@@ -104,6 +106,8 @@ fn of_group(response: &AnyResponse) -> bool {
         R::Heartbeat(r) => bad(r.error_code),
         R::LeaveGroup(r) => bad(r.error_code) || r.members.iter().any(|m| bad(m.error_code)),
         R::DescribeGroups(r) => r.groups.iter().any(|g| bad(g.error_code)),
+        R::ConsumerGroupHeartbeat(r) => bad(r.error_code),
+        R::ConsumerGroupDescribe(r) => r.groups.iter().any(|g| bad(g.error_code)),
         R::ListGroups(r) => bad(r.error_code),
         R::DeleteGroups(r) => r.results.iter().any(|g| bad(g.error_code)),
         other => unreachable!("{:?} is not about groups", other.key()),

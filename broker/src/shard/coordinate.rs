@@ -52,8 +52,7 @@ impl Shard {
             message: String::new(),
             leader: None,
         };
-        let wall_ms = self.wall_ms;
-        let Some(group) = self.groups.get_mut(&id).filter(|g| g.is_leader()) else {
+        let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else {
             return Err(not_here(ErrorCode::NotCoordinator));
         };
         if !group.node.is_leader_established() {
@@ -67,14 +66,17 @@ impl Shard {
             config.seed ^= self.config.seed ^ id.0.rotate_left(32) ^ group.node.term().0;
             let moment = Now {
                 tick: now,
-                wall_ms,
+                wall_ms: self.wall_ms,
                 groups: state.groups(),
+                topics: self.image_or_empty(),
             };
             let coordinator = Coordinator::new(config, moment);
             if let Some(at) = coordinator.deadline() {
                 self.coordinator_timers.schedule(id, at);
             }
-            group.coordinator = Some(Box::new(coordinator));
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.coordinator = Some(Box::new(coordinator));
+            }
         }
         Ok(())
     }
@@ -124,18 +126,17 @@ impl Shard {
 
     /// Tells a coordinator something, and carries out what follows.
     fn coordinate(&mut self, now: Tick, id: GroupId, event: Event<'_>) {
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        let Some(mut coordinator) = group.coordinator.take() else {
+        let group = self.groups.get_mut(&id);
+        let Some(mut coordinator) = group.and_then(|group| group.coordinator.take()) else {
             return;
         };
         let mut effects = Vec::new();
-        let groups = group.partition().expect("it coordinates").groups();
+        let state = self.groups[&id].partition().expect("it coordinates");
         let moment = Now {
             tick: now,
             wall_ms: self.wall_ms,
-            groups,
+            groups: state.groups(),
+            topics: self.image_or_empty(),
         };
         match event {
             Event::Request(ticket, request) => {
@@ -156,7 +157,9 @@ impl Shard {
         if let Some(at) = coordinator.deadline() {
             self.coordinator_timers.schedule(id, at);
         }
-        group.coordinator = Some(coordinator);
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.coordinator = Some(coordinator);
+        }
         for effect in effects {
             self.carry_out(now, id, effect);
         }

@@ -91,6 +91,18 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes per second of throttled followers. No effect: replication has no throttle yet.",
     ),
     row(
+        "group.consumer.heartbeat.interval.ms",
+        Kind::Int,
+        Some("5000"),
+        "How often members of the consumer protocol send heartbeats.",
+    ),
+    row(
+        "group.consumer.session.timeout.ms",
+        Kind::Int,
+        Some("45000"),
+        "A member of the consumer protocol is removed after so long a silence.",
+    ),
+    row(
         "group.initial.rebalance.delay.ms",
         Kind::Int,
         Some("3000"),

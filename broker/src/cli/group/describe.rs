@@ -10,6 +10,7 @@ use protocol::wire::Str;
 use serde_json::{Value, json};
 
 use super::assignment;
+use super::consumers;
 use super::offsets::{self, Committed, Place};
 use super::told::Admin;
 use crate::cli::Target;
@@ -99,6 +100,16 @@ pub async fn look(cluster: &mut Cluster, name: &str) -> Result<Look> {
     };
     let answer = cluster.coordinated(name, &request, code).await?;
     let coordinator = cluster.coordinator(name).await?;
+    if code(&answer) == ErrorCode::GroupIdNotFound.code()
+        && let Some(described) = consumers::look(cluster, name).await?
+    {
+        let name = name.to_owned();
+        return Ok(Look {
+            name,
+            coordinator,
+            described,
+        });
+    }
     if code(&answer) != 0 {
         let described = answer.groups.first();
         let message = described.and_then(|group| group.error_message.as_deref());

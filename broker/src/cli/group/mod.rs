@@ -1,6 +1,7 @@
 //! `walser group`: list, describe, seek, delete, why.
 
 mod assignment;
+mod consumers;
 mod describe;
 mod offsets;
 mod position;
@@ -37,7 +38,8 @@ pub struct Group {
 enum Verb {
     /// All groups of all coordinators.
     List {
-        /// Only groups in these states: Stable, Empty, PreparingRebalance, CompletingRebalance.
+        /// Only groups in these states: Stable, Empty, PreparingRebalance, CompletingRebalance; of the consumer
+        /// protocol also Assigning, Reconciling.
         #[arg(long, value_delimiter = ',')]
         state: Vec<String>,
         #[command(flatten)]

@@ -182,7 +182,7 @@ async fn commit(
         if topics.last().is_none_or(|topic| *topic.name != *m.place.0) {
             topics.push(OffsetCommitRequestTopic {
                 name: Str::from(m.place.0.as_str()),
-                partitions: Vec::new(),
+                ..Default::default()
             });
         }
         let topic = topics.last_mut().expect("just pushed");

@@ -245,6 +245,7 @@ impl World {
                 topics: vec![OffsetFetchResponseTopics {
                     name: Str::from("orders"),
                     partitions: self.committed.iter().map(row).collect(),
+                    ..Default::default()
                 }],
                 error_code: 0,
             }],
@@ -272,6 +273,7 @@ impl World {
             topics.push(OffsetCommitResponseTopic {
                 name: topic.name.clone(),
                 partitions,
+                ..Default::default()
             });
         }
         OffsetCommitResponse {

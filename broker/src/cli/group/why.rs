@@ -81,6 +81,13 @@ pub fn reason(view: &View) -> String {
                 "rebalances: {members} members have joined, the leader among them has not assigned yet"
             )
         }
+        "Assigning" => format!(
+            "its {members} members are to get new assignments, with the next heartbeat of any"
+        ),
+        "Reconciling" => format!(
+            "goes over to new assignments: of its {members} members one has not given up what another is to get, at \
+             most for its rebalance timeout (max.poll.interval.ms)"
+        ),
         "Empty" => format!("nobody reads: it has no members, {}", progress(&view.rows)),
         state => format!(
             "{} with {members} members, {}",

@@ -180,6 +180,7 @@ impl Group {
                 }
             }
             Step::Replaced(replaced) => self.replacement_stored(cx, &replaced),
+            Step::Changed => unreachable!("of another protocol"),
             Step::Deleted => {
                 // Nothing is stored that would have to be replaced.
                 if self.emptying == Emptying::Refused {
@@ -200,6 +201,7 @@ impl Group {
             }
             Step::Emptied => self.emptying_refused(cx, token),
             Step::Replaced(replaced) => self.replacement_refused(cx, *replaced),
+            Step::Changed => unreachable!("of another protocol"),
             Step::Deleted => {}
         }
     }

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use protocol::error_code::ErrorCode;
 use raft::types::Tick;
 
+use crate::coordinator::catalog::Catalog;
 use crate::coordinator::command::GroupCommand;
 use crate::coordinator::core::{Config, Coordinator, Now};
 use crate::coordinator::effect::{Effect, Token};
@@ -14,6 +15,7 @@ use crate::coordinator::request::{
     Client, Commit, CommitOffset, Fetch, GroupRequest, Join, MemberRef, Sync,
 };
 use crate::coordinator::state::Groups;
+use crate::metadata::TopicId;
 use crate::shard::Ticket;
 
 pub(super) const DELAY: u64 = 3_000;
@@ -32,6 +34,8 @@ pub(super) fn config() -> Config {
         offset_metadata_bytes_max: 16,
         command_bytes_max: 4_096,
         offsets_retention_ms: RETENTION,
+        consumer_session_timeout_ms: SESSION,
+        consumer_heartbeat_interval_ms: 1_000,
         expiry_interval_ms: EXPIRY,
         seed: 7,
     }
@@ -50,6 +54,7 @@ pub(super) struct Harness {
     pub(super) coordinator: Option<Coordinator>,
     pub(super) config: Config,
     pub(super) groups: Groups,
+    pub(super) topics: Topics,
     pub(super) now_ms: u64,
     pub(super) commits: Log,
     pub(super) confirms: Log,
@@ -75,6 +80,7 @@ impl Harness {
             coordinator: None,
             config,
             groups: Groups::default(),
+            topics: Topics::default(),
             now_ms: 1_000,
             commits: Log::AtOnce,
             confirms: Log::AtOnce,
@@ -91,7 +97,7 @@ impl Harness {
 
     /// A new coordinator, from what is applied.
     pub(super) fn begin(&mut self) {
-        let now = now(self.now_ms, &self.groups);
+        let now = now(self.now_ms, &self.groups, &self.topics);
         self.coordinator = Some(Coordinator::new(self.config.clone(), now));
     }
 
@@ -117,7 +123,8 @@ impl Harness {
     fn with_core(&mut self, f: impl FnOnce(&mut Coordinator, Now<'_>, &mut Vec<Effect>)) {
         let mut out = Vec::new();
         let coordinator = self.coordinator.as_mut().unwrap();
-        f(coordinator, now(self.now_ms, &self.groups), &mut out);
+        let now = now(self.now_ms, &self.groups, &self.topics);
+        f(coordinator, now, &mut out);
         self.absorb(out);
         self.pump();
     }
@@ -307,6 +314,7 @@ impl Harness {
     pub(super) fn offset(&mut self, group: &str, topic: &str, partition: i32) -> i64 {
         let fetch = Fetch {
             group: group.to_owned(),
+            member_epoch: -1,
             partitions: Some(vec![(topic.to_owned(), partition)]),
             ..Fetch::default()
         };
@@ -317,11 +325,57 @@ impl Harness {
     }
 }
 
-pub(super) fn now(now_ms: u64, groups: &Groups) -> Now<'_> {
+fn now<'a>(now_ms: u64, groups: &'a Groups, topics: &'a Topics) -> Now<'a> {
     Now {
         tick: Tick(now_ms),
-        wall_ms: 1_700_000_000_000 + now_ms.cast_signed(),
+        wall_ms: wall_ms(now_ms),
         groups,
+        topics,
+    }
+}
+
+pub(super) fn wall_ms(now_ms: u64) -> i64 {
+    1_700_000_000_000 + now_ms.cast_signed()
+}
+
+/// The cluster's topics. Their ids are not in the order of their names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Topics {
+    pub(super) version: u64,
+    by_name: BTreeMap<String, (TopicId, i32)>,
+}
+
+impl Topics {
+    /// A topic comes or grows; without partitions, it goes.
+    pub(super) fn put(&mut self, name: &str, count: i32) {
+        self.version += 1;
+        let id = TopicId(u128::MAX - u128::from(self.version));
+        if count == 0 {
+            self.by_name.remove(name);
+        } else {
+            let topic = self.by_name.entry(name.to_owned()).or_insert((id, 0));
+            topic.1 = count;
+        }
+    }
+}
+
+impl Catalog for Topics {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn topic(&self, name: &str) -> Option<(TopicId, i32)> {
+        self.by_name.get(name).copied()
+    }
+
+    fn name(&self, id: TopicId) -> Option<&str> {
+        let mut topics = self.by_name.iter();
+        let (name, _) = topics.find(|(_, topic)| topic.0 == id)?;
+        Some(name)
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.by_name.keys().map(String::as_str))
     }
 }
 

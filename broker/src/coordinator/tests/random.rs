@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use protocol::error_code::ErrorCode;
 
 use super::harness::{
-    Harness, Log, RETENTION, assignments, commit, config, instance_of, join, leave, member, now,
-    protocol, sync,
+    Harness, Log, RETENTION, assignments, commit, config, instance_of, join, leave, member,
+    protocol, sync, wall_ms,
 };
 use crate::coordinator::command::GroupCommand;
 use crate::coordinator::core::Config;
@@ -387,6 +387,7 @@ impl Model {
                 self.offsets.entry(group).or_default().push(offset);
             }
             GroupCommand::DeleteOffsets { group, .. } => self.check_age(&group, now_ms),
+            GroupCommand::ChangeConsumers { .. } => panic!("of the other protocol"),
             GroupCommand::DeleteGroup { group } => {
                 self.check_age(&group, now_ms);
                 self.memberships.remove(&group);
@@ -398,7 +399,7 @@ impl Model {
     /// Unless somebody asked for it, nothing goes before its time.
     fn check_age(&mut self, group: &str, now_ms: u64) {
         if let Some((offset, at_ms)) = self.last.remove(group) {
-            let age_ms = now(now_ms, &self.h.groups).wall_ms - at_ms;
+            let age_ms = wall_ms(now_ms) - at_ms;
             let retention_ms = self.h.config.offsets_retention_ms.cast_signed();
             assert!(
                 self.is_deleted_from || age_ms >= retention_ms,

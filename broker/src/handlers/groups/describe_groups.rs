@@ -16,17 +16,21 @@ const ABSENT_SINCE: i16 = 6;
 /// and alter-configs.
 const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
+/// What the caller may do, if that is asked for.
+pub(super) fn authorized(is_asked: bool) -> i32 {
+    match is_asked {
+        true => GROUP_OPERATIONS,
+        false => i32::MIN,
+    }
+}
+
 /// Answers it.
 pub async fn handle(
     cx: impl Coordinators,
     version: i16,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let operations = if request.include_authorized_operations {
-        GROUP_OPERATIONS
-    } else {
-        i32::MIN
-    };
+    let operations = authorized(request.include_authorized_operations);
     let one = |group: Str| {
         let cx = cx.clone();
         async move {

@@ -2,6 +2,8 @@
 //!
 //! Handlers are written against [`Coordinators`], so that every shape of every version can be tested without a log.
 
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod delete_groups;
 pub mod describe_groups;
 pub mod heartbeat;
@@ -20,6 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
+use protocol::wire::Uuid;
 use raft::types::GroupId;
 use tokio::task::JoinSet;
 
@@ -52,6 +55,12 @@ pub trait Coordinators: Clone + 'static {
 
     /// Whether the cluster has this partition.
     fn has_partition(&self, topic: &str, partition: i32) -> bool;
+
+    /// The name of the topic that has this id.
+    fn topic_name(&self, id: Uuid) -> Option<String>;
+
+    /// The id of the topic that has this name.
+    fn topic_id(&self, name: &str) -> Option<Uuid>;
 
     /// Who asks.
     fn client(&self) -> Client;
@@ -193,6 +202,18 @@ impl Coordinators for Context {
 
     fn has_partition(&self, topic: &str, partition: i32) -> bool {
         lookup::group_named(&self.broker.image(), topic, partition).is_ok()
+    }
+
+    fn topic_name(&self, id: Uuid) -> Option<String> {
+        let image = self.broker.image();
+        let topic = lookup::topic_of_id(&image, id).ok();
+        topic.map(|topic| topic.name.clone())
+    }
+
+    fn topic_id(&self, name: &str) -> Option<Uuid> {
+        let image = self.broker.image();
+        let topic = lookup::topic_named(&image, name).ok();
+        topic.map(|topic| Uuid(topic.id.0))
     }
 
     fn client(&self) -> Client {

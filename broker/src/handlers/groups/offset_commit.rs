@@ -13,6 +13,8 @@ use super::{Coordinators, Refused, WAIT, ask, unfit};
 use crate::coordinator::reply::GroupReply;
 use crate::coordinator::request::{Commit, CommitOffset, GroupRequest, MemberRef};
 
+/// From this version on topics are named by their ids.
+const IDS_SINCE: i16 = 10;
 /// From this version on clients know that a group may not be there; before, they know a wrong generation.
 const ABSENT_SINCE: i16 = 9;
 
@@ -28,13 +30,25 @@ pub async fn handle(
     let mut places = Vec::new();
     for (t, topic) in request.topics.iter().enumerate() {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let (name, absent) = match version >= IDS_SINCE {
+            true => (cx.topic_name(topic.topic_id), ErrorCode::UnknownTopicId),
+            false => (
+                Some(topic.name.to_string()),
+                ErrorCode::UnknownTopicOrPartition,
+            ),
+        };
+        let absent = name
+            .as_ref()
+            .map_or(absent, |_| ErrorCode::UnknownTopicOrPartition);
         for (p, asked) in topic.partitions.iter().enumerate() {
             let partition = asked.partition_index;
-            let known = cx.has_partition(&topic.name, partition);
-            if known {
+            let known = name
+                .as_ref()
+                .filter(|name| cx.has_partition(name, partition));
+            if let Some(name) = known {
                 places.push((t, p));
                 offsets.push(CommitOffset {
-                    topic: topic.name.to_string(),
+                    topic: name.clone(),
                     partition,
                     offset: asked.committed_offset,
                     leader_epoch: asked.committed_leader_epoch,
@@ -43,10 +57,11 @@ pub async fn handle(
             }
             partitions.push(OffsetCommitResponsePartition {
                 partition_index: partition,
-                error_code: ErrorCode::UnknownTopicOrPartition.code(),
+                error_code: absent.code(),
             });
         }
         topics.push(OffsetCommitResponseTopic {
+            topic_id: topic.topic_id,
             name: topic.name.clone(),
             partitions,
         });

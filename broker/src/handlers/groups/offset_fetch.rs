@@ -11,7 +11,7 @@ use protocol::messages::offset_fetch::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
-use protocol::wire::Str;
+use protocol::wire::{Str, Uuid};
 
 use super::{Coordinators, Refused, WAIT, all, ask, unfit};
 use crate::coordinator::reply::{FetchedOffset, GroupReply};
@@ -19,8 +19,13 @@ use crate::coordinator::request::{Fetch, GroupRequest, MemberRef};
 
 /// From this version on many groups are asked for at once.
 const BATCHED_SINCE: i16 = 8;
+/// From this version on topics are named by their ids.
+const IDS_SINCE: i16 = 10;
 /// From this version on what fails as a whole is said once, before it is said of each partition.
 const TOP_LEVEL_SINCE: i16 = 2;
+
+/// Of a topic that is named by an id that nobody knows.
+const NO_NAME: Str = Str::new();
 
 /// Answers it.
 pub async fn handle(
@@ -37,6 +42,12 @@ pub async fn handle(
         return unbatched(answer);
     }
     let groups = request.groups.into_iter();
+    if version >= IDS_SINCE {
+        return OffsetFetchResponse {
+            groups: all(groups.map(|group| fetch_by_id(cx.clone(), group))).await,
+            ..Default::default()
+        };
+    }
     OffsetFetchResponse {
         groups: all(groups.map(|group| fetch(cx.clone(), group))).await,
         ..Default::default()
@@ -58,6 +69,34 @@ async fn fetch(cx: impl Coordinators, group: OffsetFetchRequestGroup) -> OffsetF
     }
 }
 
+/// Topics are named by their ids. A topic that nobody knows fails alone; of everything that is committed, what belongs to
+/// no topic any more is left out.
+async fn fetch_by_id(
+    cx: impl Coordinators,
+    mut group: OffsetFetchRequestGroup,
+) -> OffsetFetchResponseGroup {
+    let is_all = group.topics.is_none();
+    for topic in group.topics.iter_mut().flatten() {
+        topic.name = cx.topic_name(topic.topic_id).map_or(NO_NAME, Str::from);
+    }
+    let mut answer = fetch(cx.clone(), group).await;
+    if is_all {
+        answer.topics.retain_mut(|topic| {
+            let id = cx.topic_id(&topic.name);
+            topic.topic_id = id.unwrap_or_default();
+            id.is_some()
+        });
+    }
+    let unknown = answer
+        .topics
+        .iter_mut()
+        .filter(|topic| topic.name == NO_NAME);
+    for row in unknown.flat_map(|topic| &mut topic.partitions) {
+        row.error_code = ErrorCode::UnknownTopicId.code();
+    }
+    answer
+}
+
 async fn committed(
     cx: &impl Coordinators,
     group: &OffsetFetchRequestGroup,
@@ -77,7 +116,10 @@ async fn committed(
             instance: None,
         },
         member_epoch: group.member_epoch,
-        partitions: topics.map(|topics| topics.iter().flat_map(named).collect()),
+        partitions: topics.map(|topics| {
+            let known = topics.iter().filter(|topic| topic.name != NO_NAME);
+            known.flat_map(named).collect()
+        }),
     };
     match ask(cx, &group.group_id, GroupRequest::Fetch(fetch), WAIT).await? {
         GroupReply::Fetched(found) => Ok(found),
@@ -90,6 +132,7 @@ fn single(request: OffsetFetchRequest) -> OffsetFetchRequestGroup {
     let topics = request.topics.map(|topics| {
         let topic = |topic: protocol::messages::offset_fetch::OffsetFetchRequestTopic| {
             OffsetFetchRequestTopics {
+                topic_id: Uuid::ZERO,
                 name: topic.name,
                 partition_indexes: topic.partition_indexes,
             }
@@ -151,6 +194,7 @@ fn each(
     answer: impl Fn(&str, i32) -> OffsetFetchResponsePartitions,
 ) -> Vec<OffsetFetchResponseTopics> {
     let topic = |topic: &OffsetFetchRequestTopics| OffsetFetchResponseTopics {
+        topic_id: topic.topic_id,
         name: topic.name.clone(),
         partitions: topic
             .partition_indexes

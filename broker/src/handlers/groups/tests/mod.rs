@@ -106,6 +106,17 @@ impl Coordinators for Fake {
         (0..count).contains(&partition)
     }
 
+    fn topic_name(&self, id: Uuid) -> Option<String> {
+        let mut names = self.0.topics.keys();
+        let name = names.find(|name| self.topic_id(name) == Some(id))?;
+        Some((*name).to_owned())
+    }
+
+    fn topic_id(&self, name: &str) -> Option<Uuid> {
+        let at = self.0.topics.keys().position(|topic| *topic == name)?;
+        Some(Uuid(at as u128 + 1))
+    }
+
     fn client(&self) -> Client {
         Client {
             id: "test".to_owned(),

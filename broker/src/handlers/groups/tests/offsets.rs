@@ -24,6 +24,7 @@ fn commit_request() -> OffsetCommitRequest {
             committed_metadata: metadata.map(text),
         };
     let topic = |name: &str, partitions| OffsetCommitRequestTopic {
+        topic_id: id_of(name),
         name: text(name),
         partitions,
     };
@@ -48,6 +49,24 @@ fn commit_request() -> OffsetCommitRequest {
     }
 }
 
+/// As the stand-in has them; of topics that it has not, one that it does not know.
+fn id_of(name: &str) -> Uuid {
+    Fake::silent().topic_id(name).unwrap_or(Uuid(99))
+}
+
+/// The name of a topic of an answer, which tells either that or the id.
+fn named(version: i16, name: &str, id: Uuid) -> String {
+    if version < 10 {
+        return name.to_owned();
+    }
+    assert!(name.is_empty());
+    let known = Fake::silent().topic_name(id);
+    known.unwrap_or_else(|| {
+        assert_eq!(id, Uuid(99));
+        "absent".to_owned()
+    })
+}
+
 /// Codes by topic, in the order asked.
 fn commit_codes(fake: &Fake, request: &OffsetCommitRequest, expected: &[(&str, &[(i32, i16)])]) {
     let run = async |version, request| offset_commit::handle(fake.clone(), version, request).await;
@@ -58,12 +77,17 @@ fn commit_codes(fake: &Fake, request: &OffsetCommitRequest, expected: &[(&str, &
             .map(|topic| {
                 let rows = topic.partitions.iter();
                 let rows: Vec<_> = rows.map(|p| (p.partition_index, p.error_code)).collect();
-                (topic.name.to_string(), rows)
+                (named(version, &topic.name, topic.topic_id), rows)
             })
             .collect();
         let expected: Vec<_> = expected
             .iter()
-            .map(|(topic, rows)| ((*topic).to_owned(), rows.to_vec()))
+            .map(|(topic, rows)| {
+                let by_id = version >= 10 && *topic == "absent";
+                let code = |code| if by_id { 100 } else { code };
+                let rows = rows.iter().map(|(partition, c)| (*partition, code(*c)));
+                ((*topic).to_owned(), rows.collect::<Vec<_>>())
+            })
             .collect();
         assert_eq!(rows, expected, "version {version}");
     });
@@ -190,13 +214,14 @@ fn fetched(answer: &OffsetFetchResponse, version: i16, at: usize) -> (i16, Rows)
                 p.error_code,
             )
         });
-        (topic.name.to_string(), rows.collect())
+        (named(version, &topic.name, topic.topic_id), rows.collect())
     });
     (group.error_code, rows.collect())
 }
 
 fn fetch_request(groups: &[&str], topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequest {
     let batched = |(name, partitions): &(&str, &[i32])| OffsetFetchRequestTopics {
+        topic_id: id_of(name),
         name: text(name),
         partition_indexes: partitions.to_vec(),
     };
@@ -221,15 +246,17 @@ fn fetch_request(groups: &[&str], topics: Option<&[(&str, &[i32])]>) -> OffsetFe
 #[test]
 fn each_partition_asked_for_is_answered_in_that_order() {
     let fake = committed();
-    let asked: [(&str, &[i32]); 2] = [("nowhere", &[0]), ("orders", &[1, 2])];
+    let asked: [(&str, &[i32]); 2] = [("absent", &[0]), ("orders", &[1, 2])];
     let request = fetch_request(&["g"], Some(&asked));
     let run = async |version, request| offset_fetch::handle(fake.clone(), version, request).await;
     in_every_version(&request, run, |version, answer| {
         let epoch = if version >= 5 { 4 } else { -1 };
         let none = |partition| (partition, -1, -1, Some(String::new()), 0);
         let known = (2, 20, epoch, Some("words".to_owned()), 0);
+        let mut nowhere = none(0);
+        nowhere.4 = if version >= 10 { 100 } else { 0 };
         let expected = vec![
-            ("nowhere".to_owned(), vec![none(0)]),
+            ("absent".to_owned(), vec![nowhere]),
             ("orders".to_owned(), vec![none(1), known]),
         ];
         assert_eq!(
@@ -247,11 +274,14 @@ fn each_partition_asked_for_is_answered_in_that_order() {
                 instance: None,
             },
             member_epoch: if version >= 9 { 3 } else { -1 },
-            partitions: Some(vec![
-                partition("nowhere", 0),
-                partition("orders", 1),
-                partition("orders", 2),
-            ]),
+            partitions: Some(
+                [("absent", 0), ("orders", 1), ("orders", 2)]
+                    .into_iter()
+                    // What has no topic is not asked for.
+                    .filter(|(topic, _)| version < 10 || *topic != "absent")
+                    .map(|(topic, p)| partition(topic, p))
+                    .collect(),
+            ),
         };
         assert_eq!(asked, GroupRequest::Fetch(expected), "version {version}");
     }
@@ -266,7 +296,7 @@ fn no_topics_are_none_and_null_topics_are_all() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    for version in 2..=9 {
+    for version in 2..=10 {
         let request = wire(version, &fetch_request(&["g"], None));
         let run = offset_fetch::handle(committed(), version, request);
         let answer = wire(version, &LocalSet::new().block_on(&runtime, run));

@@ -16,15 +16,18 @@ import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.GroupState;
+import org.apache.kafka.common.GroupType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.*;
 import org.apache.kafka.common.serialization.*;
 
-/** Kafka's own Java consumer in groups (classic protocol), and the admin's view of them. */
+/** Kafka's own Java consumer in groups, of both protocols, and the admin's view of them. */
 public final class Groups {
   private static final int PARTITIONS = 6;
   private static final int COUNT = 50;
   private static final Duration PATIENCE = Duration.ofSeconds(60);
+  /** No setting of the client: the pattern that a member subscribes to. */
+  private static final String PATTERN = "walser.pattern";
   static String bootstrap;
   private static String prefix;
   private static Admin admin;
@@ -72,6 +75,10 @@ public final class Groups {
     return settings;
   }
 
+  private static boolean isConsumers(Map<String, String> settings) {
+    return "consumer".equals(settings.get("group.protocol"));
+  }
+
   /** One consumer of a group. All members of a check are polled in turn by its one thread. */
   static final class Member implements ConsumerRebalanceListener, AutoCloseable {
     final KafkaConsumer<String, String> consumer;
@@ -85,12 +92,20 @@ public final class Groups {
       settings.put("group.id", topic);
       settings.put("enable.auto.commit", "false");
       settings.put("auto.offset.reset", "earliest");
-      settings.put("session.timeout.ms", "10000");
-      settings.put("heartbeat.interval.ms", "500");
+      if (!isConsumers(more)) {
+        // Of the consumer protocol these are the broker's.
+        settings.put("session.timeout.ms", "10000");
+        settings.put("heartbeat.interval.ms", "500");
+      }
       settings.put("metadata.max.age.ms", "1000");
       settings.putAll(more);
+      settings.remove(PATTERN);
       consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
-      consumer.subscribe(List.of(topic), this);
+      if (more.containsKey(PATTERN)) {
+        consumer.subscribe(new SubscriptionPattern(more.get(PATTERN)), this);
+      } else {
+        consumer.subscribe(List.of(topic), this);
+      }
     }
 
     @Override
@@ -280,6 +295,138 @@ public final class Groups {
     expect(describe(topic).groupState() == GroupState.EMPTY, describe(topic));
   }
 
+  /** One member ends without a word: the others get what it had when its session is over. */
+  private static void oneDies(String name, Map<String, String> more) throws Exception {
+    String topic = create(name);
+    List<Member> members = new ArrayList<>();
+    try {
+      for (int number = 0; number < 3; number++) {
+        members.add(new Member(topic, more));
+      }
+      until(members, "sharing", () -> shared(members));
+      produce(topic, 0, COUNT);
+      until(members, "reading", () -> read(members).size() >= PARTITIONS * COUNT);
+      members.forEach(member -> member.consumer.commitSync());
+      List<String> before = read(members);
+      Member dead = members.remove(2);
+      dead.consumer.close(CloseOptions.timeout(Duration.ofSeconds(10))
+          .withGroupMembershipOperation(CloseOptions.GroupMembershipOperation.REMAIN_IN_GROUP));
+      expect(describe(topic).members().size() == 3, "it said something");
+      until(members, "taking over", () -> shared(members));
+      members.forEach(member -> member.read.clear());
+      members.add(new Member(topic, more));
+      until(members, "sharing again", () -> shared(members));
+      produce(topic, COUNT, 10);
+      until(members, "reading on", () -> read(members).size() >= PARTITIONS * 10);
+      before.addAll(read(members));
+      same(before, values(0, COUNT + 10));
+    } finally {
+      members.forEach(Member::close);
+    }
+  }
+
+  private static void staticConsumer() throws Exception {
+    String topic = create("consumer-static");
+    List<Member> members = new ArrayList<>();
+    Map<String, String> more = new HashMap<>(Map.of("group.protocol", "consumer"));
+    try {
+      for (int number = 0; number < 3; number++) {
+        more.put("group.instance.id", "static-" + number);
+        members.add(new Member(topic, more));
+      }
+      until(members, "sharing", () -> shared(members));
+      List<Set<Integer>> before = members.stream().map(Member::assigned).toList();
+      int epoch = describe(topic).groupEpoch().get();
+      members.remove(2).close();
+      more.put("group.instance.id", "static-2");
+      members.add(new Member(topic, more));
+      until(members, "coming back", () -> shared(members));
+      expect(members.stream().map(Member::assigned).toList().equals(before), "other partitions than before");
+      expect(describe(topic).groupEpoch().get() == epoch, "the group had to rebalance");
+      try (Member twin = new Member(topic, more)) {
+        for (int round = 0; round < 300; round++) {
+          twin.poll();
+        }
+        throw new AssertionError("two members of one instance id");
+      } catch (UnreleasedInstanceIdException expected) {
+        // The first one goes on.
+      }
+      until(members, "going on", () -> shared(members));
+    } finally {
+      members.forEach(Member::close);
+    }
+  }
+
+  private static void pattern() throws Exception {
+    String first = create("pattern-1");
+    Map<String, String> more = Map.of("group.protocol", "consumer", PATTERN, prefix + "-pattern-[0-9]+");
+    try (Member member = new Member(first, more)) {
+      until(List.of(member), "the first", () -> member.consumer.assignment().size() == PARTITIONS);
+      create("pattern-22");
+      create("pattern-x");
+      until(List.of(member), "one more", () -> member.consumer.assignment().size() == 2 * PARTITIONS);
+    }
+    Map<String, String> wrong = Map.of("group.protocol", "consumer", PATTERN, "(");
+    try (Member member = new Member(first + "-wrong", wrong)) {
+      for (int round = 0; round < 300; round++) {
+        member.poll();
+      }
+      throw new AssertionError("a pattern that makes no sense");
+    } catch (InvalidRegularExpression expected) {
+      // As it is to be.
+    }
+  }
+
+  private static void consumerAdministration() throws Exception {
+    String topic = create("consumer-admin");
+    TopicPartition zero = new TopicPartition(topic, 0);
+    Map<String, String> more = Map.of("client.id", "watched", "group.protocol", "consumer", "group.remote.assignor", "range");
+    try (Member member = new Member(topic, more)) {
+      until(List.of(member), "joining", () -> member.assigned().size() == PARTITIONS);
+      member.consumer.commitSync(Map.of(zero, new OffsetAndMetadata(7, "words")));
+      expect(member.consumer.committed(Set.of(zero)).get(zero).metadata().equals("words"), "metadata");
+      ConsumerGroupDescription found = describe(topic);
+      expect(found.type() == GroupType.CONSUMER && found.groupState() == GroupState.STABLE, found);
+      expect(found.partitionAssignor().equals("range") && found.members().size() == 1, found);
+      MemberDescription only = found.members().iterator().next();
+      expect(only.clientId().equals("watched") && only.assignment().topicPartitions().size() == PARTITIONS, only);
+      expect(only.targetAssignment().get().equals(only.assignment()), only);
+      expect(only.memberEpoch().get().equals(found.groupEpoch().get()) && only.upgraded().get(), only);
+      ListGroupsOptions stable = new ListGroupsOptions().withTypes(Set.of(GroupType.CONSUMER)).inGroupStates(Set.of(GroupState.STABLE));
+      expect(admin.listGroups(stable).all().get().stream().anyMatch(one -> one.groupId().equals(topic)), "not listed");
+      ListGroupsOptions classic = new ListGroupsOptions().withTypes(Set.of(GroupType.CLASSIC));
+      expect(admin.listGroups(classic).all().get().stream().noneMatch(one -> one.groupId().equals(topic)), "listed as classic");
+      expectCause(GroupNotEmptyException.class, () -> admin.deleteConsumerGroups(List.of(topic)).all().get());
+      expectCause(UnknownMemberIdException.class,
+          () -> admin.alterConsumerGroupOffsets(topic, Map.of(zero, new OffsetAndMetadata(1))).all().get());
+      expectCause(GroupSubscribedToTopicException.class,
+          () -> admin.deleteConsumerGroupOffsets(topic, Set.of(zero)).all().get());
+    }
+    expect(describe(topic).groupState() == GroupState.EMPTY, describe(topic));
+    expect(committed(topic).equals(Map.of(0, 7L)), committed(topic));
+    admin.alterConsumerGroupOffsets(topic, Map.of(zero, new OffsetAndMetadata(3))).all().get();
+    expect(committed(topic).equals(Map.of(0, 3L)), committed(topic));
+    admin.deleteConsumerGroups(List.of(topic)).all().get();
+    expectCause(GroupIdNotFoundException.class, () -> describe(topic));
+  }
+
+  /** A group that has no members takes the other protocol, and goes on where it was; and back. */
+  private static void otherProtocol() throws Exception {
+    String topic = create("protocols");
+    List<Map<String, String>> turns = List.of(Map.of(), Map.of("group.protocol", "consumer"), Map.of());
+    for (int turn = 0; turn < turns.size(); turn++) {
+      produce(topic, 10 * turn, 10);
+      try (Member member = new Member(topic, turns.get(turn))) {
+        until(List.of(member), "turn " + turn, () -> member.read.size() >= PARTITIONS * 10);
+        member.poll();
+        same(member.read, values(10 * turn, 10));
+        member.consumer.commitSync();
+        GroupType type = turn == 1 ? GroupType.CONSUMER : GroupType.CLASSIC;
+        expect(describe(topic).type() == type, describe(topic));
+      }
+    }
+  }
+
   private static ConsumerGroupDescription describe(String group) throws Exception {
     return admin.describeConsumerGroups(List.of(group)).all().get().get(group);
   }
@@ -365,6 +512,14 @@ public final class Groups {
     check("a member leaves, range", () -> oneLeaves("leave-range", range, false));
     check("a member leaves, cooperative", () -> oneLeaves("leave-cooperative", cooperative, true));
     check("static members", Groups::staticMember);
+    Map<String, String> consumers = Map.of("group.protocol", "consumer");
+    check("consumer protocol, group of three", () -> threeAndBack("consumer", consumers));
+    check("consumer protocol, a member leaves", () -> oneLeaves("consumer-leave", consumers, true));
+    check("consumer protocol, a member dies and another comes", () -> oneDies("consumer-dies", consumers));
+    check("consumer protocol, static members", Groups::staticConsumer);
+    check("consumer protocol, a pattern", Groups::pattern);
+    check("consumer protocol, admin", Groups::consumerAdministration);
+    check("a group without members changes its protocol", Groups::otherProtocol);
     check("offsets without membership", Groups::withoutMembership);
     check("admin: list, describe, alter, delete", Groups::administration);
     check("the internal topic", Groups::internalTopic);
