@@ -118,6 +118,7 @@ impl Bench<'_> {
                     committed_offset: offset,
                     ..OffsetCommitRequestPartition::default()
                 }],
+                ..OffsetCommitRequestTopic::default()
             }],
             ..OffsetCommitRequest::default()
         };

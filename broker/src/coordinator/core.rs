@@ -17,13 +17,8 @@ use super::effect::{Effect, Token};
 use super::member_ids::MemberIds;
 use super::rebalances::Rebalances;
 use super::reply::GroupReply;
-<<<<<<< HEAD
-use super::request::{GroupRequest, Join, Leaver, MemberRef, Sync};
-use super::state::Groups;
-=======
-use super::request::{ConsumerBeat, GroupRequest, Join, MemberRef, Sync};
+use super::request::{ConsumerBeat, GroupRequest, Join, Leaver, MemberRef, Sync};
 use super::state::{Groups, StoredGroup};
->>>>>>> 9ec0fcb (coordinator: groups of the consumer protocol (KIP-848))
 use super::timers::{Timer, Timers};
 use super::under_way::{Step, UnderWay, Waiting, refusal};
 use crate::shard::Ticket;
@@ -299,6 +294,7 @@ impl Coordinator {
             timers: &mut self.timers,
             under_way: &mut self.under_way,
             ids: &mut self.ids,
+            rebalances: &mut self.rebalances,
             out,
         };
         (&mut self.consumers, context)
@@ -352,19 +348,14 @@ impl Coordinator {
             live.forget(&mut cx);
             all.remove(group);
         }
-<<<<<<< HEAD
-        let counts = is_proposing || self.live.contains_key(group);
-        let is_stored = now.groups.get(group).is_some();
-        if !counts || is_stored {
-=======
         let consumers = self.consumers.get(group);
         if consumers.is_some_and(consumer::Group::is_idle) {
             self.consumers.remove(group);
         }
         let counts =
             is_proposing || self.live.contains_key(group) || self.consumers.contains_key(group);
-        if !counts || now.groups.get(group).is_some() {
->>>>>>> 9ec0fcb (coordinator: groups of the consumer protocol (KIP-848))
+        let is_stored = now.groups.get(group).is_some();
+        if !counts || is_stored {
             self.unstored.remove(group);
         }
         if !counts && !is_stored {

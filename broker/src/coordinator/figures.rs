@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::core::Coordinator;
 use super::rebalances::Rebalanced;
 use super::reply::GroupStateName;
-use super::state::Groups;
+use super::state::{Groups, StoredGroup};
 
 /// One group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +16,12 @@ pub struct GroupFigures {
     pub state: GroupStateName,
     /// Members that it has.
     pub members: usize,
-    /// Of its members; None for a group that only ever committed.
+    /// Of its members, or their group's epoch; None for a group that only ever committed.
     pub generation: Option<i32>,
     /// When the last rebalance ended or the last member left, in wall-clock ms; None when neither ever happened. From
     /// the log, so it outlives coordinators.
     pub changed_ms: Option<i64>,
-    /// The rebalances that this coordinator has seen begin.
+    /// The rebalances of the classic protocol that this coordinator has seen begin.
     pub rebalanced: Rebalanced,
     /// When this coordinator began, in wall-clock ms: what was before is known from the log alone.
     pub since_ms: i64,
@@ -41,15 +41,19 @@ impl Coordinator {
     pub fn figures(&self, groups: &Groups, name: &str) -> Option<GroupFigures> {
         let stored = groups.get(name);
         let membership = stored.and_then(|stored| stored.membership.as_ref());
+        let consumers = stored.and_then(|stored| stored.consumer.as_ref());
         let (state, members, generation) = match (self.live.get(name), stored) {
             (Some(live), _) => {
                 let (state, members, generation) = live.figures();
                 (state, members, Some(generation))
             }
-            (None, Some(_)) => {
-                let generation = membership.map(|membership| membership.generation);
-                (GroupStateName::Empty, 0, generation)
-            }
+            (None, Some(_)) => match consumers {
+                Some(group) => (group.name(), group.members.len(), Some(group.epoch)),
+                None => {
+                    let generation = membership.map(|membership| membership.generation);
+                    (GroupStateName::Empty, 0, generation)
+                }
+            },
             (None, None) => return None,
         };
         Some(GroupFigures {
@@ -57,7 +61,7 @@ impl Coordinator {
             state,
             members,
             generation,
-            changed_ms: membership.map(|membership| membership.changed_ms),
+            changed_ms: stored.and_then(StoredGroup::changed_ms),
             rebalanced: self.rebalances.get(name).cloned().unwrap_or_default(),
             since_ms: self.since_ms,
         })

@@ -132,9 +132,11 @@ pub enum GroupStateName {
 
 impl GroupStateName {
     /// Those that a group can be in that is there.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::PreparingRebalance,
         Self::CompletingRebalance,
+        Self::Assigning,
+        Self::Reconciling,
         Self::Stable,
         Self::Empty,
     ];

@@ -1,11 +1,8 @@
 //! Tests of what is replicated, and of the partition of a group; of the coordinator in the files beside.
 
 mod admin;
-<<<<<<< HEAD
 mod causes;
-=======
 mod consumer;
->>>>>>> 9ec0fcb (coordinator: groups of the consumer protocol (KIP-848))
 mod expiry;
 mod failover;
 mod harness;

@@ -25,7 +25,7 @@ import org.apache.kafka.common.serialization.*;
 public final class Groups {
   private static final int PARTITIONS = 6;
   private static final int COUNT = 50;
-  private static final Duration PATIENCE = Duration.ofSeconds(60);
+  private static final Duration PATIENCE = Duration.ofSeconds(90);
   /** No setting of the client: the pattern that a member subscribes to. */
   private static final String PATTERN = "walser.pattern";
   static String bootstrap;
@@ -295,33 +295,44 @@ public final class Groups {
     expect(describe(topic).groupState() == GroupState.EMPTY, describe(topic));
   }
 
-  /** One member ends without a word: the others get what it had when its session is over. */
-  private static void oneDies(String name, Map<String, String> more) throws Exception {
+  /** A member's process is killed: the others get what it had when its session is over, and read what it has not committed. */
+  private static void oneDies(String name) throws Exception {
     String topic = create(name);
+    Map<String, String> more = Map.of("group.protocol", "consumer");
     List<Member> members = new ArrayList<>();
+    Process killed = new ProcessBuilder(System.getProperty("java.home") + "/bin/java", "-Xmx128m", "-cp",
+        System.getProperty("java.class.path"), "walser.Groups", bootstrap, "-", topic)
+        .redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.DISCARD).start();
     try {
-      for (int number = 0; number < 3; number++) {
-        members.add(new Member(topic, more));
-      }
-      until(members, "sharing", () -> shared(members));
+      members.add(new Member(topic, more));
+      members.add(new Member(topic, more));
+      until(members, "sharing", () -> members.stream().allMatch(member -> member.assigned().size() == 2));
       produce(topic, 0, COUNT);
-      until(members, "reading", () -> read(members).size() >= PARTITIONS * COUNT);
-      members.forEach(member -> member.consumer.commitSync());
-      List<String> before = read(members);
-      Member dead = members.remove(2);
-      dead.consumer.close(CloseOptions.timeout(Duration.ofSeconds(10))
-          .withGroupMembershipOperation(CloseOptions.GroupMembershipOperation.REMAIN_IN_GROUP));
+      until(members, "reading", () -> read(members).size() >= 4 * COUNT);
+      expect(killed.isAlive(), "it has ended by itself");
+      killed.destroyForcibly().waitFor();
       expect(describe(topic).members().size() == 3, "it said something");
-      until(members, "taking over", () -> shared(members));
+      until(members, "taking over", () -> shared(members) && read(members).size() >= PARTITIONS * COUNT);
+      same(read(members), values(0, COUNT));
+      members.forEach(member -> member.consumer.commitSync());
       members.forEach(member -> member.read.clear());
       members.add(new Member(topic, more));
       until(members, "sharing again", () -> shared(members));
       produce(topic, COUNT, 10);
       until(members, "reading on", () -> read(members).size() >= PARTITIONS * 10);
-      before.addAll(read(members));
-      same(before, values(0, COUNT + 10));
+      same(read(members), values(COUNT, 10));
     } finally {
+      killed.destroyForcibly();
       members.forEach(Member::close);
+    }
+  }
+
+  /** The member that is killed. */
+  private static void readForEver(String topic) {
+    try (Member member = new Member(topic, Map.of("group.protocol", "consumer"))) {
+      while (true) {
+        member.poll();
+      }
     }
   }
 
@@ -500,6 +511,9 @@ public final class Groups {
 
   public static void main(String[] arguments) throws Exception {
     bootstrap = arguments[0];
+    if (arguments.length > 2) {
+      readForEver(arguments[2]);
+    }
     prefix = "java-groups-" + arguments[1];
     Map<String, Object> settings = new HashMap<>();
     settings().forEach((key, value) -> settings.put((String) key, value));
@@ -515,7 +529,7 @@ public final class Groups {
     Map<String, String> consumers = Map.of("group.protocol", "consumer");
     check("consumer protocol, group of three", () -> threeAndBack("consumer", consumers));
     check("consumer protocol, a member leaves", () -> oneLeaves("consumer-leave", consumers, true));
-    check("consumer protocol, a member dies and another comes", () -> oneDies("consumer-dies", consumers));
+    check("consumer protocol, a member is killed and another comes", () -> oneDies("consumer-dies"));
     check("consumer protocol, static members", Groups::staticConsumer);
     check("consumer protocol, a pattern", Groups::pattern);
     check("consumer protocol, admin", Groups::consumerAdministration);
