@@ -50,7 +50,7 @@ use crate::shard::Ticket;
 /// What is decided in its turn.
 #[derive(Debug)]
 enum Call {
-    Beat(Ticket, ConsumerBeat),
+    Beat(Ticket, Box<ConsumerBeat>),
     /// A member was silent too long.
     Silent(String),
     /// A member has not given up in time what it was told to.
@@ -132,7 +132,7 @@ impl Group {
 
     /// A member says something.
     pub(super) fn beat(&mut self, cx: &mut Context<'_>, ticket: Ticket, beat: ConsumerBeat) {
-        self.waiting.push_back(Call::Beat(ticket, beat));
+        self.waiting.push_back(Call::Beat(ticket, Box::new(beat)));
         self.decide(cx);
     }
 
@@ -195,7 +195,7 @@ impl Group {
         let mut answers = Vec::new();
         while let Some(call) = self.waiting.pop_front() {
             match call {
-                Call::Beat(ticket, beat) => answers.push((ticket, self.heartbeat(cx, beat))),
+                Call::Beat(ticket, beat) => answers.push((ticket, self.heartbeat(cx, *beat))),
                 Call::Silent(id) => self.drop_silent(cx, &id),
                 Call::Unrevoked(id) => self.drop_unrevoked(cx, &id),
             }

@@ -72,6 +72,10 @@ pub enum Phase {
 }
 
 /// A step.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most steps are of a member, and they are few at a time"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The group goes on to another epoch.
