@@ -9,6 +9,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use clap::Parser;
 use protocol::api::ApiKey;
 use protocol::header::{RequestHeader, RequestStart, response_frame};
+use protocol::messages::consumer_group_describe::{
+    ConsumerGroupDescribeResponse, DescribedGroup as DescribedConsumers,
+};
 use protocol::messages::delete_groups::DeletableGroupResult;
 use protocol::messages::find_coordinator::Coordinator;
 use protocol::messages::list_groups::ListedGroup;
@@ -120,6 +123,19 @@ impl World {
                 ..Default::default()
             }
             .into(),
+            // None of them is of the consumer protocol.
+            R::ConsumerGroupDescribe(r) => {
+                let absent = |group: &Str| DescribedConsumers {
+                    group_id: group.clone(),
+                    error_code: ErrorCode::GroupIdNotFound.code(),
+                    ..Default::default()
+                };
+                ConsumerGroupDescribeResponse {
+                    groups: r.group_ids.iter().map(absent).collect(),
+                    ..Default::default()
+                }
+                .into()
+            }
             R::OffsetFetch(_) => self.fetch().into(),
             R::ListOffsets(r) => {
                 let topic = |topic: &protocol::messages::list_offsets::ListOffsetsTopic| {
