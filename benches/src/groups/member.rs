@@ -134,6 +134,11 @@ impl Member {
                     return Ok(joined);
                 }
                 Some(ErrorCode::MemberIdRequired) => *id = joined.member_id.to_string(),
+                // It has just become one, or is one no more.
+                Some(ErrorCode::NotCoordinator) if began.elapsed() < PATIENCE => {
+                    std::thread::sleep(RETRY);
+                    *client = Client::connect(&find_coordinator(&self.cluster, &self.group)?)?;
+                }
                 Some(
                     ErrorCode::CoordinatorLoadInProgress
                     | ErrorCode::CoordinatorNotAvailable
