@@ -184,6 +184,7 @@ impl Groups {
         }
     }
 
+    /// A group that has nothing left is still there, until it expires.
     fn delete_offsets(&mut self, group: &str, partitions: &[(String, i32)]) {
         let Some(stored) = self.by_name.get_mut(group) else {
             return;
@@ -196,10 +197,6 @@ impl Groups {
             if committed.is_empty() {
                 stored.offsets.remove(topic);
             }
-        }
-        let has_members = stored.membership.is_some() || stored.consumer.is_some();
-        if stored.offsets.is_empty() && !has_members {
-            self.by_name.remove(group);
         }
     }
 

@@ -17,6 +17,9 @@ const BATCHED_SINCE: i16 = 4;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
+/// What Kafka explains a success with, in the one answer in which it does.
+const NO_ERROR: &str = "NONE";
+
 /// Why there is no coordinator.
 type Refusal = (ErrorCode, &'static str);
 
@@ -32,8 +35,7 @@ pub async fn handle(
     } else {
         vec![request.key]
     };
-    let is_group = |key: &Str| request.key_type == GROUP && !key.is_empty();
-    let mut groups = keys.iter().filter(|key| is_group(key));
+    let mut groups = keys.iter().filter(|_| request.key_type == GROUP);
     if groups.any(|group| cx.find(group) == Found::NoTopic) {
         cx.create_offsets_topic().await;
     }
@@ -57,7 +59,7 @@ pub async fn handle(
 
 fn find(cx: &impl Coordinators, key_type: i8, key: &str) -> Result<Endpoint, Refusal> {
     match key_type {
-        GROUP if key.is_empty() => Err((ErrorCode::InvalidGroupId, "the group has no name")),
+        // Also of the empty name, which has offsets and no members.
         GROUP => match cx.find(key) {
             Found::At(endpoint) => Ok(endpoint),
             Found::NoLeader => Err((
@@ -88,7 +90,7 @@ fn row(key: &Str, found: Result<Endpoint, Refusal>) -> Coordinator {
             host: Str::from(endpoint.host),
             port: endpoint.port,
             error_code: ErrorCode::None.code(),
-            error_message: None,
+            error_message: Some(Str::from_static(NO_ERROR)),
         },
         Err((code, message)) => Coordinator {
             key: key.clone(),

@@ -32,6 +32,10 @@ impl Group {
         cx.rebalances.begin(&self.name, cx.now.wall_ms, cause);
         if self.state == State::Completing {
             self.answer_syncs(cx, ErrorCode::RebalanceInProgress);
+            // Nobody assigns in the generation that is given up.
+            for member in self.members.values_mut() {
+                member.assignment = Bytes::new();
+            }
         }
         self.assigning = None;
         self.unsynced.clear();
@@ -155,7 +159,6 @@ impl Group {
             let joined = self.joined(&id, true);
             let member = self.members.get_mut(&id).expect("it is a member's id");
             member.is_new = false;
-            member.assignment = Bytes::new();
             if let Some(joining) = member.joining.take() {
                 cx.hold(joining.ticket, GroupReply::Joined(joined));
             }

@@ -43,7 +43,7 @@ impl Group {
         }
     }
 
-    /// Subscriptions and assignments are told of a stable group only.
+    /// Subscriptions are told of a stable group only; assignments also during a rebalance, as they were before it.
     pub(in crate::coordinator) fn described(&self) -> Described {
         let protocol = self.protocol_name.as_deref();
         let protocol = protocol.filter(|_| self.state == State::Stable);
@@ -53,7 +53,7 @@ impl Group {
             client_id: member.client.id.clone(),
             client_host: member.client.host.clone(),
             subscription: protocol.map_or_else(Default::default, |p| member.subscription(p)),
-            assignment: protocol.map_or_else(Default::default, |_| member.assignment.clone()),
+            assignment: member.assignment.clone(),
         };
         Described {
             state: self.state_name(),

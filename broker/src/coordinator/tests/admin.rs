@@ -41,12 +41,21 @@ fn members_are_described_with_what_they_have_when_the_group_is_stable() {
     let described = h.describe("g");
     assert_eq!(described.state, GroupStateName::PreparingRebalance);
     assert_eq!(described.protocol_name, "");
-    assert!(
-        described
-            .members
-            .iter()
-            .all(|m| m.subscription.is_empty() && m.assignment.is_empty())
-    );
+    for member in &described.members {
+        assert!(member.subscription.is_empty());
+        assert_eq!(member.assignment, member.id.as_bytes(), "what it had");
+    }
+    h.send(GroupRequest::Join(join("g", &ids[1])));
+    let described = h.describe("g");
+    assert_eq!(described.state, GroupStateName::CompletingRebalance);
+    for member in &described.members {
+        assert_eq!(member.assignment, member.id.as_bytes(), "what it had");
+    }
+    // That generation is given up for the next.
+    h.send(GroupRequest::Join(join("g", "")));
+    let described = h.describe("g");
+    assert_eq!(described.state, GroupStateName::PreparingRebalance);
+    assert!(described.members.iter().all(|m| m.assignment.is_empty()));
     let dead = h.describe("none");
     assert_eq!((dead.state, dead.members.len()), (GroupStateName::Dead, 0));
 }

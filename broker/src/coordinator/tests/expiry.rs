@@ -168,7 +168,10 @@ fn offsets_of_a_deleted_topic_go_at_once() {
     h.ask(simple("other", 7));
     h.topic_deleted("t");
     assert_eq!((h.offset("g", "t", 0), h.offset("g", "u", 0)), (-1, 6));
+    assert!(h.groups.get("other").unwrap().offsets.is_empty());
+    h.advance(EXPIRY);
     assert!(h.groups.get("other").is_none());
+    assert!(h.groups.get("g").is_some(), "it still has an offset");
 }
 
 #[test]

@@ -240,7 +240,8 @@ fn offsets_of_a_group_that_is_not_there_or_of_other_members_are_not_deleted() {
     h.assert_failed(delete("g", &["t"]), ErrorCode::NonEmptyGroup);
     h.ask(simple("simple", 5));
     assert_eq!(h.ask(delete("simple", &["t"])), done(&[ErrorCode::None]));
-    assert_eq!(h.describe("simple").state, GroupStateName::Dead);
+    assert_eq!(h.describe("simple").state, GroupStateName::Empty);
+    assert_eq!(h.ask(delete("simple", &["t"])), done(&[ErrorCode::None]));
 }
 
 #[test]

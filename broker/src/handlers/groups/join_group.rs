@@ -16,6 +16,8 @@ use crate::coordinator::request::{GroupRequest, Join, MemberRef};
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
 /// From this version on a new dynamic member is given an id, and joins with it (KIP-394).
 const ID_REQUIRED_SINCE: i16 = 4;
+/// From this version on a failure names no protocol, where it named the empty one.
+const NO_PROTOCOL_SINCE: i16 = 7;
 /// From this version on the leader may be told not to assign.
 const SKIP_SINCE: i16 = 9;
 /// What is added to the longest wait that the member itself asks for.
@@ -29,7 +31,7 @@ pub async fn handle(
 ) -> JoinGroupResponse {
     match join(&cx, version, request).await {
         Ok(joined) => success(joined),
-        Err(refused) => failure(refused),
+        Err(refused) => failure(version, refused),
     }
 }
 
@@ -95,9 +97,10 @@ fn success(joined: Joined) -> JoinGroupResponse {
     }
 }
 
-fn failure(refused: Refused) -> JoinGroupResponse {
+fn failure(version: i16, refused: Refused) -> JoinGroupResponse {
     JoinGroupResponse {
         error_code: refused.code.code(),
+        protocol_name: (version < NO_PROTOCOL_SINCE).then(Str::new),
         member_id: Str::from(refused.member),
         ..Default::default()
     }
