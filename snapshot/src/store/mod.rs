@@ -1,13 +1,16 @@
 //! Where objects are kept. One trait, so that nothing above knows what is below.
 //!
 //! - What `put` and `finish` have answered is durable, and whole: nobody ever sees a part of an object.
-//! - [`Condition::Absent`] is atomic: of many writers exactly one succeeds, and the others are told.
+//! - [`Condition::Absent`] is atomic: of many writers exactly one succeeds, and the others are told. NB: who is told may
+//!   have been the one himself, in an earlier try whose answer was lost: what is there has to be looked at.
 //! - An error is an answer to be acted on: [`Error::retriable`] says whether trying again can help. A request that fails
 //!   may still have happened.
 //! - Futures are cancel-safe: a request that is dropped has happened or has not.
 
 mod folder;
+pub mod location;
 pub mod memory;
+mod s3;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +23,7 @@ use bytes::Bytes;
 use crate::key::Key;
 
 pub use folder::Folder;
+pub use s3::S3;
 
 /// What a store answers later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
