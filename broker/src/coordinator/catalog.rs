@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::state::KnownTopic;
 use crate::metadata::{Image, TopicId};
 
 /// What the broker has applied of the cluster's metadata.
@@ -17,6 +18,11 @@ pub trait Catalog: Debug {
 
     /// The names of all topics.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+
+    /// Whether a topic is deleted for sure. NB: one that is not here may also be one that is not here yet.
+    fn is_gone(&self, topic: KnownTopic) -> bool {
+        self.version() >= topic.known_at && self.name(topic.id).is_none()
+    }
 }
 
 impl Catalog for Image {

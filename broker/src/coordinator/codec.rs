@@ -44,6 +44,22 @@ pub(super) fn get_option(bytes: &mut &[u8]) -> Option<Option<String>> {
     }
 }
 
+/// A moment, or none.
+pub(super) fn put_time(out: &mut BytesMut, at_ms: Option<i64>) {
+    out.put_u8(u8::from(at_ms.is_some()));
+    out.put_i64(at_ms.unwrap_or(0));
+}
+
+pub(super) fn get_time(bytes: &mut &[u8]) -> Option<Option<i64>> {
+    let is_there = bytes.try_get_u8().ok()?;
+    let at_ms = bytes.try_get_i64().ok()?;
+    match is_there {
+        0 if at_ms == 0 => Some(None),
+        1 => Some(Some(at_ms)),
+        _ => None,
+    }
+}
+
 /// A count of things that take at least `each` bytes.
 pub(super) fn get_len(bytes: &mut &[u8], each: usize) -> Option<usize> {
     let len = bytes.try_get_u32().ok()? as usize;

@@ -1,11 +1,14 @@
 //! What a coordinator writes into its partition's log.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::codec::{get_len, get_str, put_len, put_str};
+use super::codec::{get_len, get_str, get_time, put_len, put_str, put_time};
 use super::consumer::state::Change;
 use super::request::CommitOffset;
 use super::state::Membership;
+use crate::metadata::TopicId;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +33,23 @@ pub enum GroupCommand {
         group: String,
         /// At this time of the coordinator's wall clock, in ms.
         at_ms: i64,
+        /// They expire then, by the same clock; None for when the broker is told to.
+        expires_ms: Option<i64>,
+        /// The version of the metadata in which the coordinator looked for the topics.
+        known_at: u64,
+        /// The ids of those that it found.
+        topics: BTreeMap<String, TopicId>,
         /// Which.
         offsets: Vec<CommitOffset>,
     },
-    /// Committed offsets are forgotten: asked for, expired, or of a deleted topic.
+    /// Topics are deleted: what the group has of them goes. A topic of the same name has another id, and is not meant.
+    ForgetTopics {
+        /// Whose.
+        group: String,
+        /// Which.
+        topics: Vec<TopicId>,
+    },
+    /// Committed offsets are forgotten: asked for, or expired.
     DeleteOffsets {
         /// Of which group.
         group: String,
@@ -52,6 +68,7 @@ const COMMIT_OFFSETS: u8 = 2;
 const DELETE_OFFSETS: u8 = 3;
 const DELETE_GROUP: u8 = 4;
 const CHANGE_CONSUMERS: u8 = 5;
+const FORGET_TOPICS: u8 = 6;
 
 impl GroupCommand {
     /// What `ChangeConsumers` takes beside the group's name and its changes.
@@ -76,11 +93,21 @@ impl GroupCommand {
             Self::CommitOffsets {
                 group,
                 at_ms,
+                expires_ms,
+                known_at,
+                topics,
                 offsets,
             } => {
                 out.put_u8(COMMIT_OFFSETS);
                 put_str(out, group);
                 out.put_i64(*at_ms);
+                put_time(out, *expires_ms);
+                out.put_u64(*known_at);
+                put_len(out, topics.len());
+                for (name, id) in topics {
+                    put_str(out, name);
+                    out.put_u128(id.0);
+                }
                 put_len(out, offsets.len());
                 for offset in offsets {
                     put_str(out, &offset.topic);
@@ -97,6 +124,14 @@ impl GroupCommand {
                 for (topic, partition) in partitions {
                     put_str(out, topic);
                     out.put_i32(*partition);
+                }
+            }
+            Self::ForgetTopics { group, topics } => {
+                out.put_u8(FORGET_TOPICS);
+                put_str(out, group);
+                put_len(out, topics.len());
+                for id in topics {
+                    out.put_u128(id.0);
                 }
             }
             Self::DeleteGroup { group } => {
@@ -134,6 +169,12 @@ impl GroupCommand {
             }
             COMMIT_OFFSETS => {
                 let at_ms = bytes.try_get_i64().ok()?;
+                let expires_ms = get_time(bytes)?;
+                let known_at = bytes.try_get_u64().ok()?;
+                let mut topics = BTreeMap::new();
+                for _ in 0..get_len(bytes, 20)? {
+                    topics.insert(get_str(bytes)?, TopicId(bytes.try_get_u128().ok()?));
+                }
                 let mut offsets = Vec::new();
                 for _ in 0..get_len(bytes, 24)? {
                     offsets.push(CommitOffset {
@@ -147,6 +188,9 @@ impl GroupCommand {
                 Self::CommitOffsets {
                     group,
                     at_ms,
+                    expires_ms,
+                    known_at,
+                    topics,
                     offsets,
                 }
             }
@@ -156,6 +200,13 @@ impl GroupCommand {
                     partitions.push((get_str(bytes)?, bytes.try_get_i32().ok()?));
                 }
                 Self::DeleteOffsets { group, partitions }
+            }
+            FORGET_TOPICS => {
+                let mut topics = Vec::new();
+                for _ in 0..get_len(bytes, 16)? {
+                    topics.push(TopicId(bytes.try_get_u128().ok()?));
+                }
+                Self::ForgetTopics { group, topics }
             }
             DELETE_GROUP => Self::DeleteGroup { group },
             _ => return None,

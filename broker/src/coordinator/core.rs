@@ -14,6 +14,7 @@ use super::command::GroupCommand;
 use super::consumer;
 use super::context::{Context, later};
 use super::effect::{Effect, Token};
+use super::forget::Forgetting;
 use super::member_ids::MemberIds;
 use super::rebalances::Rebalances;
 use super::reply::GroupReply;
@@ -36,6 +37,8 @@ pub struct Config {
     pub members_max: usize,
     /// Groups of one partition.
     pub groups_max: usize,
+    /// Committed offsets of one group. Of a commit of more, those of further partitions fail.
+    pub offsets_max: usize,
     /// Bytes of a committed offset's metadata.
     pub offset_metadata_bytes_max: usize,
     /// Bytes of one command: what an entry of the log may hold. A commit or an assignment above it is refused, and a
@@ -61,6 +64,7 @@ impl Default for Config {
             session_timeout_max_ms: 1_800_000,
             members_max: 10_000,
             groups_max: 100_000,
+            offsets_max: 100_000,
             offset_metadata_bytes_max: 4096,
             command_bytes_max: 8 << 20,
             offsets_retention_ms: 7 * 24 * 3_600_000,
@@ -99,6 +103,7 @@ pub struct Coordinator {
     pub(super) under_way: UnderWay,
     ids: MemberIds,
     pub(super) rebalances: Rebalances,
+    pub(super) forgetting: Forgetting,
     /// When this coordinator began, in wall-clock ms.
     pub(super) since_ms: i64,
 }
@@ -116,12 +121,14 @@ impl Coordinator {
             timers: Timers::default(),
             under_way: UnderWay::new(now.tick),
             rebalances: Rebalances::default(),
+            forgetting: Forgetting::default(),
             since_ms: now.wall_ms,
         };
         let first_ms = coordinator.config.expiry_interval_ms.max(1);
         coordinator
             .timers
             .set(Timer::Expiry, later(now.tick, first_ms));
+        coordinator.topics_changed(now);
         let mut none = Vec::new();
         let (live, mut cx) = coordinator.live(now, &mut none);
         for (name, group) in now.groups.iter() {
@@ -231,11 +238,6 @@ impl Coordinator {
         self.settle(now, &waiting.group, out);
     }
 
-    /// A topic is gone: its offsets go too.
-    pub fn topic_deleted(&mut self, now: Now<'_>, topic: &str, out: &mut Vec<Effect>) {
-        self.forget_topic(now, topic, out);
-    }
-
     /// Time has passed.
     pub fn tick(&mut self, now: Now<'_>, out: &mut Vec<Effect>) {
         // What these set to be due at once is due at the next tick.
@@ -313,13 +315,13 @@ impl Coordinator {
         answers: Vec<(Ticket, GroupReply)>,
         step: Option<Step>,
         out: &mut Vec<Effect>,
-    ) {
+    ) -> Token {
         let waiting = Waiting {
             group: group.to_owned(),
             answers,
             step,
         };
-        self.under_way.propose(command, waiting, out);
+        self.under_way.propose(command, waiting, out)
     }
 
     /// Whether there is room for one more group, unless it is counted already.
@@ -494,6 +496,7 @@ impl Coordinator {
     fn fire(&mut self, now: Now<'_>, timer: Timer, out: &mut Vec<Effect>) {
         let group = match &timer {
             Timer::Expiry => return self.expire(now, out),
+            Timer::Forget => return self.forget(now, out),
             Timer::Join(group)
             | Timer::Sync(group)
             | Timer::Empty(group)
@@ -505,7 +508,11 @@ impl Coordinator {
             match &timer {
                 Timer::Session(_, id) => consumers.session_timer(&mut cx, id),
                 Timer::Revocation(_, id) => consumers.revocation_timer(&mut cx, id),
-                Timer::Join(_) | Timer::Sync(_) | Timer::Empty(_) | Timer::Expiry => {}
+                Timer::Join(_)
+                | Timer::Sync(_)
+                | Timer::Empty(_)
+                | Timer::Expiry
+                | Timer::Forget => {}
             }
         }
         let (live, mut cx) = self.live(now, out);
@@ -515,7 +522,7 @@ impl Coordinator {
                 Timer::Sync(_) => live.sync_timer(&mut cx),
                 Timer::Empty(_) => live.empty_timer(&mut cx),
                 Timer::Session(_, id) => live.session_timer(&mut cx, &id),
-                Timer::Revocation(..) | Timer::Expiry => {}
+                Timer::Revocation(..) | Timer::Expiry | Timer::Forget => {}
             }
         }
         self.settle(now, &group, out);

@@ -8,6 +8,8 @@
 //! | that only ever committed | so long after its commit |
 //! | any other | never |
 //!
+//! A commit of versions 2 to 4 may bring its own time: then that counts instead, where an offset may expire at all.
+//!
 //! (Kafka counts in the first row from when the group became empty alone, so that an offset that an operator has just
 //! set may be gone at once.) A group without members or offsets goes as a whole.
 
@@ -60,21 +62,6 @@ impl Coordinator {
             super::context::later(now.tick, after_ms.max(1)),
         );
     }
-
-    /// Offsets of a topic that is gone.
-    pub(super) fn forget_topic(&mut self, now: Now<'_>, topic: &str, out: &mut Vec<Effect>) {
-        for (name, group) in now.groups.iter() {
-            let Some(partitions) = group.offsets.get(topic) else {
-                continue;
-            };
-            let partitions = partitions
-                .keys()
-                .map(|partition| (topic.to_owned(), *partition));
-            for command in deletions(name, partitions.collect()) {
-                self.propose(name, command, Vec::new(), None, out);
-            }
-        }
-    }
 }
 
 /// Of a group, if it is live.
@@ -92,7 +79,11 @@ fn expired(
 ) -> Vec<(String, GroupCommand)> {
     let is_over = |since_ms: i64| since_ms.saturating_add(retention_ms) <= now_ms;
     let is_expired = |topic: &str, offset: &StoredOffset| {
-        let is_old = is_over(offset.committed_ms);
+        let is_old = match offset.expires_ms {
+            Some(at_ms) => at_ms <= now_ms,
+            None => is_over(offset.committed_ms),
+        };
+        let has_own = offset.expires_ms.is_some();
         let classic = members.classic.filter(|live| !live.is_empty());
         is_old
             && match (classic, members.consumers) {
@@ -101,7 +92,7 @@ fn expired(
                     topics.is_some_and(|topics| !topics.contains(topic))
                 }
                 (None, Some(consumers)) => !consumers.is_subscribed(topic),
-                (None, None) => group.changed_ms().is_none_or(is_over),
+                (None, None) => has_own || group.changed_ms().is_none_or(is_over),
             }
     };
     let mut partitions = Vec::new();

@@ -18,7 +18,7 @@
 //! | `classic/` | one group with members, of the classic protocol: join, rebalance, sync, leave |
 //! | `consumer/` | one group with members, of the consumer protocol (KIP-848) |
 //! | `catalog` | the topics of the cluster, for what the broker assigns itself |
-//! | `offsets`, `listing`, `expiry` | what needs no members |
+//! | `offsets`, `listing`, `expiry`, `forget` | what needs no members |
 //! | `rebalances`, `figures` | why members had to join anew, and what else operators see |
 //! | `under_way`, `timers`, `member_ids` | who waits for the log, who is late, what newcomers are called |
 //! | `subscription` | the topics of a member of a consumer group |
@@ -33,6 +33,7 @@ pub mod core;
 pub mod effect;
 mod expiry;
 pub mod figures;
+mod forget;
 mod listing;
 mod member_ids;
 mod offsets;

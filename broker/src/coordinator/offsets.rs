@@ -2,6 +2,7 @@
 
 use protocol::error_code::ErrorCode;
 
+use super::catalog::Catalog;
 use super::command::GroupCommand;
 use super::core::{Coordinator, Now};
 use super::effect::Effect;
@@ -11,7 +12,8 @@ use super::state::{StoredGroup, StoredOffset};
 use crate::shard::Ticket;
 
 impl Coordinator {
-    /// Answered when it is committed. One whose metadata is too long fails alone.
+    /// Answered when it is committed. One whose metadata is too long fails alone, and one of a further partition where
+    /// the group has as many as it may. NB: commits under way are not counted.
     pub(super) fn commit(
         &mut self,
         now: Now<'_>,
@@ -22,20 +24,25 @@ impl Coordinator {
         if let Err(code) = self.may_commit(now, &commit, out) {
             return self.hold(ticket, GroupReply::failed(code), out);
         }
-        let max = self.config.offset_metadata_bytes_max;
-        let fits = |offset: &CommitOffset| offset.metadata.len() <= max;
-        let code = |offset: &CommitOffset| match fits(offset) {
-            true => ErrorCode::None,
-            false => ErrorCode::OffsetMetadataTooLarge,
-        };
-        let reply = GroupReply::Offsets(commit.offsets.iter().map(code).collect());
-        let offsets = commit.offsets.into_iter().filter(fits).collect::<Vec<_>>();
+        let codes = self.check_offsets(now, &commit);
+        let offsets = commit.offsets.into_iter().zip(&codes);
+        let offsets = offsets.filter(|(_, code)| **code == ErrorCode::None);
+        let offsets = offsets.map(|(offset, _)| offset).collect::<Vec<_>>();
+        let reply = GroupReply::Offsets(codes);
         if offsets.is_empty() {
             return self.hold(ticket, reply, out);
         }
+        let topic = |offset: &CommitOffset| {
+            let (id, _) = now.topics.topic(&offset.topic)?;
+            Some((offset.topic.clone(), id))
+        };
+        let expires_ms = |kept_ms: i64| now.wall_ms.saturating_add(kept_ms);
         let command = GroupCommand::CommitOffsets {
             group: commit.group.clone(),
             at_ms: now.wall_ms,
+            expires_ms: commit.retention_ms.map(expires_ms),
+            known_at: now.topics.version(),
+            topics: offsets.iter().filter_map(topic).collect(),
             offsets,
         };
         if command.size_bytes() > self.config.command_bytes_max {
@@ -44,6 +51,26 @@ impl Coordinator {
         }
         self.note_unstored(now, &commit.group);
         self.propose(&commit.group, command, vec![(ticket, reply)], None, out);
+    }
+
+    fn check_offsets(&self, now: Now<'_>, commit: &Commit) -> Vec<ErrorCode> {
+        let stored = now.groups.get(&commit.group);
+        let mut count = stored.map_or(0, StoredGroup::offsets_count);
+        let code = |offset: &CommitOffset| {
+            if offset.metadata.len() > self.config.offset_metadata_bytes_max {
+                return ErrorCode::OffsetMetadataTooLarge;
+            }
+            let known = stored.and_then(|group| group.offsets.get(&offset.topic));
+            if known.is_some_and(|partitions| partitions.contains_key(&offset.partition)) {
+                return ErrorCode::None;
+            }
+            if count >= self.config.offsets_max {
+                return ErrorCode::InvalidCommitOffsetSize;
+            }
+            count += 1;
+            ErrorCode::None
+        };
+        commit.offsets.iter().map(code).collect()
     }
 
     /// Anybody who is no member may commit to a group without members, and so make one.
@@ -73,7 +100,8 @@ impl Coordinator {
         }
     }
 
-    /// Offsets as committed; -1 for a partition, or a group, that is not there.
+    /// Offsets as committed; -1 for a partition, or a group, that is not there. Those of a deleted topic are not, also
+    /// before they are forgotten: a topic of its name begins anew.
     pub(super) fn fetch(
         &mut self,
         now: Now<'_>,
@@ -91,11 +119,12 @@ impl Coordinator {
                 .map(|(topic, partition)| {
                     let offset = stored
                         .and_then(|group| group.offsets.get(&topic))
-                        .and_then(|partitions| partitions.get(&partition));
+                        .and_then(|partitions| partitions.get(&partition))
+                        .filter(|offset| !offset.is_gone(now.topics));
                     fetched(topic, partition, offset)
                 })
                 .collect(),
-            None => stored.map_or_else(Vec::new, all_offsets),
+            None => stored.map_or_else(Vec::new, |group| all_offsets(group, now.topics)),
         };
         self.hold(ticket, GroupReply::Fetched(offsets), out);
     }
@@ -165,9 +194,10 @@ impl Coordinator {
     }
 }
 
-fn all_offsets(group: &StoredGroup) -> Vec<FetchedOffset> {
+fn all_offsets(group: &StoredGroup, catalog: &dyn Catalog) -> Vec<FetchedOffset> {
     let topics = group.offsets.iter().flat_map(|(topic, partitions)| {
         let offsets = partitions.iter();
+        let offsets = offsets.filter(|(_, offset)| !offset.is_gone(catalog));
         offsets.map(|(partition, offset)| fetched(topic.clone(), *partition, Some(offset)))
     });
     topics.collect()

@@ -180,6 +180,8 @@ pub struct Commit {
     pub member: MemberRef,
     /// What.
     pub offsets: Vec<CommitOffset>,
+    /// So long they are kept (versions 2 to 4); None for as long as the broker is told to.
+    pub retention_ms: Option<i64>,
 }
 
 /// One offset of a commit.

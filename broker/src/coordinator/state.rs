@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::catalog::Catalog;
 use super::codec::{
-    get_bytes, get_len, get_option, get_str, put_bytes, put_len, put_option, put_str,
+    get_bytes, get_len, get_option, get_str, get_time, put_bytes, put_len, put_option, put_str,
+    put_time,
 };
 use super::command::GroupCommand;
 use super::consumer;
-use super::request::Client;
+use super::request::{Client, CommitOffset};
 use super::subscription::CONSUMER as CONSUMER_TYPE;
+use crate::metadata::TopicId;
 
 /// The groups of a partition, as of its applied index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +109,27 @@ pub struct StoredOffset {
     pub metadata: String,
     /// When it was committed, in wall-clock ms.
     pub committed_ms: i64,
+    /// When it expires, where its commit said so.
+    pub expires_ms: Option<i64>,
+    /// Its topic. None where the coordinator did not know it: such an offset can only expire.
+    pub topic: Option<KnownTopic>,
+}
+
+impl StoredOffset {
+    /// Whether its topic is deleted for sure.
+    #[must_use]
+    pub fn is_gone(&self, topics: &dyn Catalog) -> bool {
+        self.topic.is_some_and(|topic| topics.is_gone(topic))
+    }
+}
+
+/// A topic, however many of its name there were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownTopic {
+    /// Never used again.
+    pub id: TopicId,
+    /// A version of the metadata in which it was there. In a later one it is either there, or deleted.
+    pub known_at: u64,
 }
 
 impl StoredGroup {
@@ -161,20 +185,29 @@ impl Groups {
             GroupCommand::CommitOffsets {
                 group,
                 at_ms,
+                expires_ms,
+                known_at,
+                topics,
                 offsets,
             } => {
+                let committed = |offset: &CommitOffset| StoredOffset {
+                    offset: offset.offset,
+                    leader_epoch: offset.leader_epoch,
+                    metadata: offset.metadata.clone(),
+                    committed_ms: *at_ms,
+                    expires_ms: *expires_ms,
+                    topic: topics.get(&offset.topic).map(|id| KnownTopic {
+                        id: *id,
+                        known_at: *known_at,
+                    }),
+                };
                 let stored = self.by_name.entry(group.clone()).or_default();
                 for offset in offsets {
                     let partitions = stored.offsets.entry(offset.topic.clone()).or_default();
-                    let committed = StoredOffset {
-                        offset: offset.offset,
-                        leader_epoch: offset.leader_epoch,
-                        metadata: offset.metadata.clone(),
-                        committed_ms: *at_ms,
-                    };
-                    partitions.insert(offset.partition, committed);
+                    partitions.insert(offset.partition, committed(offset));
                 }
             }
+            GroupCommand::ForgetTopics { group, topics } => self.forget_topics(group, topics),
             GroupCommand::DeleteOffsets { group, partitions } => {
                 self.delete_offsets(group, partitions);
             }
@@ -198,6 +231,18 @@ impl Groups {
                 stored.offsets.remove(topic);
             }
         }
+    }
+
+    /// The same with the offsets of these topics.
+    fn forget_topics(&mut self, group: &str, topics: &[TopicId]) {
+        let Some(stored) = self.by_name.get_mut(group) else {
+            return;
+        };
+        let is_of = |topic: &KnownTopic| topics.contains(&topic.id);
+        stored.offsets.retain(|_, partitions| {
+            partitions.retain(|_, offset| !offset.topic.as_ref().is_some_and(is_of));
+            !partitions.is_empty()
+        });
     }
 
     /// As bytes, in the order of names.
@@ -227,6 +272,10 @@ impl Groups {
                     out.put_i32(offset.leader_epoch);
                     put_str(out, &offset.metadata);
                     out.put_i64(offset.committed_ms);
+                    put_time(out, offset.expires_ms);
+                    let known = offset.topic.unwrap_or(UNKNOWN_TOPIC);
+                    out.put_u128(known.id.0);
+                    out.put_u64(known.known_at);
                 }
             }
         }
@@ -248,13 +297,15 @@ impl Groups {
             for _ in 0..get_len(bytes, 8)? {
                 let topic = get_str(bytes)?;
                 let mut partitions = BTreeMap::new();
-                for _ in 0..get_len(bytes, 28)? {
+                for _ in 0..get_len(bytes, 61)? {
                     let partition = bytes.try_get_i32().ok()?;
                     let offset = StoredOffset {
                         offset: bytes.try_get_i64().ok()?,
                         leader_epoch: bytes.try_get_i32().ok()?,
                         metadata: get_str(bytes)?,
                         committed_ms: bytes.try_get_i64().ok()?,
+                        expires_ms: get_time(bytes)?,
+                        topic: get_topic(bytes)?,
                     };
                     partitions.insert(partition, offset);
                 }
@@ -269,6 +320,20 @@ impl Groups {
         }
         Some(Self { by_name })
     }
+}
+
+/// Stands for none; no topic has this id.
+const UNKNOWN_TOPIC: KnownTopic = KnownTopic {
+    id: TopicId(0),
+    known_at: 0,
+};
+
+fn get_topic(bytes: &mut &[u8]) -> Option<Option<KnownTopic>> {
+    let known = KnownTopic {
+        id: TopicId(bytes.try_get_u128().ok()?),
+        known_at: bytes.try_get_u64().ok()?,
+    };
+    Some(Some(known).filter(|known| *known != UNKNOWN_TOPIC))
 }
 
 /// What follows a group's name: the kind of its membership.

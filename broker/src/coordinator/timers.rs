@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Revocation(String, String),
     /// Offsets may have expired.
     Expiry,
+    /// Offsets of deleted topics may be there.
+    Forget,
 }
 
 /// See the module.

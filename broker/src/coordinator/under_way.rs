@@ -102,6 +102,21 @@ impl UnderWay {
         Some(waiting)
     }
 
+    /// Whether this proposal is not yet settled.
+    pub(super) fn is_open(&self, token: Token) -> bool {
+        self.proposals.contains_key(&token)
+    }
+
+    /// The oldest proposal that is not yet settled.
+    pub(super) fn oldest(&self) -> Option<Token> {
+        self.proposals.first_key_value().map(|(token, _)| *token)
+    }
+
+    /// Every proposal so far has this token or an earlier one.
+    pub(super) fn last(&self) -> Token {
+        Token(self.next)
+    }
+
     /// Whether a proposal of this group is not yet settled.
     pub(super) fn is_proposing(&self, group: &str) -> bool {
         self.by_group.contains_key(group)

@@ -24,10 +24,10 @@ pub(super) enum Signal {
 }
 
 /// What a coordinator is told.
-enum Event<'a> {
+enum Event {
     Request(Ticket, Box<GroupRequest>),
     Signal(Signal),
-    TopicDeleted(&'a str),
+    TopicsChanged,
     Tick,
 }
 
@@ -115,17 +115,17 @@ impl Shard {
         any
     }
 
-    /// A topic is gone: no group has offsets of it any longer.
-    pub(super) fn forget_topic_offsets(&mut self, now: Tick, topic: &str) {
+    /// Topics may be gone: then no group has offsets of them any longer.
+    pub(super) fn topics_changed(&mut self, now: Tick) {
         let coordinating = self.groups.values().filter(|g| g.coordinator.is_some());
         let coordinating: Vec<GroupId> = coordinating.map(|g| g.id).collect();
         for id in coordinating {
-            self.coordinate(now, id, Event::TopicDeleted(topic));
+            self.coordinate(now, id, Event::TopicsChanged);
         }
     }
 
     /// Tells a coordinator something, and carries out what follows.
-    fn coordinate(&mut self, now: Tick, id: GroupId, event: Event<'_>) {
+    fn coordinate(&mut self, now: Tick, id: GroupId, event: Event) {
         let group = self.groups.get_mut(&id);
         let Some(mut coordinator) = group.and_then(|group| group.coordinator.take()) else {
             return;
@@ -151,7 +151,7 @@ impl Shard {
             Event::Signal(Signal::Refused(token)) => {
                 coordinator.refused(moment, token, &mut effects);
             }
-            Event::TopicDeleted(topic) => coordinator.topic_deleted(moment, topic, &mut effects),
+            Event::TopicsChanged => coordinator.topics_changed(moment),
             Event::Tick => coordinator.tick(moment, &mut effects),
         }
         if let Some(at) = coordinator.deadline() {
@@ -213,9 +213,10 @@ impl Shard {
             let records = g.partition().map_or(1, |s| s.log_end() - s.log_start());
             records == 0 && g.applied().0 >= g.node.base().index.0 + limit
         };
-        let long: Vec<GroupId> = self.groups.values().filter(is_long).map(|g| g.id).collect();
-        for id in long {
-            let group = &self.groups[&id];
+        for id in std::mem::take(&mut self.io.command_logs) {
+            let Some(group) = self.groups.get(&id).filter(is_long) else {
+                continue;
+            };
             let (applied, state) = (group.applied(), group.derived_state());
             self.trim(now, id, applied, state);
         }

@@ -197,6 +197,9 @@ impl Io {
                 if applied.high_watermark || applied.log_start {
                     self.progress.insert(group.id);
                 }
+                if log_start == state.log_end() {
+                    self.command_logs.insert(group.id);
+                }
                 if applied.log_start {
                     self.trims.insert(group.id);
                 }

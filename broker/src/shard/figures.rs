@@ -66,7 +66,7 @@ impl Shard {
                 if all.groups.len() == groups_max {
                     all.groups_left_out += 1;
                 } else if let Some(figures) = coordinator.figures(groups, name) {
-                    let offsets = fits.then(|| offsets_of(groups, name));
+                    let offsets = fits.then(|| self.offsets_of(groups, name));
                     all.groups.push(Coordinated { figures, offsets });
                 }
             }
@@ -83,7 +83,7 @@ impl Shard {
         let (coordinator, groups) = self.coordinator(*partitions.get(number)?)?;
         Some(Coordinated {
             figures: coordinator.figures(groups, name)?,
-            offsets: Some(offsets_of(groups, name)),
+            offsets: Some(self.offsets_of(groups, name)),
         })
     }
 
@@ -130,17 +130,16 @@ impl Shard {
         let group = self.established(id)?;
         Some((group.coordinator.as_deref()?, group.partition()?.groups()))
     }
-}
 
-fn offsets_of(groups: &Groups, name: &str) -> Vec<(String, i32, i64)> {
-    let mut offsets = Vec::new();
-    for (topic, partitions) in groups
-        .get(name)
-        .into_iter()
-        .flat_map(|stored| &stored.offsets)
-    {
-        let partitions = partitions.iter();
-        offsets.extend(partitions.map(|(partition, at)| (topic.clone(), *partition, at.offset)));
+    /// What a group has committed, of topics that are there.
+    fn offsets_of(&self, groups: &Groups, name: &str) -> Vec<(String, i32, i64)> {
+        let stored = groups.get(name).into_iter();
+        let mut offsets = Vec::new();
+        for (topic, partitions) in stored.flat_map(|stored| &stored.offsets) {
+            let partitions = partitions.iter();
+            let there = partitions.filter(|(_, at)| !at.is_gone(self.image_or_empty()));
+            offsets.extend(there.map(|(partition, at)| (topic.clone(), *partition, at.offset)));
+        }
+        offsets
     }
-    offsets
 }

@@ -206,7 +206,7 @@ impl Shard {
                     self.order_peers();
                     self.reconcile_membership(now, GroupId::METADATA);
                 }
-                Change::TopicRemoved { name, .. } => self.forget_topic_offsets(now, &name),
+                Change::TopicRemoved { .. } => self.topics_changed(now),
                 Change::BrokerConfigChanged { .. } => self.reload_all_configs(),
                 Change::ProducerIdsAllocated { .. }
                 | Change::PreferenceChanged { .. }
@@ -240,6 +240,7 @@ impl Shard {
         self.io.measures.knows_nodes(known.into_iter());
         self.order_peers();
         self.reload_all_configs();
+        self.topics_changed(now);
     }
 
     fn reload_all_configs(&mut self) {

@@ -166,6 +166,8 @@ struct Io {
     progress: BTreeSet<GroupId>,
     /// Groups whose tails may now be evicted up to an index, or whose log start moved.
     trims: BTreeSet<GroupId>,
+    /// Partitions without records that have applied something since the last housekeeping.
+    command_logs: BTreeSet<GroupId>,
     disk_full: bool,
     /// The metadata came whole, not change by change.
     image_replaced: bool,
@@ -205,6 +207,7 @@ impl Shard {
             signals: Vec::new(),
             progress: BTreeSet::new(),
             trims: BTreeSet::new(),
+            command_logs: BTreeSet::new(),
             disk_full: false,
             image_replaced: false,
             now,

@@ -9,7 +9,7 @@ use super::harness::{
 use crate::coordinator::command::GroupCommand;
 use crate::coordinator::core::Config;
 use crate::coordinator::reply::GroupReply;
-use crate::coordinator::request::GroupRequest;
+use crate::coordinator::request::{Commit, GroupRequest};
 
 /// Long enough for a pass after the retention.
 const EXPIRED: u64 = RETENTION + EXPIRY;
@@ -160,21 +160,6 @@ fn a_group_that_the_log_does_not_know_to_be_empty_keeps_its_offsets() {
 }
 
 #[test]
-fn offsets_of_a_deleted_topic_go_at_once() {
-    let mut h = Harness::new();
-    let mut both = commit("g", -1, "", 5);
-    both.offsets.push(offset_of("u", 0, 6));
-    h.ask(GroupRequest::Commit(both));
-    h.ask(simple("other", 7));
-    h.topic_deleted("t");
-    assert_eq!((h.offset("g", "t", 0), h.offset("g", "u", 0)), (-1, 6));
-    assert!(h.groups.get("other").unwrap().offsets.is_empty());
-    h.advance(EXPIRY);
-    assert!(h.groups.get("other").is_none());
-    assert!(h.groups.get("g").is_some(), "it still has an offset");
-}
-
-#[test]
 fn many_groups_expire_in_passes_and_large_ones_in_pieces() {
     let mut h = Harness::with(Config {
         groups_max: 3_000,
@@ -205,4 +190,53 @@ fn many_groups_expire_in_passes_and_large_ones_in_pieces() {
     assert_eq!(sizes.collect::<Vec<_>>(), [1_000, 1_000, 500]);
     assert_eq!(h.groups.len(), 1);
     assert_eq!(h.offset("large", "u", 0), 2);
+}
+
+fn kept_for(group: &str, generation: i32, id: &str, retention_ms: i64) -> GroupRequest {
+    GroupRequest::Commit(Commit {
+        retention_ms: Some(retention_ms),
+        ..commit(group, generation, id, 5)
+    })
+}
+
+/// Versions 2 to 4 of the request.
+#[test]
+fn a_commit_with_its_own_retention_is_kept_so_long() {
+    let mut h = Harness::new();
+    h.ask(kept_for("short", -1, "", 20_000));
+    h.ask(kept_for("long", -1, "", 2 * RETENTION.cast_signed()));
+    h.advance(19_999);
+    assert_eq!(h.offset("short", "t", 0), 5);
+    h.advance(EXPIRY);
+    assert_eq!(h.offset("short", "t", 0), -1);
+    h.advance(RETENTION);
+    assert_eq!(h.offset("long", "t", 0), 5, "longer than the broker's");
+    h.fail_over();
+    assert_eq!(h.offset("long", "t", 0), 5);
+    h.advance(RETENTION);
+    assert_eq!(h.offset("long", "t", 0), -1);
+}
+
+#[test]
+fn a_later_commit_without_its_own_retention_takes_it_back() {
+    let mut h = Harness::new();
+    h.ask(kept_for("g", -1, "", 20_000));
+    h.ask(simple("g", 6));
+    h.advance(RETENTION - 1);
+    assert_eq!(h.offset("g", "t", 0), 6);
+}
+
+#[test]
+fn its_own_retention_ends_nothing_that_a_member_reads() {
+    let mut h = Harness::new();
+    let ids = h.stable("g", 1);
+    h.ask(kept_for("g", 1, &ids[0], 1_000));
+    for _ in 0..3 {
+        h.advance(9_000);
+        h.ask(heartbeat("g", 1, &ids[0]));
+    }
+    assert_eq!(h.offset("g", "t", 0), 5);
+    h.ask(leave("g", vec![member(&ids[0])]));
+    h.advance(EXPIRY);
+    assert_eq!(h.offset("g", "t", 0), -1, "not the broker's retention");
 }

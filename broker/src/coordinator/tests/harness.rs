@@ -31,6 +31,7 @@ pub(super) fn config() -> Config {
         session_timeout_max_ms: 1_800_000,
         members_max: 4,
         groups_max: 20,
+        offsets_max: 3_000,
         offset_metadata_bytes_max: 16,
         command_bytes_max: 4_096,
         offsets_retention_ms: RETENTION,
@@ -325,7 +326,7 @@ impl Harness {
     }
 }
 
-fn now<'a>(now_ms: u64, groups: &'a Groups, topics: &'a Topics) -> Now<'a> {
+pub(super) fn now<'a>(now_ms: u64, groups: &'a Groups, topics: &'a Topics) -> Now<'a> {
     Now {
         tick: Tick(now_ms),
         wall_ms: wall_ms(now_ms),
@@ -489,6 +490,7 @@ pub(super) fn commit(group: &str, generation: i32, id: &str, offset: i64) -> Com
         generation,
         member: member(id),
         offsets: vec![offset_of("t", 0, offset)],
+        retention_ms: None,
     }
 }
 
@@ -508,6 +510,7 @@ pub(super) fn simple(group: &str, offset: i64) -> GroupRequest {
 
 impl Harness {
     pub(super) fn topic_deleted(&mut self, topic: &str) {
-        self.with_core(|core, now, out| core.topic_deleted(now, topic, out));
+        self.topics.put(topic, 0);
+        self.with_core(|core, now, _| core.topics_changed(now));
     }
 }

@@ -5,9 +5,11 @@ mod causes;
 mod consumer;
 mod expiry;
 mod failover;
+mod forget;
 mod harness;
 mod join;
 mod leave;
+mod limits;
 mod offsets;
 mod random;
 mod static_members;
@@ -21,6 +23,7 @@ use super::command::GroupCommand;
 use super::partition_of;
 use super::request::{Client, CommitOffset};
 use super::state::{Groups, Member, Membership};
+use crate::metadata::TopicId;
 
 fn offset(topic: &str, partition: i32, offset: i64) -> CommitOffset {
     CommitOffset {
@@ -67,15 +70,25 @@ fn commands() -> Vec<GroupCommand> {
         GroupCommand::CommitOffsets {
             group: group.clone(),
             at_ms: 99,
+            expires_ms: None,
+            known_at: 7,
+            topics: BTreeMap::from([("t".to_owned(), TopicId(3)), ("u".to_owned(), TopicId(4))]),
             offsets: vec![offset("t", 0, 7), offset("t", 1, 8), offset("u", 0, 9)],
         },
         GroupCommand::DeleteOffsets {
             group: group.clone(),
             partitions: vec![("t".to_owned(), 1), ("none".to_owned(), 0)],
         },
+        GroupCommand::ForgetTopics {
+            group: group.clone(),
+            topics: vec![TopicId(4), TopicId(5)],
+        },
         GroupCommand::CommitOffsets {
             group: "other".to_owned(),
             at_ms: 100,
+            expires_ms: Some(150),
+            known_at: 0,
+            topics: BTreeMap::new(),
             offsets: vec![offset("t", 0, 1)],
         },
         GroupCommand::DeleteGroup { group },
@@ -135,6 +148,9 @@ fn a_group_stays_when_its_last_offset_is_deleted() {
     let commit = |group: &str| GroupCommand::CommitOffsets {
         group: group.to_owned(),
         at_ms: 1,
+        expires_ms: None,
+        known_at: 1,
+        topics: BTreeMap::new(),
         offsets: vec![offset("t", 0, 5)],
     };
     let mut groups = Groups::default();

@@ -281,7 +281,8 @@ impl Model {
             }
             Step::TopicDeleted => {
                 self.is_deleted_from = true;
-                return self.h.topic_deleted("t");
+                self.h.topic_deleted("t");
+                return self.h.topics.put("t", 1);
             }
             _ => GroupRequest::List,
         };
@@ -381,12 +382,14 @@ impl Model {
                 group,
                 at_ms,
                 offsets,
+                ..
             } => {
                 let offset = offsets[0].offset;
                 self.last.insert(group.clone(), (offset, at_ms));
                 self.offsets.entry(group).or_default().push(offset);
             }
-            GroupCommand::DeleteOffsets { group, .. } => self.check_age(&group, now_ms),
+            GroupCommand::DeleteOffsets { group, .. }
+            | GroupCommand::ForgetTopics { group, .. } => self.check_age(&group, now_ms),
             GroupCommand::ChangeConsumers { .. } => panic!("of the other protocol"),
             GroupCommand::DeleteGroup { group } => {
                 self.check_age(&group, now_ms);

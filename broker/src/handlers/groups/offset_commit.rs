@@ -1,7 +1,7 @@
 //! `OffsetCommit`: of members, and of clients that only keep their offsets here.
 //!
-//! A partition that does not exist fails alone. The retention time of versions 2 to 4 is not looked at: offsets live as
-//! long as their group, and then as long as the broker is told to keep them.
+//! A partition that does not exist fails alone. The retention time of versions 2 to 4 is kept with each offset, as Kafka
+//! does it; without one (-1) offsets live as long as their group, and then as long as the broker is told to keep them.
 
 use protocol::error_code::ErrorCode;
 use protocol::messages::offset_commit::{
@@ -102,6 +102,7 @@ async fn commit(
             instance: request.group_instance_id.as_ref().map(ToString::to_string),
         },
         offsets,
+        retention_ms: Some(request.retention_time_ms).filter(|kept_ms| *kept_ms >= 0),
     };
     match ask(cx, &request.group_id, GroupRequest::Commit(commit), WAIT).await? {
         GroupReply::Offsets(codes) => Ok(codes),

@@ -8,6 +8,7 @@ use crate::coordinator::reply::GroupReply;
 use crate::coordinator::request::{
     Commit, CommitOffset, Fetch, GroupRequest, Join, MemberRef, Sync,
 };
+use crate::metadata::{Command, TopicId};
 use crate::shard::{Answer, Ticket};
 
 fn ask(cluster: &mut Cluster, node: NodeId, request: GroupRequest) -> Ticket {
@@ -44,6 +45,7 @@ fn commit(offset: i64) -> GroupRequest {
             leader_epoch: -1,
             metadata: String::new(),
         }],
+        retention_ms: None,
     })
 }
 
@@ -205,4 +207,65 @@ fn the_log_of_commits_is_summed_up_and_read_back() {
     cluster.restart(THREE);
     cluster.lead(THREE);
     assert_eq!(fetch_offset(&mut cluster, THREE), Ok(120));
+}
+
+/// Creates topic `t`, under another id each time.
+fn create(cluster: &mut Cluster, id: u128) -> TopicId {
+    let topic = TopicId(id);
+    cluster.command(Command::CreateTopic {
+        topic,
+        name: "t".to_owned(),
+        assignments: vec![vec![ONE, TWO, THREE]],
+        configs: std::collections::BTreeMap::new(),
+    });
+    cluster.run(100);
+    topic
+}
+
+/// Stored offsets, whether they are told or not.
+fn stored(cluster: &Cluster, node: NodeId) -> usize {
+    let state = cluster.shard(node).groups[&GROUP].partition();
+    let groups = state.expect("a partition").groups().iter();
+    groups.map(|(_, group)| group.offsets_count()).sum()
+}
+
+#[test]
+fn offsets_go_with_their_topic_and_those_of_a_later_one_of_its_name_stay() {
+    let mut cluster = Cluster::of(3);
+    let first = create(&mut cluster, 78);
+    ask(&mut cluster, ONE, commit(7));
+    cluster.settle();
+    assert_eq!(fetch_offset(&mut cluster, ONE), Ok(7));
+    cluster.command(Command::DeleteTopic { topic: first });
+    cluster.run(100);
+    assert_eq!(fetch_offset(&mut cluster, ONE), Ok(-1));
+    create(&mut cluster, 79);
+    assert_eq!(fetch_offset(&mut cluster, ONE), Ok(-1), "of the former");
+    ask(&mut cluster, ONE, commit(9));
+    cluster.run(2_500);
+    assert_eq!(fetch_offset(&mut cluster, ONE), Ok(9));
+    for node in [ONE, TWO, THREE] {
+        cluster.restart(node);
+    }
+    cluster.lead(TWO);
+    assert_eq!(fetch_offset(&mut cluster, TWO), Ok(9));
+    cluster.run(2_500);
+    assert_eq!(fetch_offset(&mut cluster, TWO), Ok(9), "it has looked");
+}
+
+#[test]
+fn offsets_of_a_topic_that_went_before_are_forgotten_by_the_next_coordinator() {
+    let mut cluster = Cluster::of(3);
+    let topic = create(&mut cluster, 78);
+    ask(&mut cluster, ONE, commit(7));
+    cluster.settle();
+    cluster.command(Command::DeleteTopic { topic });
+    cluster.run(100);
+    assert_eq!(stored(&cluster, ONE), 1, "it has not looked yet");
+    cluster.lead(TWO);
+    assert_eq!(fetch_offset(&mut cluster, TWO), Ok(-1));
+    cluster.run(2_500);
+    for node in [ONE, TWO, THREE] {
+        assert_eq!(stored(&cluster, node), 0, "{node:?}");
+    }
 }

@@ -320,6 +320,7 @@ impl Member {
                 generation: *generation,
                 member,
                 offsets: offsets.iter().map(committed).collect(),
+                retention_ms: None,
             }),
             Ask::Fetch { partitions } => GroupRequest::Fetch(Fetch {
                 group: name,
