@@ -8,6 +8,7 @@ mod bench;
 mod failure;
 mod figures;
 mod groups;
+mod lag;
 mod network;
 mod recovery;
 mod stop;
