@@ -48,7 +48,8 @@ impl State {
             client: member.client.clone(),
             topics: member.topics.iter().cloned().collect(),
             regex: member.regex.clone(),
-            assigned: named(&member.assigned, catalog),
+            // Also what it still has to give up.
+            assigned: named(&member.owned().collect(), catalog),
             target: named(self.targets.get(id).unwrap_or(&none), catalog),
         };
         ConsumerDescribed {

@@ -84,7 +84,8 @@ fn member(member: ConsumerMember) -> Member {
         client_id: Str::from(member.client.id),
         client_host: Str::from(member.client.host),
         subscribed_topic_names: topics.map(Str::from).collect(),
-        subscribed_topic_regex: member.regex.map(Str::from),
+        // Null is for members that cannot have one.
+        subscribed_topic_regex: Some(Str::from(member.regex.unwrap_or_default())),
         assignment: assignment(member.assigned),
         target_assignment: assignment(member.target),
         member_type: CONSUMER,

@@ -88,13 +88,15 @@ fn check(version: i16, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Wh
         let refused = Refused::from(ErrorCode::InvalidRequest);
         Err(Why(refused, Some(words.to_owned())))
     };
-    let is_empty = |text: &Option<Str>| text.as_ref().is_some_and(|text| text.is_empty());
+    // Blanks are nothing too.
+    let is_blank = |text: &Str| text.trim().is_empty();
+    let is_empty = |text: &Option<Str>| text.as_ref().is_some_and(is_blank);
     let epoch = request.member_epoch;
     let needs_id = version >= OWN_ID_SINCE || epoch > 0 || epoch == LEAVE;
-    if needs_id && request.member_id.is_empty() {
+    if needs_id && is_blank(&request.member_id) {
         return fail("MemberId can't be empty.");
     }
-    if request.group_id.is_empty() {
+    if is_blank(&request.group_id) {
         return fail("GroupId can't be empty.");
     }
     if is_empty(&request.instance_id) {
@@ -157,5 +159,36 @@ fn success(beaten: ConsumerBeaten) -> ConsumerGroupHeartbeatResponse {
         heartbeat_interval_ms: i32::try_from(beaten.interval_ms).unwrap_or(i32::MAX),
         assignment,
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_are_no_names() {
+        let plain = ConsumerGroupHeartbeatRequest {
+            group_id: Str::from_static("g"),
+            member_id: Str::from_static("one"),
+            member_epoch: 1,
+            ..Default::default()
+        };
+        let is_taken = |change: fn(&mut ConsumerGroupHeartbeatRequest)| {
+            let mut request = plain.clone();
+            change(&mut request);
+            check(1, &request).is_ok()
+        };
+        assert!(is_taken(|_| {}));
+        assert!(!is_taken(|request| request.group_id = Str::from_static(" ")));
+        assert!(!is_taken(
+            |request| request.member_id = Str::from_static(" ")
+        ));
+        assert!(!is_taken(
+            |request| request.instance_id = Some(Str::from_static(" "))
+        ));
+        assert!(!is_taken(
+            |request| request.rack_id = Some(Str::from_static(" "))
+        ));
     }
 }

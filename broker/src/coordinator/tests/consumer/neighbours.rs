@@ -90,6 +90,20 @@ fn it_is_listed_and_described_as_what_it_is() {
 }
 
 #[test]
+fn what_a_member_has_to_give_up_is_described_as_its_own() {
+    let mut h = harness(2);
+    let mut one = Consumer::join(&mut h, "one", &["t"]);
+    let all = describe(&mut h).members[0].assigned.clone();
+    assert_eq!(all[0].partitions, [0, 1]);
+    Consumer::join(&mut h, "two", &["t"]);
+    // It is told, and has not answered.
+    h.ask(GroupRequest::ConsumerBeat(one.says()));
+    assert_eq!(describe(&mut h).members[0].assigned, all);
+    settle(&mut h, std::slice::from_mut(&mut one));
+    assert_eq!(describe(&mut h).members[0].assigned[0].partitions.len(), 1);
+}
+
+#[test]
 fn it_is_deleted_without_members_only() {
     let mut h = harness(2);
     let one = Consumer::join(&mut h, "one", &["t"]);
