@@ -33,6 +33,9 @@ pub(super) fn configure(nodes: &[Node], options: &Options) {
             "broker.session.timeout.ms=2000".to_owned(),
             "broker.heartbeat.interval.ms=500".to_owned(),
             "group.initial.rebalance.delay.ms=0".to_owned(),
+            // Else what a member is to own is told some time later.
+            "group.consumer.assignment.interval.ms=0".to_owned(),
+            "group.consumer.assignor.offload.enable=false".to_owned(),
         ];
         // The keys that both brokers have are written the same way but for quotes and spaces.
         let plain = |line: &String| line.replace('"', "").replace(" = ", "=");

@@ -1,6 +1,6 @@
 //! Values to bytes and back, as the fields of a version want it.
 
-use super::schema::{Field, Kind};
+use super::schema::{Field, Kind, UUID_BYTES};
 use super::value::Value;
 use crate::wire::codec::Reader;
 
@@ -31,6 +31,12 @@ pub fn encode(
     }
     for field in fields.iter().filter(own) {
         let value = value.get(&field.name).unwrap_or(&field.default);
+        if is_marked(form, field) {
+            out.push(if *value == Value::Null { 0xff } else { 1 });
+            if *value == Value::Null {
+                continue;
+            }
+        }
         encode_value(form, &field.kind, value, out)
             .map_err(|why| format!("{}: {why}", field.name))?;
     }
@@ -38,6 +44,11 @@ pub fn encode(
         out.push(0);
     }
     Ok(())
+}
+
+/// A byte says whether the structure is there.
+fn is_marked(form: Form, field: &Field) -> bool {
+    matches!(field.kind, Kind::Struct(_)) && field.nullable <= form.version
 }
 
 fn encode_value(form: Form, kind: &Kind, value: &Value, out: &mut Vec<u8>) -> Result<(), String> {
@@ -51,6 +62,7 @@ fn encode_value(form: Form, kind: &Kind, value: &Value, out: &mut Vec<u8>) -> Re
             length(form, Some(text.len()), 2, out);
             out.extend_from_slice(text);
         }
+        (Kind::Uuid, Value::Text(id)) if id.len() == UUID_BYTES => out.extend_from_slice(id),
         (Kind::Bytes | Kind::Array(_), Value::Null) => length(form, None, 4, out),
         (Kind::Bytes, Value::Text(text)) => {
             length(form, Some(text.len()), 4, out);
@@ -99,7 +111,11 @@ fn decode_struct(form: Form, fields: &[Field], reader: &mut Reader<'_>) -> std::
         .filter(|field| field.versions.contains(&form.version))
     {
         let may_be_null = field.nullable <= form.version;
-        let value = decode_value(form, &field.kind, reader)?;
+        let value = if is_marked(form, field) && reader.i8()? < 0 {
+            Value::Null
+        } else {
+            decode_value(form, &field.kind, reader)?
+        };
         if value == Value::Null && !may_be_null {
             return Err(std::io::Error::other(format!("{} is null", field.name)));
         }
@@ -129,6 +145,7 @@ fn decode_value(form: Form, kind: &Kind, reader: &mut Reader<'_>) -> std::io::Re
                 None => Value::Null,
             }
         }
+        Kind::Uuid => Value::Text(reader.take(UUID_BYTES)?.to_vec()),
         Kind::Array(element) => match decode_length(form, 4, reader)? {
             Some(length) => {
                 let items = (0..length).map(|_| decode_value(form, element, reader));

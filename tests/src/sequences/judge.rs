@@ -18,7 +18,7 @@ fn of_one(flavor: Flavor, played: &Played<'_>) -> Vec<String> {
     };
     let asks = played.sequence.steps.iter().filter_map(|step| match step {
         Step::Ask(ask) => Some(ask),
-        Step::Wait(_) | Step::Until(..) => None,
+        Step::Wait(_) | Step::Until(..) | Step::Settle(..) => None,
     });
     let wrong = asks.filter_map(|ask| {
         let answer = answers.iter().find(|(line, _)| *line == ask.line);

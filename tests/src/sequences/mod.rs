@@ -19,6 +19,7 @@ mod tests;
 pub mod text;
 pub mod value;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +31,7 @@ use crate::wire::Connection;
 use crate::wire::groups::find_coordinator;
 use play::{Answers, Stage};
 use text::{File, Sequence};
+use value::Value;
 
 /// Most of the time a sequence waits for the broker's clock.
 const AT_ONCE: usize = 32;
@@ -73,15 +75,35 @@ pub fn options() -> Options {
     }
 }
 
+/// The ids of the topics, by the names that they have in sequences.
+fn topic_ids(stage: &Stage) -> Result<HashMap<String, Value>, String> {
+    let within = Duration::from_secs(10);
+    let mut connection = Connection::open(&stage.address, within).map_err(|e| e.to_string())?;
+    let all = Value::Struct(vec![("topics".to_owned(), Value::Null)]);
+    let answer = play::ask(stage, &mut connection, "Metadata", 12, &all)?;
+    let id = |topic: &Value| match (topic.get("name")?, topic.get("topic_id")?) {
+        (Value::Text(name), id) => {
+            Some((format!("{}.id", String::from_utf8_lossy(name)), id.clone()))
+        }
+        _ => None,
+    };
+    match answer.get("topics") {
+        Some(Value::List(topics)) => Ok(topics.iter().filter_map(id).collect()),
+        _ => Err(format!("no topics in {answer:?}")),
+    }
+}
+
 /// Plays all of them against the only broker of a cluster.
 pub fn play_all<'a>(cluster: &Cluster, files: &'a [File]) -> Vec<Played<'a>> {
-    let stage = Stage {
-        apis: schema::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/messages")),
-        address: cluster.node(1).kafka(),
-    };
     for (topic, partitions) in TOPICS {
         cluster.create_topic(topic, partitions, &[]);
     }
+    let mut stage = Stage {
+        apis: schema::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/messages")),
+        address: cluster.node(1).kafka(),
+        variables: HashMap::new(),
+    };
+    stage.variables = topic_ids(&stage).unwrap_or_else(|why| cluster.fail(&why));
     let coordinates = wait_for(
         "a coordinator",
         Duration::from_secs(60),

@@ -1,6 +1,6 @@
 //! Kafka's names of the error codes that groups meet.
 
-const NAMES: [(i64, &str); 30] = [
+const NAMES: [(i64, &str); 32] = [
     (-1, "UNKNOWN_SERVER_ERROR"),
     (0, "NONE"),
     (3, "UNKNOWN_TOPIC_OR_PARTITION"),
@@ -27,10 +27,12 @@ const NAMES: [(i64, &str); 30] = [
     (82, "FENCED_INSTANCE_ID"),
     (86, "GROUP_SUBSCRIBED_TO_TOPIC"),
     (88, "UNSTABLE_OFFSET_COMMIT"),
+    (100, "UNKNOWN_TOPIC_ID"),
     (110, "FENCED_MEMBER_EPOCH"),
     (111, "UNRELEASED_INSTANCE_ID"),
     (112, "UNSUPPORTED_ASSIGNOR"),
     (113, "STALE_MEMBER_EPOCH"),
+    (128, "INVALID_REGULAR_EXPRESSION"),
 ];
 
 /// The name, or the number of one that has none here.

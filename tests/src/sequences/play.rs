@@ -22,6 +22,8 @@ pub struct Stage {
     pub apis: HashMap<String, Api>,
     /// Where the broker listens.
     pub address: String,
+    /// What every sequence may use: the ids of the topics, as `$things.id`.
+    pub variables: HashMap<String, Value>,
 }
 
 /// What is told of a request: its line, and its answer in the text of sequences.
@@ -29,12 +31,13 @@ pub type Answers = Vec<(usize, String)>;
 
 /// Plays it to its end.
 pub fn play(stage: &Stage, sequence: &Sequence) -> Result<Answers, String> {
+    let mut variables = sequence.variables.clone();
+    variables.extend(stage.variables.clone());
     let mut player = Player {
         stage,
         group: sequence.name.clone(),
-        variables: &sequence.variables,
         actors: HashMap::new(),
-        names: Names::new(sequence, &stage.address),
+        names: Names::new(&sequence.name, variables, &stage.address),
         answers: Vec::new(),
     };
     for step in &sequence.steps {
@@ -59,7 +62,7 @@ struct Actor<'a> {
     connection: Connection,
     /// The id that it was given last.
     id: String,
-    /// It was told last.
+    /// It was told last; or its epoch.
     generation: i64,
     waiting: Option<&'a Ask>,
 }
@@ -67,7 +70,6 @@ struct Actor<'a> {
 struct Player<'a> {
     stage: &'a Stage,
     group: String,
-    variables: &'a HashMap<String, Value>,
     actors: HashMap<String, Actor<'a>>,
     names: Names,
     answers: Vec<(&'a Ask, Option<Value>)>,
@@ -78,6 +80,7 @@ impl<'a> Player<'a> {
         match step {
             Step::Wait(who) => self.receive(who),
             Step::Until(state, members) => self.until(state, *members),
+            Step::Settle(topics, ask) => self.settle(*topics, ask),
             Step::Ask(ask) => {
                 let told = |why: String| format!("line {}: {why}", ask.line + 1);
                 self.send(ask).map_err(told)?;
@@ -118,7 +121,6 @@ impl<'a> Player<'a> {
         let version = ask
             .version
             .clamp(*api.versions.start(), *api.versions.end());
-        let form = form(api, version);
         let mut fields = match self.resolve(&ask.who, &ask.fields)? {
             Value::Struct(fields) => fields,
             other => return Err(format!("{other:?} are no fields")),
@@ -134,14 +136,7 @@ impl<'a> Player<'a> {
                 .filter(|(name, _)| !named.contains(name) && has(name));
             fields.extend(more);
         }
-        // The tags of the header.
-        let mut body = if form.is_flexible {
-            vec![0]
-        } else {
-            Vec::new()
-        };
-        codec::encode(form, &api.request, &Value::Struct(fields), &mut body)?;
-        Ok(body)
+        encode(api, version, &Value::Struct(fields))
     }
 
     /// With what stands for variables.
@@ -174,8 +169,10 @@ impl<'a> Player<'a> {
         match name {
             "group" => text(&self.group),
             "me" => text(own.map_or("", |own| &own.id)),
-            "generation" => Ok(Value::Int(own.map_or(-1, |own| own.generation))),
-            _ => match (self.variables.get(name), self.names.id(name)) {
+            "before" => Ok(Value::Int(own.map_or(-1, |own| own.generation - 1))),
+            "after" => Ok(Value::Int(own.map_or(-1, |own| own.generation + 1))),
+            "generation" | "epoch" => Ok(Value::Int(own.map_or(-1, |own| own.generation))),
+            _ => match (self.names.variable(name), self.names.id(name)) {
                 (Some(value), _) => Ok(value.clone()),
                 (None, Some(id)) => text(id),
                 (None, None) => Err(format!("what is ${name}?")),
@@ -201,20 +198,75 @@ impl<'a> Player<'a> {
             Err(error) => return Err(format!("{} {}: {error}", ask.api, ask.version)),
         };
         let answer = decode(self.stage, &ask.api, ask.version, &bytes)?;
-        if ask.api == "JoinGroup" {
-            if let Some(Value::Int(generation @ 0..)) = answer.get("generation_id") {
-                actor.generation = *generation;
+        let is_heartbeat = ask.api == "ConsumerGroupHeartbeat";
+        let generation = match ask.api.as_str() {
+            "JoinGroup" => answer.get("generation_id"),
+            "ConsumerGroupHeartbeat" => answer.get("member_epoch"),
+            _ => None,
+        };
+        let is_refused = is_heartbeat && answer.get("error_code") != Some(&Value::Int(0));
+        if let (Some(Value::Int(generation @ 0..)), false) = (generation, is_refused) {
+            actor.generation = *generation;
+            if is_heartbeat {
+                self.names.begin(*generation);
             }
-            let sent = ask.fields.get("member_id");
-            if let Some(given @ Value::Text(id)) = answer.get("member_id")
-                && !id.is_empty()
-                && Some(given) != sent
-            {
-                actor.id = String::from_utf8_lossy(id).into_owned();
-                self.names.give(who, &actor.id);
+        }
+        if let (Some(_), Some(Value::Text(id))) = (generation, answer.get("member_id"))
+            && !id.is_empty()
+        {
+            let id = String::from_utf8_lossy(id).into_owned();
+            let is_given = ask.fields.get("member_id") != answer.get("member_id");
+            if is_given && actor.id != id {
+                self.names.give(who, &id);
+            }
+            if is_given || is_heartbeat {
+                actor.id = id;
             }
         }
         self.answers.push((ask, Some(answer)));
+        Ok(())
+    }
+
+    fn settle(&mut self, topics: usize, ask: &'a Ask) -> Result<(), String> {
+        let told = |why: String| format!("line {}: {why}", ask.line + 1);
+        self.send(ask).map_err(told)?;
+        self.receive(&ask.who).map_err(told)?;
+        self.answers.pop();
+        let mut asker = Connection::open(&self.stage.address, WITHIN).map_err(|e| e.to_string())?;
+        let mut last = String::new();
+        let settled = wait_for("settle", WITHIN, Duration::from_millis(10), || {
+            let found = self.beat(&mut asker, ask);
+            let found = found.and_then(|()| owned_topics(self.stage, &mut asker, &self.group));
+            last = format!("{found:?}");
+            (found == Ok(topics)).then_some(())
+        });
+        settled.map_err(|late| told(format!("{late}, but {last}")))?;
+        self.names.begin_anew(self.actors[&ask.who].generation);
+        Ok(())
+    }
+
+    /// A heartbeat of who sent this one; it only learns the epoch from it.
+    fn beat(&mut self, asker: &mut Connection, ask: &Ask) -> Result<(), String> {
+        let fields = [
+            ("group_id", "group"),
+            ("member_id", "me"),
+            ("member_epoch", "epoch"),
+        ];
+        let field = |(field, variable): (&str, &str)| {
+            Ok((field.to_owned(), self.variable(&ask.who, variable)?))
+        };
+        let fields = Value::Struct(
+            fields
+                .map(field)
+                .into_iter()
+                .collect::<Result<_, String>>()?,
+        );
+        let told = self::ask(self.stage, asker, &ask.api, ask.version, &fields)?;
+        if let (Some(Value::Int(epoch @ 1..)), Some(actor)) =
+            (told.get("member_epoch"), self.actors.get_mut(&ask.who))
+        {
+            actor.generation = *epoch;
+        }
         Ok(())
     }
 
@@ -223,7 +275,7 @@ impl<'a> Player<'a> {
         let mut last = String::new();
         let step = Duration::from_millis(10);
         let reached = wait_for("until", WITHIN, step, || {
-            let found = describe(self.stage, &mut asker, &self.group);
+            let found = describe_any(self.stage, &mut asker, &self.group);
             let (now, count) = found.unwrap_or_else(|why| (why, 0));
             last = format!("{now} {count}");
             (now == state && count == members).then_some(())
@@ -241,6 +293,50 @@ pub fn describe(
     let groups = Value::List(vec![Value::Text(group.as_bytes().to_vec())]);
     let fields = Value::Struct(vec![("groups".to_owned(), groups)]);
     let answer = ask(stage, connection, "DescribeGroups", 0, &fields)?;
+    state_and_members(&answer)
+}
+
+/// The same of a group of either protocol: to this API one that is not classic is dead.
+fn describe_any(
+    stage: &Stage,
+    connection: &mut Connection,
+    group: &str,
+) -> Result<(String, usize), String> {
+    let classic = describe(stage, connection, group)?;
+    if classic.0 != "Dead" {
+        return Ok(classic);
+    }
+    let groups = Value::List(vec![Value::Text(group.as_bytes().to_vec())]);
+    let fields = Value::Struct(vec![("group_ids".to_owned(), groups)]);
+    let answer = ask(stage, connection, "ConsumerGroupDescribe", 0, &fields)?;
+    Ok(state_and_members(&answer).unwrap_or(classic))
+}
+
+/// Of how many topics members own partitions, in a group that is stable.
+fn owned_topics(stage: &Stage, connection: &mut Connection, group: &str) -> Result<usize, String> {
+    let groups = Value::List(vec![Value::Text(group.as_bytes().to_vec())]);
+    let fields = Value::Struct(vec![("group_ids".to_owned(), groups)]);
+    let answer = ask(stage, connection, "ConsumerGroupDescribe", 0, &fields)?;
+    let (state, _) = state_and_members(&answer)?;
+    if state != "Stable" {
+        return Err(state);
+    }
+    let list = |value: &Value, name: &str| match value.get(name) {
+        Some(Value::List(items)) => items.clone(),
+        _ => Vec::new(),
+    };
+    let groups = list(&answer, "groups").into_iter();
+    let members = groups.flat_map(|group| list(&group, "members"));
+    let assignments = members.filter_map(|member| member.get("assignment").cloned());
+    let topics = assignments.flat_map(|assignment| list(&assignment, "topic_partitions"));
+    let names = topics.filter_map(|topic| match topic.get("topic_name") {
+        Some(Value::Text(name)) => Some(name.clone()),
+        _ => None,
+    });
+    Ok(names.collect::<HashSet<_>>().len())
+}
+
+fn state_and_members(answer: &Value) -> Result<(String, usize), String> {
     let Some(Value::List(groups)) = answer.get("groups") else {
         return Err("no groups".to_owned());
     };
@@ -266,10 +362,21 @@ pub fn ask(
     fields: &Value,
 ) -> Result<Value, String> {
     let api = api(stage, name)?;
-    let mut body = Vec::new();
-    codec::encode(form(api, version), &api.request, fields, &mut body)?;
+    let body = encode(api, version, fields)?;
     let bytes = connection.request(api.key, version, &body);
     decode(stage, name, version, &bytes.map_err(|e| e.to_string())?)
+}
+
+fn encode(api: &Api, version: i16, fields: &Value) -> Result<Vec<u8>, String> {
+    let form = form(api, version);
+    // The tags of the header.
+    let mut body = if form.is_flexible {
+        vec![0]
+    } else {
+        Vec::new()
+    };
+    codec::encode(form, &api.request, fields, &mut body)?;
+    Ok(body)
 }
 
 fn decode(stage: &Stage, name: &str, version: i16, bytes: &[u8]) -> Result<Value, String> {

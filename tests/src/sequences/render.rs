@@ -1,10 +1,11 @@
 //! Answers as text. What differs from run to run has a name instead: `$a` is the first id that was given to `a`, `$a.2`
-//! its second.
+//! its second. Epochs of the consumer protocol are counted from the first that a sequence was told, which is 1: with
+//! which one a group begins is the broker's choice.
 
 use std::collections::HashMap;
 
 use super::names;
-use super::text::{Ask, Sequence};
+use super::text::Ask;
 use super::value::{Value, quoted};
 
 /// What has a name.
@@ -14,22 +15,25 @@ pub struct Names {
     port: i64,
     /// Ids by name.
     ids: HashMap<String, String>,
-    /// Those of the file.
+    /// The epoch that was told first.
+    first_epoch: Option<i64>,
+    /// Those of the file and of all files.
     variables: HashMap<String, Value>,
 }
 
 impl Names {
     /// Nobody has an id yet.
-    pub fn new(sequence: &Sequence, address: &str) -> Names {
+    pub fn new(group: &str, variables: HashMap<String, Value>, address: &str) -> Names {
         let port = address
             .rsplit(':')
             .next()
             .and_then(|port| port.parse().ok());
         Names {
-            group: sequence.name.clone(),
-            variables: sequence.variables.clone(),
+            group: group.to_owned(),
+            variables,
             port: port.expect("an address has a port"),
             ids: HashMap::new(),
+            first_epoch: None,
         }
     }
 
@@ -52,6 +56,23 @@ impl Names {
         self.ids.get(name).map(String::as_str)
     }
 
+    /// An epoch was told.
+    pub fn begin(&mut self, epoch: i64) {
+        if epoch > 0 {
+            self.first_epoch.get_or_insert(epoch);
+        }
+    }
+
+    /// The epochs that were told so far do not count.
+    pub fn begin_anew(&mut self, epoch: i64) {
+        self.first_epoch = Some(epoch);
+    }
+
+    /// What `$name` stands for, if not for an id.
+    pub fn variable(&self, name: &str) -> Option<&Value> {
+        self.variables.get(name)
+    }
+
     /// One line.
     pub fn render(&self, ask: &Ask, answer: &Value) -> String {
         self.value(ask, "", answer)
@@ -63,6 +84,9 @@ impl Names {
             Value::Bool(set) => set.to_string(),
             Value::Int(code) if field == "error_code" => names::of(*code),
             Value::Int(port) if field == "port" && *port == self.port => "$port".to_owned(),
+            Value::Int(epoch @ 1..) if is_epoch(field) => {
+                (epoch - self.first_epoch.unwrap_or(1) + 1).to_string()
+            }
             Value::Int(number) => number.to_string(),
             Value::Variable(name) => format!("${name}"),
             // Each broker has words of its own for humans.
@@ -117,12 +141,18 @@ impl Names {
     }
 }
 
+fn is_epoch(field: &str) -> bool {
+    ["member_epoch", "group_epoch", "assignment_epoch"].contains(&field)
+}
+
 /// Of these Kafka promises no order: a hash decides, or what is refused comes first. Ours is the request's.
 fn has_no_order(ask: &Ask, field: &str) -> bool {
     match (ask.api.as_str(), field) {
         ("OffsetCommit" | "OffsetDelete", "topics" | "partitions") => true,
         ("DeleteGroups", "results") => true,
         ("JoinGroup" | "DescribeGroups", "members") | ("ListGroups", "groups") => true,
+        ("ConsumerGroupDescribe", "members" | "subscribed_topic_names") => true,
+        ("ConsumerGroupHeartbeat" | "ConsumerGroupDescribe", "topic_partitions") => true,
         ("OffsetFetch", "topics" | "partitions") => asks_for_all(&ask.fields),
         _ => false,
     }

@@ -9,6 +9,9 @@ use std::path::Path;
 
 use super::value::Value;
 
+/// An id has so many.
+pub const UUID_BYTES: usize = 16;
+
 /// One API.
 #[derive(Debug)]
 pub struct Api {
@@ -37,6 +40,8 @@ pub enum Kind {
     String,
     /// Anything.
     Bytes,
+    /// Sixteen bytes.
+    Uuid,
     /// Of these.
     Array(Box<Kind>),
     /// One after the other.
@@ -65,8 +70,8 @@ pub fn load(folder: &Path) -> HashMap<String, Api> {
     let mut all = HashMap::new();
     for path in files {
         let text = std::fs::read_to_string(&path).expect("a text of messages");
-        // Only some APIs have tagged fields or ids; they take part in no sequence.
-        if !text.contains(" tag ") && !text.contains("uuid") && !text.contains("records") {
+        // Only some APIs have tagged fields; they take part in no sequence.
+        if !text.contains(" tag ") && !text.contains("records") {
             let api = parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
             all.insert(api.name.clone(), api);
         }
@@ -163,6 +168,7 @@ fn field(line: &str, below: &mut &[&str], depth: usize) -> Result<Field, String>
         (None, Kind::Bool) => Value::Bool(false),
         (None, Kind::Int(_)) => Value::Int(0),
         (None, Kind::String | Kind::Bytes) => Value::Text(Vec::new()),
+        (None, Kind::Uuid) => Value::Text(vec![0; UUID_BYTES]),
         (None, Kind::Array(_)) => Value::List(Vec::new()),
         (None, Kind::Struct(_)) => Value::Struct(Vec::new()),
     };
@@ -184,6 +190,7 @@ fn plain(word: &str, below: &mut &[&str], depth: usize) -> Result<Kind, String> 
         "int64" => Kind::Int(8),
         "string" => Kind::String,
         "bytes" => Kind::Bytes,
+        "uuid" => Kind::Uuid,
         _ => Kind::Struct(fields(below, depth + 2)?),
     })
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::codec::{self, Form};
+use super::render::Names;
 use super::schema::{self, Api};
 use super::text::{Ask, File, Step};
 use super::value::{Value, quoted};
@@ -20,7 +21,7 @@ fn asks(files: &[File]) -> impl Iterator<Item = &Ask> {
         .flat_map(|sequence| &sequence.steps)
         .filter_map(|step| match step {
             Step::Ask(ask) => Some(&**ask),
-            Step::Wait(_) | Step::Until(..) => None,
+            Step::Wait(_) | Step::Until(..) | Step::Settle(..) => None,
         })
 }
 
@@ -135,9 +136,8 @@ fn a_file_is_written_back_as_it_was() {
     }
 }
 
-#[test]
-fn an_answer_is_wrong_unless_it_is_the_recorded_one_or_the_meant_difference() {
-    let ask = |recorded: Option<&str>, differs: Option<(&str, &str)>| Ask {
+fn ask(recorded: Option<&str>, differs: Option<(&str, &str)>) -> Ask {
+    Ask {
         line: 0,
         who: "a".to_owned(),
         waits: true,
@@ -147,7 +147,52 @@ fn an_answer_is_wrong_unless_it_is_the_recorded_one_or_the_meant_difference() {
         fields: value("{}"),
         recorded: recorded.map(str::to_owned),
         differs: differs.map(|(answer, why)| (answer.to_owned(), why.to_owned())),
+    }
+}
+
+#[test]
+fn ids_and_structures_that_are_not_there_come_back_as_they_were() {
+    let all = apis();
+    let form = Form {
+        version: 1,
+        is_flexible: true,
     };
+    let fields = &all["ConsumerGroupHeartbeat"].response;
+    let bytes = |answer: &str| {
+        let mut bytes = Vec::new();
+        codec::encode(form, fields, &value(answer), &mut bytes).map(|()| bytes)
+    };
+    let nothing = bytes("{assignment: null}").unwrap();
+    assert_eq!(nothing[nothing.len() - 2..], [255, 0]);
+    let read = codec::decode(form, fields, &nothing).unwrap();
+    assert_eq!(read.get("assignment"), Some(&Value::Null));
+    let id = "sixteen letters.";
+    let own = format!("{{topic_partitions: [{{topic_id: \"{id}\", partitions: [1]}}]}}");
+    let told = bytes(&format!("{{assignment: {own}}}")).unwrap();
+    let read = codec::decode(form, fields, &told).unwrap();
+    assert_eq!(read.get("assignment"), Some(&value(&own)));
+    assert!(bytes(&format!("{{assignment: {own}}}").replace(id, "too short")).is_err());
+}
+
+#[test]
+fn epochs_are_counted_from_the_first_that_was_told() {
+    let answer = value("{error_code: 0, member_epoch: 7, group_epoch: 0, assignment_epoch: -1}");
+    let ids = HashMap::from([("t.id".to_owned(), value("\"sixteen letters.\""))]);
+    let mut names = Names::new("g", ids, "127.0.0.1:1");
+    let told = |names: &Names| names.render(&ask(None, None), &answer);
+    assert!(told(&names).contains("member_epoch: 7, group_epoch: 0, assignment_epoch: -1"));
+    names.begin(-1);
+    names.begin(6);
+    names.begin(7);
+    assert!(told(&names).contains("member_epoch: 2, group_epoch: 0, assignment_epoch: -1"));
+    names.begin_anew(7);
+    assert!(told(&names).contains("member_epoch: 1, "));
+    let topic = names.render(&ask(None, None), &value("{topic_id: \"sixteen letters.\"}"));
+    assert_eq!(topic, "{topic_id: $t.id}");
+}
+
+#[test]
+fn an_answer_is_wrong_unless_it_is_the_recorded_one_or_the_meant_difference() {
     let wrong = |flavor, ask: &Ask, answer| judge::wrong(flavor, ask, answer).is_some();
     let plain = ask(Some("kafka"), None);
     let meant = ask(Some("kafka"), Some(("ours", "so it is")));
@@ -184,6 +229,8 @@ fn every_version_of_every_api_of_groups_is_played() {
         "SyncGroup",
         "Heartbeat",
         "LeaveGroup",
+        "ConsumerGroupHeartbeat",
+        "ConsumerGroupDescribe",
         "OffsetCommit",
         "OffsetFetch",
         "OffsetDelete",
@@ -196,5 +243,5 @@ fn every_version_of_every_api_of_groups_is_played() {
         }
     }
     let sequences: usize = all.iter().map(|file| file.sequences.len()).sum();
-    assert!(sequences >= 350, "{sequences}");
+    assert!(sequences >= 540, "{sequences}");
 }

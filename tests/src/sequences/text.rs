@@ -19,7 +19,12 @@
 //!
 //! A step is who sends (each has a connection of its own), the API, its version and its fields. With `&` the answer is
 //! not waited for; `wait` does so later, or the end of the sequence. `until` asks until the group is in that state and
-//! has so many members. `->` is what Kafka answered, `differs:` what Walser answers instead.
+//! has so many members. `settle 1 a ConsumerGroupHeartbeat 1 {...}` is followed by heartbeats until the group is stable
+//! and its members own partitions of so many topics; these answers are not compared, as Kafka finds out in the
+//! background what patterns stand for. `->` is what Kafka answered, `differs:` what Walser answers instead.
+//!
+//! `$me` is the id that the one who sends was given, `$generation` or `$epoch` its last one, `$before` and `$after` are
+//! those beside that, `$a` is the id of `a`, `$things.id` that of the topic.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -56,6 +61,8 @@ pub enum Step {
     Wait(String),
     /// Waits until the group is in this state, with so many members.
     Until(String, usize),
+    /// Sends it and heartbeats until the group is stable and its members are to own partitions of so many topics.
+    Settle(usize, Box<Ask>),
 }
 
 /// A request and its answer.
@@ -181,6 +188,14 @@ impl Parser {
                     .ok_or("until which state, and how many members?")?;
                 let members = members.parse().map_err(|_| "how many members?")?;
                 self.steps()?.push(Step::Until(state.to_owned(), members));
+            }
+            "settle" => {
+                let mut words = rest.splitn(3, ' ');
+                let topics = words.next().and_then(|word| word.parse().ok());
+                let who = words.next().ok_or("who settles?")?;
+                let ask = self.ask(at, who, words.next().unwrap_or_default())?;
+                let topics = topics.ok_or("settles with how many topics?")?;
+                self.steps()?.push(Step::Settle(topics, Box::new(ask)));
             }
             who => {
                 let ask = self.ask(at, who, rest)?;
