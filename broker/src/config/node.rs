@@ -209,6 +209,9 @@ settings! {
             "group.consumer.heartbeat.interval.ms", Kind::Millis { min: 100, max: DAY };
         /// Members of one group.
         group_members_max: u32 = 10_000, "group.max.size", Kind::Count { min: 1, max: 1_000_000 };
+        /// Members of one group of the consumer protocol.
+        group_consumer_members_max: u32 = 10_000,
+            "group.consumer.max.size", Kind::Count { min: 1, max: 1_000_000 };
         /// Partitions of the topic that holds the groups, when it is created. More spread the groups over more brokers.
         offsets_topic_partitions: i32 = 50, "offsets.topic.num.partitions", Kind::Count { min: 1, max: 1000 };
         /// Replicas of each of its partitions, at most as many as there are brokers.

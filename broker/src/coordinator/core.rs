@@ -50,6 +50,8 @@ pub struct Config {
     pub consumer_session_timeout_ms: u64,
     /// A member of the consumer protocol is to be heard so often.
     pub consumer_heartbeat_interval_ms: u64,
+    /// Members of one group of the consumer protocol.
+    pub consumer_members_max: usize,
     /// How often expiry looks.
     pub expiry_interval_ms: u64,
     /// Of the member ids that are given out.
@@ -70,6 +72,7 @@ impl Default for Config {
             offsets_retention_ms: 7 * 24 * 3_600_000,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
+            consumer_members_max: 10_000,
             expiry_interval_ms: 600_000,
             seed: 1,
         }
@@ -467,6 +470,11 @@ impl Coordinator {
         members: &[Leaver],
         out: &mut Vec<Effect>,
     ) {
+        let (consumers, mut cx) = self.consumers(now, out);
+        if let Some(consumers) = consumers.get_mut(group) {
+            consumers.ask_to_leave(&mut cx, ticket, members);
+            return self.settle(now, group, out);
+        }
         match self.has_members(group) {
             Err(ErrorCode::UnknownMemberId) => {
                 let codes = vec![ErrorCode::UnknownMemberId; members.len()];

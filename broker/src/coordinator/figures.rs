@@ -21,7 +21,7 @@ pub struct GroupFigures {
     /// When the last rebalance ended or the last member left, in wall-clock ms; None when neither ever happened. From
     /// the log, so it outlives coordinators.
     pub changed_ms: Option<i64>,
-    /// The rebalances of the classic protocol that this coordinator has seen begin.
+    /// The rebalances that this coordinator has seen begin; of the consumer protocol, the epochs that it has begun.
     pub rebalanced: Rebalanced,
     /// When this coordinator began, in wall-clock ms: what was before is known from the log alone.
     pub since_ms: i64,

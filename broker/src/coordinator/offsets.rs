@@ -81,10 +81,7 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) -> Result<(), ErrorCode> {
         if let Some(group) = self.consumers.get(&commit.group) {
-            return match commit.generation < 0 && group.is_empty() {
-                true => Ok(()),
-                false => group.is_current(&commit.member, commit.generation),
-            };
+            return group.may_commit(commit);
         }
         let (live, mut cx) = self.live(now, out);
         if let Some(live) = live.get_mut(&commit.group) {

@@ -29,6 +29,10 @@ pub enum Reason {
     SyncTimedOut,
     /// The leader's assignment could not be stored.
     AssignmentNotStored,
+    /// Of the consumer protocol: topics that members subscribe to are new, have grown, or are gone.
+    TopicsChanged,
+    /// Of the consumer protocol: the member did not give up partitions in time.
+    RevocationTimedOut,
 }
 
 impl Reason {
@@ -44,6 +48,8 @@ impl Reason {
             Self::StaticMemberReturned => "static_member_returned",
             Self::SyncTimedOut => "sync_timed_out",
             Self::AssignmentNotStored => "assignment_not_stored",
+            Self::TopicsChanged => "topics_changed",
+            Self::RevocationTimedOut => "revocation_timed_out",
         }
     }
 }

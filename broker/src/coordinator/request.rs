@@ -180,6 +180,8 @@ pub struct Commit {
     pub member: MemberRef,
     /// What.
     pub offsets: Vec<CommitOffset>,
+    /// The client knows members of the consumer protocol (since version 9).
+    pub knows_epochs: bool,
     /// So long they are kept (versions 2 to 4); None for as long as the broker is told to.
     pub retention_ms: Option<i64>,
 }

@@ -427,6 +427,7 @@ fn groups_config(config: &Config) -> coordinator::core::Config {
         consumer_session_timeout_ms: node.group_consumer_session_timeout_ms,
         consumer_heartbeat_interval_ms: node.group_consumer_heartbeat_interval_ms,
         members_max: node.group_members_max as usize,
+        consumer_members_max: node.group_consumer_members_max as usize,
         command_bytes_max: usize::try_from(entry_max - ENTRY_ROOM_BYTES).unwrap_or(0),
         offsets_retention_ms: node.offsets_retention_ms,
         ..coordinator::core::Config::default()

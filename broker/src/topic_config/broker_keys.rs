@@ -97,6 +97,12 @@ pub static BROKER_KEYS: &[Key] = &[
         "How often members of the consumer protocol send heartbeats.",
     ),
     row(
+        "group.consumer.max.size",
+        Kind::Int,
+        Some("10000"),
+        "Members of one group of the consumer protocol.",
+    ),
+    row(
         "group.consumer.session.timeout.ms",
         Kind::Int,
         Some("45000"),

@@ -131,6 +131,8 @@ fn because(last: &LastRebalance) -> String {
         "static_member_returned" => "came back as a static member with other protocols",
         "sync_timed_out" => "did not ask for its assignment in time",
         "assignment_not_stored" => "brought an assignment that could not be stored",
+        "topics_changed" => "was the first to be heard after the topics had changed",
+        "revocation_timed_out" => "did not give up partitions in time",
         other => other,
     };
     let mut text = format!(

@@ -5,6 +5,7 @@ use protocol::error_code::ErrorCode;
 use super::state::{Change, LEFT, Member, Phase};
 use super::{Group, pattern};
 use crate::coordinator::context::Context;
+use crate::coordinator::rebalances::Reason;
 use crate::coordinator::reply::{ConsumerBeaten, GroupReply};
 use crate::coordinator::request::ConsumerBeat;
 
@@ -53,7 +54,11 @@ impl Group {
                 member,
             });
         }
-        self.maybe_raise_epoch(cx, subscribes);
+        let reason = match known {
+            Known::New => Reason::Joined,
+            Known::Member | Known::Returned => Reason::SubscriptionChanged,
+        };
+        self.maybe_raise_epoch(cx, subscribes.then_some(reason), &id);
         self.maybe_assign(cx);
         self.reconcile(cx, &id, beat.owned.as_ref());
         self.keep_session(cx, &id);
@@ -63,7 +68,7 @@ impl Group {
     /// Whether the member may go on, and as what. Nothing is changed by asking.
     fn admit(&mut self, cx: &Context<'_>, beat: &ConsumerBeat) -> Result<Known, ErrorCode> {
         let known = self.recognize(beat)?;
-        if known == Known::New && self.state.members.len() >= cx.config.members_max {
+        if known == Known::New && self.state.members.len() >= cx.config.consumer_members_max {
             return Err(ErrorCode::GroupMaxSizeReached);
         }
         if let Some(regex) = beat.regex.as_ref().filter(|regex| !regex.is_empty()) {

@@ -6,8 +6,9 @@ use super::Group;
 use super::partitions::Partitions;
 use super::state::{Change, LEFT, Phase};
 use crate::coordinator::context::Context;
+use crate::coordinator::rebalances::Reason;
 use crate::coordinator::reply::{ConsumerBeaten, GroupReply};
-use crate::coordinator::request::ConsumerBeat;
+use crate::coordinator::request::{ConsumerBeat, Leaver, MemberRef};
 
 impl Group {
     /// With the epoch -1 for good; with -2 a static member that will come back, and keeps what it has till then.
@@ -37,7 +38,7 @@ impl Group {
             };
             self.change(put);
         } else {
-            self.remove(cx, &id);
+            self.remove(cx, std::slice::from_ref(&id), Reason::Left, "");
         }
         GroupReply::ConsumerBeaten(ConsumerBeaten {
             member: id,
@@ -50,7 +51,7 @@ impl Group {
     /// Unless it was heard meanwhile.
     pub(super) fn drop_silent(&mut self, cx: &mut Context<'_>, id: &str) {
         if self.state.members.contains_key(id) && !cx.timers.is_set(&self.session(id)) {
-            self.remove(cx, id);
+            self.remove(cx, &[id.to_owned()], Reason::SessionExpired, "");
         }
     }
 
@@ -59,17 +60,57 @@ impl Group {
         let member = self.state.members.get(id);
         let is_late = member.is_some_and(|member| member.phase == Phase::Unrevoked);
         if is_late && !cx.timers.is_set(&self.revocation(id)) {
-            self.remove(cx, id);
+            self.remove(cx, &[id.to_owned()], Reason::RevocationTimedOut, "");
         }
     }
 
-    fn remove(&mut self, cx: &mut Context<'_>, id: &str) {
-        cx.timers.cancel(&self.session(id));
-        cx.timers.cancel(&self.revocation(id));
-        self.change(Change::RemoveMember { id: id.to_owned() });
-        let (hash, version) = (self.state.topics_hash, self.state.topics_version);
-        // Topics are looked at with the next heartbeat: without this member they may be fewer.
+    /// An operator sends members away (`LeaveGroup`), static ones by their instance alone.
+    pub(super) fn expel(&mut self, cx: &mut Context<'_>, members: &[Leaver]) -> GroupReply {
+        let mut gone: Vec<String> = Vec::new();
+        let mut words = None;
+        let mut codes = Vec::with_capacity(members.len());
+        for leaver in members {
+            let found = match self.named(&leaver.member) {
+                Ok(id) if gone.contains(&id) => Err(ErrorCode::UnknownMemberId),
+                found => found,
+            };
+            codes.push(found.as_ref().err().copied().unwrap_or(ErrorCode::None));
+            if let Ok(id) = found {
+                gone.push(id);
+                words.get_or_insert(leaver.reason.as_str());
+            }
+        }
+        self.remove(cx, &gone, Reason::Left, words.unwrap_or_default());
+        GroupReply::Left(codes)
+    }
+
+    fn named(&self, member: &MemberRef) -> Result<String, ErrorCode> {
+        let id = match &member.instance {
+            None => Some(&member.id),
+            Some(instance) => self.instances.get(instance),
+        };
+        let id = id.filter(|id| self.state.members.contains_key(*id));
+        let id = id.ok_or(ErrorCode::UnknownMemberId)?;
+        if !member.id.is_empty() && *id != member.id {
+            return Err(ErrorCode::FencedInstanceId);
+        }
+        Ok(id.clone())
+    }
+
+    /// They go, for this reason, and in the first one's own words.
+    fn remove(&mut self, cx: &mut Context<'_>, ids: &[String], reason: Reason, words: &str) {
+        let Some(first) = ids.first() else {
+            return;
+        };
+        let cause = self.cause(reason, first).in_words(words);
+        for id in ids {
+            cx.timers.cancel(&self.session(id));
+            cx.timers.cancel(&self.revocation(id));
+            self.change(Change::RemoveMember { id: id.clone() });
+        }
+        let topics = (self.state.topics_hash, self.state.topics_version);
+        // Topics are looked at with the next heartbeat: without these members they may be fewer.
         self.seen = None;
-        self.raise_epoch(cx, hash, version);
+        self.raise_epoch(cx, topics, cause);
     }
 }

@@ -40,8 +40,9 @@ use self::state::{Change, Phase, State};
 use super::command::GroupCommand;
 use super::context::Context;
 use super::effect::Token;
+use super::rebalances::{Cause, Reason};
 use super::reply::GroupReply;
-use super::request::ConsumerBeat;
+use super::request::{ConsumerBeat, Leaver};
 use super::timers::Timer;
 use super::under_way::{Step, refusal};
 use crate::metadata::TopicId;
@@ -51,6 +52,8 @@ use crate::shard::Ticket;
 #[derive(Debug)]
 enum Call {
     Beat(Ticket, Box<ConsumerBeat>),
+    /// An operator sends members away.
+    Leave(Ticket, Vec<Leaver>),
     /// A member was silent too long.
     Silent(String),
     /// A member has not given up in time what it was told to.
@@ -136,6 +139,18 @@ impl Group {
         self.decide(cx);
     }
 
+    /// An operator sends members away.
+    pub(super) fn ask_to_leave(
+        &mut self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        members: &[Leaver],
+    ) {
+        self.waiting
+            .push_back(Call::Leave(ticket, members.to_vec()));
+        self.decide(cx);
+    }
+
     /// A member was silent too long.
     pub(super) fn session_timer(&mut self, cx: &mut Context<'_>, id: &str) {
         self.waiting.push_back(Call::Silent(id.to_owned()));
@@ -180,7 +195,7 @@ impl Group {
     /// Everybody who waits, of a coordinator that is none any more.
     pub(super) fn into_tickets(self) -> impl Iterator<Item = Ticket> {
         let waiting = self.waiting.into_iter().filter_map(|call| match call {
-            Call::Beat(ticket, _) => Some(ticket),
+            Call::Beat(ticket, _) | Call::Leave(ticket, _) => Some(ticket),
             Call::Silent(_) | Call::Unrevoked(_) => None,
         });
         let answers = self.answers.into_iter().map(|(ticket, _)| ticket);
@@ -196,6 +211,7 @@ impl Group {
         while let Some(call) = self.waiting.pop_front() {
             match call {
                 Call::Beat(ticket, beat) => answers.push((ticket, self.heartbeat(cx, *beat))),
+                Call::Leave(ticket, members) => answers.push((ticket, self.expel(cx, &members))),
                 Call::Silent(id) => self.drop_silent(cx, &id),
                 Call::Unrevoked(id) => self.drop_unrevoked(cx, &id),
             }
@@ -276,7 +292,13 @@ impl Group {
     }
 
     /// The group goes on to its next epoch.
-    fn raise_epoch(&mut self, cx: &Context<'_>, topics_hash: u64, topics_version: u64) {
+    fn raise_epoch(
+        &mut self,
+        cx: &mut Context<'_>,
+        (topics_hash, topics_version): (u64, u64),
+        cause: Cause,
+    ) {
+        cx.rebalances.begin(&self.name, cx.now.wall_ms, cause);
         let epoch = self.state.epoch.checked_add(1);
         self.change(Change::Group {
             epoch: epoch.expect("a group changes less often"),
@@ -297,6 +319,18 @@ impl Group {
     /// The member has been heard of.
     fn keep_session(&self, cx: &mut Context<'_>, id: &str) {
         cx.set_timer(self.session(id), cx.config.consumer_session_timeout_ms);
+    }
+
+    /// Of a member, as of now.
+    fn cause(&self, reason: Reason, id: &str) -> Cause {
+        let member = self.state.members.get(id);
+        Cause {
+            reason,
+            member: id.to_owned(),
+            instance: member.and_then(|member| member.instance.clone()),
+            client: member.map_or_else(Default::default, |member| member.client.clone()),
+            words: String::new(),
+        }
     }
 
     fn restart_timers(&self, cx: &mut Context<'_>) {

@@ -7,21 +7,28 @@ use super::state::{Change, Member, State};
 use super::{Group, pattern};
 use crate::coordinator::catalog::Catalog;
 use crate::coordinator::context::Context;
+use crate::coordinator::rebalances::Reason;
 use crate::metadata::TopicId;
 
 impl Group {
-    /// If subscriptions have changed, or the topics that are subscribed to.
-    pub(super) fn maybe_raise_epoch(&mut self, cx: &Context<'_>, subscriptions_changed: bool) {
+    /// If subscriptions have changed, because of what this member says, or the topics that are subscribed to.
+    pub(super) fn maybe_raise_epoch(
+        &mut self,
+        cx: &mut Context<'_>,
+        changed: Option<Reason>,
+        id: &str,
+    ) {
         let version = cx.now.topics.version();
         let topics_changed = self.seen != Some(version);
         if topics_changed {
             self.matching.clear();
         }
-        if subscriptions_changed || topics_changed {
+        if changed.is_some() || topics_changed {
             self.match_patterns(cx.now.topics);
             let hash = hash(&self.topics(cx.now.topics));
-            if subscriptions_changed || hash != self.state.topics_hash {
-                self.raise_epoch(cx, hash, version);
+            if changed.is_some() || hash != self.state.topics_hash {
+                let cause = self.cause(changed.unwrap_or(Reason::TopicsChanged), id);
+                self.raise_epoch(cx, (hash, version), cause);
             }
             self.seen = Some(version);
         }

@@ -9,7 +9,7 @@ use crate::coordinator::catalog::Catalog;
 use crate::coordinator::reply::{
     ConsumerDescribed, ConsumerMember, GroupStateName, Listed, NamedPartitions,
 };
-use crate::coordinator::request::MemberRef;
+use crate::coordinator::request::{Commit, MemberRef};
 
 impl State {
     /// In Kafka's words.
@@ -90,6 +90,17 @@ impl Group {
             Some(member) if member.epoch == epoch => Ok(()),
             Some(_) => Err(ErrorCode::StaleMemberEpoch),
         }
+    }
+
+    /// Whether one may commit: a member that knows what its epoch is, or anybody while there are no members.
+    pub(in crate::coordinator) fn may_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
+        if commit.generation < 0 && self.is_empty() {
+            return Ok(());
+        }
+        if self.state.members.contains_key(&commit.member.id) && !commit.knows_epochs {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        self.is_current(&commit.member, commit.generation)
     }
 
     /// Whether it has no members.

@@ -37,6 +37,7 @@ pub(super) fn config() -> Config {
         offsets_retention_ms: RETENTION,
         consumer_session_timeout_ms: SESSION,
         consumer_heartbeat_interval_ms: 1_000,
+        consumer_members_max: 4,
         expiry_interval_ms: EXPIRY,
         seed: 7,
     }
@@ -490,6 +491,7 @@ pub(super) fn commit(group: &str, generation: i32, id: &str, offset: i64) -> Com
         generation,
         member: member(id),
         offsets: vec![offset_of("t", 0, offset)],
+        knows_epochs: true,
         retention_ms: None,
     }
 }

@@ -17,6 +17,8 @@ use crate::coordinator::request::{Commit, CommitOffset, GroupRequest, MemberRef}
 const IDS_SINCE: i16 = 10;
 /// From this version on clients know that a group may not be there; before, they know a wrong generation.
 const ABSENT_SINCE: i16 = 9;
+/// From this version on members may be of the consumer protocol.
+const EPOCHS_SINCE: i16 = 9;
 
 /// Answers it.
 pub async fn handle(
@@ -67,7 +69,7 @@ pub async fn handle(
         });
     }
     if !offsets.is_empty() {
-        let codes = match commit(&cx, &request, offsets).await {
+        let codes = match commit(&cx, version, &request, offsets).await {
             Ok(codes) => codes,
             Err(refused) => {
                 let absent = refused.code == ErrorCode::GroupIdNotFound;
@@ -91,6 +93,7 @@ pub async fn handle(
 
 async fn commit(
     cx: &impl Coordinators,
+    version: i16,
     request: &OffsetCommitRequest,
     offsets: Vec<CommitOffset>,
 ) -> Result<Vec<ErrorCode>, Refused> {
@@ -102,6 +105,7 @@ async fn commit(
             instance: request.group_instance_id.as_ref().map(ToString::to_string),
         },
         offsets,
+        knows_epochs: version >= EPOCHS_SINCE,
         retention_ms: Some(request.retention_time_ms).filter(|kept_ms| *kept_ms >= 0),
     };
     match ask(cx, &request.group_id, GroupRequest::Commit(commit), WAIT).await? {

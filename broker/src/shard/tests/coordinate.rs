@@ -35,6 +35,7 @@ fn told(cluster: &Cluster, node: NodeId, of: Ticket) -> Option<Result<GroupReply
 
 fn commit(offset: i64) -> GroupRequest {
     GroupRequest::Commit(Commit {
+        knows_epochs: true,
         group: "g".to_owned(),
         generation: -1,
         member: MemberRef::default(),

@@ -316,6 +316,7 @@ impl Member {
                 generation,
                 offsets,
             } => GroupRequest::Commit(Commit {
+                knows_epochs: true,
                 group: name,
                 generation: *generation,
                 member,

@@ -1,6 +1,8 @@
 //! Members come, are fenced, go.
 
 use super::*;
+use crate::coordinator::core::Config;
+use crate::coordinator::rebalances::Reason;
 use crate::coordinator::reply::GroupStateName;
 use crate::coordinator::tests::harness::{Log, SESSION, config};
 
@@ -157,11 +159,16 @@ fn the_last_one_leaves_and_the_group_stays_empty_with_its_epoch() {
 
 #[test]
 fn a_group_has_so_many_members_and_no_more() {
-    let mut h = harness(1);
+    // Those of the classic protocol have a limit of their own.
+    let mut h = Harness::with(Config {
+        members_max: 1,
+        consumer_members_max: 4,
+        ..config()
+    });
+    h.topics.put("t", 1);
     for id in ["a", "b", "c", "d"] {
         Consumer::join(&mut h, id, &["t"]);
     }
-    assert_eq!(config().members_max, 4);
     let fifth = GroupRequest::ConsumerBeat(join("e", &["t"]));
     h.assert_failed(fifth, ErrorCode::GroupMaxSizeReached);
     // And they say so much and no more: else what is told of them would not fit into a command.
@@ -183,6 +190,50 @@ fn nobody_goes_on_in_a_group_that_is_not_there() {
     for epoch in [1, -1] {
         h.assert_failed(beat(epoch), ErrorCode::UnknownMemberId);
     }
+}
+
+/// How many epochs have begun, why the last one did, and because of whom.
+fn last_cause(h: &Harness) -> (u64, Reason, String) {
+    let coordinator = h.coordinator.as_ref().unwrap();
+    let figures = coordinator.figures(&h.groups, "g").expect("it is there");
+    let known = figures.rebalanced;
+    let (_, cause) = known.last.expect("one has begun");
+    (known.count, cause.reason, cause.member)
+}
+
+#[test]
+fn who_began_the_last_epoch_is_known() {
+    let mut h = harness(2);
+    let mut one = Consumer::join(&mut h, "one", &["t"]);
+    assert_eq!(last_cause(&h), (1, Reason::Joined, "one".to_owned()));
+    let two = Consumer::join(&mut h, "two", &["t"]);
+    assert_eq!(last_cause(&h), (2, Reason::Joined, "two".to_owned()));
+    two.leaves(&mut h);
+    assert_eq!(last_cause(&h), (3, Reason::Left, "two".to_owned()));
+    h.topics.put("t", 3);
+    one.beats(&mut h);
+    assert_eq!(last_cause(&h), (4, Reason::TopicsChanged, "one".to_owned()));
+    let mut says = one.says();
+    says.topics = Some(vec!["t".to_owned(), "u".to_owned()]);
+    one.hears(&beaten(&h.ask(GroupRequest::ConsumerBeat(says))));
+    let changed = Reason::SubscriptionChanged;
+    assert_eq!(last_cause(&h), (5, changed, "one".to_owned()));
+    assert!(!one.beats(&mut h));
+    assert_eq!(last_cause(&h).0, 5, "nothing has begun");
+    Consumer::join(&mut h, "late", &["t"]);
+    for _ in 0..12 {
+        // It is heard, and gives up nothing.
+        h.ask(GroupRequest::ConsumerBeat(beat("g", "one", one.epoch)));
+        h.ask(GroupRequest::ConsumerBeat(beat("g", "late", 6)));
+        if last_cause(&h).0 == 7 {
+            break;
+        }
+        h.advance(REBALANCE / 10);
+    }
+    let late = Reason::RevocationTimedOut;
+    assert_eq!(last_cause(&h), (7, late, "one".to_owned()));
+    h.advance(SESSION);
+    assert_eq!(last_cause(&h).1, Reason::SessionExpired);
 }
 
 #[test]

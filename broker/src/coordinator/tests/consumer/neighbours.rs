@@ -45,6 +45,13 @@ fn a_member_commits_and_fetches_with_its_own_epoch() {
         h.assert_failed(with("one", epoch), ErrorCode::StaleMemberEpoch);
     }
     h.assert_failed(with("two", 1), ErrorCode::UnknownMemberId);
+    for epoch in [1, 2] {
+        let old = Commit {
+            knows_epochs: false,
+            ..commit("g", epoch, "one", 8)
+        };
+        h.assert_failed(GroupRequest::Commit(old), ErrorCode::UnsupportedVersion);
+    }
     h.assert_failed(simple("g", 8), ErrorCode::UnknownMemberId);
     assert_eq!(h.offset("g", "t", 0), 7, "anybody may look");
     assert!(matches!(h.ask(fetch("one", 1)), GroupReply::Fetched(_)));

@@ -100,7 +100,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut config = config();
-        config.members_max = 5;
+        config.consumer_members_max = 5;
         let mut h = Harness::with(config);
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         for topic in TOPICS {

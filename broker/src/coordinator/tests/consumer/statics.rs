@@ -1,7 +1,8 @@
 //! Static members: known by their instance, whatever id they come with.
 
 use super::*;
-use crate::coordinator::tests::harness::{SESSION, instance_of};
+use crate::coordinator::request::Leaver;
+use crate::coordinator::tests::harness::{Log, SESSION, instance_of, leave};
 
 fn join_static(id: &str, instance: &str) -> ConsumerBeat {
     ConsumerBeat {
@@ -94,4 +95,46 @@ fn what_one_had_to_give_up_when_it_left_is_free() {
     let back = Consumer::enter(&mut h, join_static("one", "i"));
     assert_eq!(back.owned.len(), 2);
     assert!(!back.owned.meets(&two.owned));
+}
+
+#[test]
+fn an_operator_sends_members_away() {
+    let mut h = harness(4);
+    let one = Consumer::enter(&mut h, join_static("one", "i"));
+    let mut two = Consumer::join(&mut h, "two", &["t"]);
+    Consumer::join(&mut h, "three", &["t"]);
+    let codes = |h: &mut Harness, members| match h.ask(leave("g", members)) {
+        GroupReply::Left(codes) => codes,
+        other => panic!("{other:?}"),
+    };
+    let (done, unknown) = (ErrorCode::None, ErrorCode::UnknownMemberId);
+    let other = instance_of("other", "i");
+    assert_eq!(codes(&mut h, vec![other]), [ErrorCode::FencedInstanceId]);
+    let nobody = vec![instance_of("", "j"), member("nobody"), member("")];
+    assert_eq!(codes(&mut h, nobody), [unknown; 3]);
+    assert_eq!(describe(&mut h).epoch, 3, "nothing has happened");
+    let all = vec![
+        instance_of("", "i"),
+        member("three"),
+        instance_of("one", "i"),
+    ];
+    assert_eq!(codes(&mut h, all), [done, done, unknown]);
+    assert_eq!(describe(&mut h).epoch, 4, "they go together");
+    h.assert_failed(says(&one, "i", 1), unknown);
+    settle(&mut h, std::slice::from_mut(&mut two));
+    assert_eq!(two.owned.len(), 4);
+    // The last one: the answer rests on the commit, as any other.
+    h.commits = Log::Waits;
+    let leaver = Leaver {
+        reason: "broken".to_owned(),
+        ..member("two").into()
+    };
+    let ticket = h.send(GroupRequest::Leave {
+        group: "g".to_owned(),
+        members: vec![leaver],
+    });
+    assert_eq!(h.reply(ticket), None);
+    h.release();
+    assert_eq!(h.reply(ticket), Some(&GroupReply::Left(vec![done])));
+    assert_eq!(codes(&mut h, vec![member("two")]), [unknown]);
 }

@@ -1,6 +1,7 @@
 //! Every version's shapes, against a stand-in for the coordinators. Requests and answers go through the codec, so that
 //! what a version does not have is not there.
 
+mod consumers;
 mod find;
 mod inspection;
 mod membership;

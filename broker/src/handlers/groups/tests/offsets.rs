@@ -116,6 +116,7 @@ fn a_partition_that_is_not_there_fails_alone() {
                 instance: (version >= 7).then(|| "static".to_owned()),
             },
             offsets: vec![offset(0, 10, "words"), offset(2, -1, "")],
+            knows_epochs: version >= 9,
             retention_ms: (version <= 4).then_some(5_000),
         };
         assert_eq!(asked, GroupRequest::Commit(expected), "version {version}");
