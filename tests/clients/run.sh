@@ -5,11 +5,11 @@
 #
 # --open: a check that is known to fail. It runs and is counted apart; once it passes, or does not
 # run though its client does, the run fails, so that the list stays true.
-# CLIENT: all but rdkafka-groups and rdkafka-faults when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
+# CLIENT: all when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
 # kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups kafkajs-groups
-# platformatic-groups sarama-groups; in groups whose coordinator is killed in a rebalance and then
+# platformatic-groups sarama-groups rdkafka-groups; in groups whose coordinator is killed in a rebalance and then
 # stopped in order: confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults
-# go-faults kafkajs-faults platformatic-faults sarama-faults. The faults are those of the stand that runs this.
+# go-faults kafkajs-faults platformatic-faults sarama-faults rdkafka-faults. The faults are those of the stand that runs this.
 # What is missing is installed by package name into tests/cache (WALSER_TESTS_CACHE moves it).
 # Exit code: 0 all passed, 1 something failed, 2 usage.
 set -uo pipefail
@@ -32,9 +32,9 @@ done
 [[ ${#clients[@]} -gt 0 ]] || {
   clients=(confluent kafka-python aiokafka kcat java java-tools go)
   clients+=(confluent-groups kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups)
-  clients+=(kafkajs-groups platformatic-groups sarama-groups)
+  clients+=(kafkajs-groups platformatic-groups sarama-groups rdkafka-groups)
   clients+=(confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults)
-  clients+=(go-faults kafkajs-faults platformatic-faults sarama-faults)
+  clients+=(go-faults kafkajs-faults platformatic-faults sarama-faults rdkafka-faults)
 }
 # Topics of one run never meet those of another.
 run=$(date +%s)-$$
@@ -107,11 +107,11 @@ run_sarama-groups() { sarama_client; }
 run_sarama-faults() { sarama_client faults; }
 # Of this workspace, which has rdkafka for its own tests: with the build that the stand belongs to, it is there already.
 rdkafka_client() {
-  local target
-  target=$(cd "$here/.." && cargo build -q --release -p tests --bin rdkafka-groups --message-format json 2>/dev/null |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-  [[ -x $target ]] || { echo "rdkafka-groups does not build" >&2; return 1; }
-  timeout 400 "$target" "$bootstrap" "$run" "$@"
+  local root target
+  root=$(cd "$here/../.." && pwd)
+  target=${CARGO_TARGET_DIR:-$root/target}/release/rdkafka-groups
+  [[ -x $target ]] || (cd "$root" && cargo build -q --release -p tests --bin rdkafka-groups) >&2 || return
+  timeout 600 "$target" "$bootstrap" "$run" "$@"
 }
 run_rdkafka-groups() { rdkafka_client; }
 run_rdkafka-faults() { rdkafka_client faults; }

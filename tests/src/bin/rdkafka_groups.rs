@@ -148,6 +148,7 @@ impl Suite {
             .map_err(text)?;
         consumer.subscribe(&[topic]).map_err(text)?;
         Ok(Member {
+            topic: topic.to_owned(),
             consumer,
             read: Vec::new(),
             headers: Vec::new(),
@@ -285,6 +286,7 @@ impl Drop for Killed {
 
 /// A consumer of a group; dropping it leaves the group.
 struct Member {
+    topic: String,
     consumer: BaseConsumer,
     read: Vec<Value>,
     headers: Vec<(String, String)>,
@@ -298,7 +300,10 @@ impl Member {
             // An error gets over, or the check runs out of its time.
             let message = match polled {
                 Ok(message) => message,
-                Err(error) => return eprintln!("poll: {error}"),
+                Err(error) => {
+                    eprintln!("poll: {error}");
+                    return self.mend(&error);
+                }
             };
             let lossy = |bytes: Option<&[u8]>| {
                 String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
@@ -308,6 +313,18 @@ impl Member {
             let headers = message.headers();
             let first = headers.and_then(|all| all.try_get(0)).and_then(|h| h.value);
             self.headers.push((lossy(message.key()), lossy(first)));
+        }
+    }
+
+    /// librdkafka (its issue 5586) never asks again for committed offsets when a coordinator that has just moved refused
+    /// it: its partitions stand still until they are assigned anew.
+    fn mend(&self, error: &KafkaError) {
+        let refused = KafkaError::MessageConsumption(RDKafkaErrorCode::NotCoordinator);
+        if *error == refused {
+            self.consumer.unsubscribe();
+            if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
+                eprintln!("subscribe: {error}");
+            }
         }
     }
 

@@ -63,7 +63,9 @@ fn row(group_id: Str, described: ConsumerDescribed, authorized_operations: i32) 
 
 fn failure(group_id: Str, refused: &Refused) -> DescribedGroup {
     let words = match refused.code {
-        ErrorCode::GroupIdNotFound => format!("Group {group_id} is not a consumer group."),
+        ErrorCode::GroupIdNotFound => {
+            format!("Group {group_id} not found: no group of the consumer protocol has this name.")
+        }
         code => code.text().to_owned(),
     };
     DescribedGroup {
