@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -418,6 +418,13 @@ fn same(members: &[Member], wanted: Vec<Value>, repeats: Repeats) -> Outcome {
 struct Stand {
     stream: TcpStream,
     lines: mpsc::Receiver<String>,
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        // The thread that reads holds the connection too. Errors mean that it is closed already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
 }
 
 impl Stand {

@@ -141,7 +141,8 @@ impl Session<'_> {
 
     /// Kills the coordinator once the group, which was stable, is not: the node, and the group's state.
     fn kill_in_rebalance(&mut self) -> Result<(i32, String), String> {
-        let mut stable = None;
+        // The client has seen its two members share the topic, and the third may come at any moment.
+        let mut stable = self.watch.as_ref().and_then(Watch::stable);
         let seen = wait_for("a rebalance", WITHIN, STEP, || {
             let (node, now) = self.describe()?;
             match (now.state.as_str(), stable) {
