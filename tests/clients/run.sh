@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Real clients against a broker: one line per (client, check), then the sums.
 #
-#   run.sh --bootstrap HOST:PORT[,...] [--open 'CLIENT CHECK']... [CLIENT...]
+#   run.sh --bootstrap HOST:PORT[,...] [--open 'CLIENT CHECK']... [--fast] [CLIENT...]
 #
+# --fast: of the groups whose coordinator is killed, those of three clients only (some minutes less).
 # --open: a check that is known to fail. It runs and is counted apart; once it passes, or does not
 # run though its client does, the run fails, so that the list stays true.
 # CLIENT: all when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
@@ -17,12 +18,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${WALSER_TESTS_CACHE:-$here/../cache}
 mkdir -p "$cache" && cache=$(cd "$cache" && pwd)
 bootstrap=
+fast=
 clients=()
 declare -A open=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --bootstrap) bootstrap=${2:?}; shift 2 ;;
     --open) open[${2:?}]=unseen; shift 2 ;;
+    --fast) fast=true; shift ;;
     -h | --help) sed -n '2,15p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) clients+=("$1"); shift ;;
@@ -33,8 +36,11 @@ done
   clients=(confluent kafka-python aiokafka kcat java java-tools go)
   clients+=(confluent-groups kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups)
   clients+=(kafkajs-groups platformatic-groups sarama-groups rdkafka-groups)
-  clients+=(confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults)
-  clients+=(go-faults kafkajs-faults platformatic-faults sarama-faults rdkafka-faults)
+  clients+=(confluent-faults java-faults go-faults)
+  if [[ -z $fast ]]; then
+    clients+=(kafka-python-faults aiokafka-faults kcat-faults java-tools-faults kafkajs-faults platformatic-faults)
+    clients+=(sarama-faults rdkafka-faults)
+  fi
 }
 # Topics of one run never meet those of another.
 run=$(date +%s)-$$
