@@ -4,6 +4,7 @@
 #
 #   faults.sh kcat|console BOOTSTRAP RUN [JARS]
 set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 kind=$1
 bootstrap=$2
 topic=$kind-faults-$3
@@ -42,15 +43,6 @@ heard() { # SECONDS
   [[ $answer != wrong* ]] || { echo "$answer"; return 1; }
 }
 
-until_holds() { # SECONDS COMMAND...: looks every 200 ms whether it holds
-  local left=$(($1 * 5))
-  shift
-  until "$@"; do
-    left=$((left - 1))
-    [[ $left -gt 0 ]] || { echo "not in time: $*"; return 1; }
-    sleep 0.2
-  done
-}
 values() { # FIRST AFTER: what each partition has from one number to another
   local partition
   for partition in 0 1 2 3 4 5; do seq -f "$partition-%.0f" "$1" $(($2 - 1)); done | sort

@@ -92,14 +92,26 @@ pub struct Now<'a> {
     pub topics: &'a dyn Catalog,
 }
 
+/// Groups of the classic protocol, by name.
+type Classics = BTreeMap<String, classic::Group>;
+/// Groups of the consumer protocol, by name.
+type Consumers = BTreeMap<String, consumer::Group>;
+
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Committed,
+    Refused,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) config: Config,
     /// Groups of the classic protocol.
-    pub(super) live: BTreeMap<String, classic::Group>,
+    pub(super) live: Classics,
     /// Groups of the consumer protocol.
-    pub(super) consumers: BTreeMap<String, consumer::Group>,
+    pub(super) consumers: Consumers,
     /// Groups that count although they are not stored: live ones, and those that a commit under way will make.
     unstored: BTreeSet<String>,
     pub(super) timers: Timers,
@@ -133,16 +145,13 @@ impl Coordinator {
             .set(Timer::Expiry, later(now.tick, first_ms));
         coordinator.topics_changed(now);
         let mut none = Vec::new();
-        let (live, mut cx) = coordinator.live(now, &mut none);
+        let (live, consumers, mut cx) = coordinator.split(now, &mut none);
         for (name, group) in now.groups.iter() {
             let membership = group.membership.as_ref();
             if let Some(membership) = membership.filter(|m| !m.members.is_empty()) {
                 let restored = classic::Group::restored(name, membership, &mut cx);
                 live.insert(name.to_owned(), restored);
             }
-        }
-        let (consumers, mut cx) = coordinator.consumers(now, &mut none);
-        for (name, group) in now.groups.iter() {
             let state = group.consumer.as_ref();
             if let Some(state) = state.filter(|state| !state.members.is_empty()) {
                 let restored = consumer::Group::restored(name, state, &mut cx);
@@ -194,22 +203,14 @@ impl Coordinator {
         };
         let answers = waiting.answers.into_iter();
         out.extend(answers.map(|(ticket, reply)| Effect::Answer(ticket, reply)));
-        match waiting.step {
-            None => {}
-            Some(Step::Changed) => {
-                let (consumers, mut cx) = self.consumers(now, out);
-                let group = consumers.get_mut(&waiting.group);
-                let group = group.expect("a group stays while its command is under way");
-                group.committed(&mut cx, token);
-            }
-            Some(step) => {
-                let (live, mut cx) = self.live(now, out);
-                if let Some(live) = live.get_mut(&waiting.group) {
-                    live.committed(&mut cx, token, step);
-                }
-            }
-        }
-        self.settle(now, &waiting.group, out);
+        self.go_on(
+            now,
+            token,
+            &waiting.group,
+            waiting.step,
+            Outcome::Committed,
+            out,
+        );
     }
 
     /// This was the leader when the confirmation was asked for.
@@ -223,22 +224,14 @@ impl Coordinator {
             return self.under_way.unconfirmed(token, out);
         };
         out.extend(waiting.answers.into_iter().map(refusal));
-        match waiting.step {
-            None => {}
-            Some(Step::Changed) => {
-                let (consumers, mut cx) = self.consumers(now, out);
-                let group = consumers.get_mut(&waiting.group);
-                let group = group.expect("a group stays while its command is under way");
-                group.refused(&mut cx, token);
-            }
-            Some(step) => {
-                let (live, mut cx) = self.live(now, out);
-                if let Some(live) = live.get_mut(&waiting.group) {
-                    live.refused(&mut cx, token, step);
-                }
-            }
-        }
-        self.settle(now, &waiting.group, out);
+        self.go_on(
+            now,
+            token,
+            &waiting.group,
+            waiting.step,
+            Outcome::Refused,
+            out,
+        );
     }
 
     /// Time has passed.
@@ -269,40 +262,75 @@ impl Coordinator {
         out.extend(tickets.map(|ticket| Effect::Answer(ticket, failed.clone())));
     }
 
-    /// The live groups, and what they need of the rest.
+    /// A group's proposal is settled: who proposed goes on.
+    fn go_on(
+        &mut self,
+        now: Now<'_>,
+        token: Token,
+        group: &str,
+        step: Option<Step>,
+        outcome: Outcome,
+        out: &mut Vec<Effect>,
+    ) {
+        let (live, consumers, mut cx) = self.split(now, out);
+        match step {
+            None => {}
+            Some(Step::Changed) => {
+                let group = consumers.get_mut(group);
+                let group = group.expect("a group stays while its command is under way");
+                match outcome {
+                    Outcome::Committed => group.committed(&mut cx, token),
+                    Outcome::Refused => group.refused(&mut cx, token),
+                }
+            }
+            Some(step) => {
+                if let Some(live) = live.get_mut(group) {
+                    match outcome {
+                        Outcome::Committed => live.committed(&mut cx, token, step),
+                        Outcome::Refused => live.refused(&mut cx, token, step),
+                    }
+                }
+            }
+        }
+        self.settle(now, group, out);
+    }
+
+    /// The groups of both kinds, and what they need of the rest.
+    fn split<'a>(
+        &'a mut self,
+        now: Now<'a>,
+        out: &'a mut Vec<Effect>,
+    ) -> (&'a mut Classics, &'a mut Consumers, Context<'a>) {
+        let context = Context {
+            config: &self.config,
+            now,
+            timers: &mut self.timers,
+            under_way: &mut self.under_way,
+            ids: &mut self.ids,
+            rebalances: &mut self.rebalances,
+            out,
+        };
+        (&mut self.live, &mut self.consumers, context)
+    }
+
+    /// The live groups of the classic protocol, and what they need of the rest.
     pub(super) fn live<'a>(
         &'a mut self,
         now: Now<'a>,
         out: &'a mut Vec<Effect>,
-    ) -> (&'a mut BTreeMap<String, classic::Group>, Context<'a>) {
-        let context = Context {
-            config: &self.config,
-            now,
-            timers: &mut self.timers,
-            under_way: &mut self.under_way,
-            ids: &mut self.ids,
-            rebalances: &mut self.rebalances,
-            out,
-        };
-        (&mut self.live, context)
+    ) -> (&'a mut Classics, Context<'a>) {
+        let (live, _, context) = self.split(now, out);
+        (live, context)
     }
 
-    /// The same with the groups of the consumer protocol.
+    /// The same with those of the consumer protocol.
     pub(super) fn consumers<'a>(
         &'a mut self,
         now: Now<'a>,
         out: &'a mut Vec<Effect>,
-    ) -> (&'a mut BTreeMap<String, consumer::Group>, Context<'a>) {
-        let context = Context {
-            config: &self.config,
-            now,
-            timers: &mut self.timers,
-            under_way: &mut self.under_way,
-            ids: &mut self.ids,
-            rebalances: &mut self.rebalances,
-            out,
-        };
-        (&mut self.consumers, context)
+    ) -> (&'a mut Consumers, Context<'a>) {
+        let (_, consumers, context) = self.split(now, out);
+        (consumers, context)
     }
 
     /// Answers when a majority has confirmed the leader.
@@ -511,7 +539,7 @@ impl Coordinator {
             | Timer::Session(group, _)
             | Timer::Revocation(group, _) => group.clone(),
         };
-        let (consumers, mut cx) = self.consumers(now, out);
+        let (live, consumers, mut cx) = self.split(now, out);
         if let Some(consumers) = consumers.get_mut(&group) {
             match &timer {
                 Timer::Session(_, id) => consumers.session_timer(&mut cx, id),
@@ -523,7 +551,6 @@ impl Coordinator {
                 | Timer::Forget => {}
             }
         }
-        let (live, mut cx) = self.live(now, out);
         if let Some(live) = live.get_mut(&group) {
             match timer {
                 Timer::Join(_) => live.join_timer(&mut cx),

@@ -47,8 +47,21 @@ mod tests;
 mod timers;
 mod under_way;
 
+use raft::types::GroupId;
+
+use crate::metadata::Image;
+
 /// The internal topic whose partitions hold the groups.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The Raft group whose leader coordinates a group; None while there have never been groups in the cluster.
+#[must_use]
+pub fn log_of(image: &Image, group: &str) -> Option<GroupId> {
+    let partitions = &image.topic_named(OFFSETS_TOPIC)?.partitions;
+    let count = i32::try_from(partitions.len()).ok()?;
+    let number = usize::try_from(partition_of(group, count)).ok()?;
+    partitions.get(number).copied()
+}
 
 /// The partition of [`OFFSETS_TOPIC`] that a group belongs to: Kafka's hash, so that tools agree.
 #[must_use]

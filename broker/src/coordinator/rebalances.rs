@@ -70,6 +70,18 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// A member, with what is known of it: its instance, and whose connection it is.
+    pub(super) fn of(reason: Reason, id: &str, known: Option<(&Option<String>, &Client)>) -> Self {
+        let (instance, client) = known.unzip();
+        Self {
+            reason,
+            member: id.to_owned(),
+            instance: instance.cloned().flatten(),
+            client: client.cloned().unwrap_or_default(),
+            words: String::new(),
+        }
+    }
+
     /// Of a member, in its own words, as many as are kept.
     pub(super) fn in_words(mut self, words: &str) -> Self {
         let mut end = words.len().min(WORDS_BYTES_MAX);

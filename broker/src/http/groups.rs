@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
-use raft::types::{GroupId, NodeId};
+use raft::types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
 use crate::controller::Failure;
 use crate::coordinator::figures::GroupFigures;
-use crate::coordinator::{OFFSETS_TOPIC, partition_of};
+use crate::coordinator::log_of;
 use crate::driver::control::kind;
-use crate::handlers::{lookup, metadata};
+use crate::handlers::metadata;
 use crate::lag::{Lag, total};
 use crate::metrics::node::{ConsumerGroupMetrics, ConsumerMetrics};
 use crate::shard::AllCoordinated;
@@ -207,7 +207,7 @@ impl Broker {
     /// All about a group, from its coordinator.
     pub(super) async fn group_view(self: &Rc<Self>, name: &str) -> Result<GroupView, Failure> {
         let absent = |code, why: &str| Failure::new(code, format!("group {name}: {why}"));
-        let partition = self.partition_of_groups(name);
+        let partition = log_of(&self.image(), name);
         let partition = partition.ok_or_else(|| {
             absent(
                 ErrorCode::GroupIdNotFound,
@@ -277,10 +277,9 @@ impl Broker {
     pub(crate) async fn group_here(self: &Rc<Self>, name: &str) -> Option<Told> {
         let (group, coordinates, cluster_id) = {
             let shard = self.shard.borrow();
-            let coordinates = self
-                .partition_of_groups(name)
-                .is_some_and(|partition| shard.coordinates(partition));
-            let cluster_id = metadata::cluster_id(shard.image_or_empty()).to_string();
+            let image = shard.image_or_empty();
+            let coordinates = log_of(image, name).is_some_and(|log| shard.coordinates(log));
+            let cluster_id = metadata::cluster_id(image).to_string();
             (shard.coordinated_group(name), coordinates, cluster_id)
         };
         Some(match group {
@@ -332,14 +331,6 @@ impl Broker {
             (figures, lags)
         };
         counts.into_iter().map(own).collect()
-    }
-
-    /// The partition that a group belongs to; None while there have never been groups.
-    fn partition_of_groups(&self, name: &str) -> Option<GroupId> {
-        let shard = self.shard.borrow();
-        let topic = shard.image_or_empty().topic_named(OFFSETS_TOPIC)?;
-        let count = i32::try_from(topic.partitions.len()).ok()?;
-        lookup::group_of(topic, partition_of(name, count)).ok()
     }
 }
 

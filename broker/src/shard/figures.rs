@@ -9,7 +9,7 @@ use super::group::Group;
 use crate::coordinator::core::Coordinator;
 use crate::coordinator::figures::GroupFigures;
 use crate::coordinator::state::{Groups, StoredGroup};
-use crate::coordinator::{OFFSETS_TOPIC, partition_of};
+use crate::coordinator::{OFFSETS_TOPIC, log_of};
 
 /// A partition's committed part at its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +77,8 @@ impl Shard {
     /// A group that is coordinated here.
     #[must_use]
     pub fn coordinated_group(&self, name: &str) -> Option<Coordinated> {
-        let partitions = self.offsets_partitions();
-        let count = i32::try_from(partitions.len()).ok()?;
-        let number = usize::try_from(partition_of(name, count)).ok()?;
-        let (coordinator, groups) = self.coordinator(*partitions.get(number)?)?;
+        let log = log_of(self.image_or_empty(), name)?;
+        let (coordinator, groups) = self.coordinator(log)?;
         Some(Coordinated {
             figures: coordinator.figures(groups, name)?,
             offsets: Some(self.offsets_of(groups, name)),
@@ -123,7 +121,7 @@ impl Shard {
 
     fn established(&self, id: GroupId) -> Option<&Group> {
         let group = self.groups.get(&id)?;
-        (group.is_leader() && group.node.is_leader_established()).then_some(group)
+        group.node.is_leader_established().then_some(group)
     }
 
     fn coordinator(&self, id: GroupId) -> Option<(&Coordinator, &Groups)> {

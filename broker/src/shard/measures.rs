@@ -59,8 +59,7 @@ impl Measures {
         let of_kind = self.of(group.id);
         #[allow(clippy::cast_precision_loss, reason = "Prometheus knows f64 only")]
         of_kind.commit_entries.observe(entries as f64);
-        if group.is_leader()
-            && group.node.is_leader_established()
+        if group.node.is_leader_established()
             && let Some(since) = group.measures.leaderless.take()
         {
             of_kind.unavailable_seconds.observe(seconds(since, now));

@@ -114,7 +114,7 @@ impl Shard {
     pub fn is_controller(&self) -> bool {
         self.groups
             .get(&GroupId::METADATA)
-            .is_some_and(|g| g.is_leader() && g.node.is_leader_established())
+            .is_some_and(|g| g.node.is_leader_established())
     }
 
     /// Opens the metadata group on an empty log: `me` is this broker's replica; the image is the bootstrap record's.

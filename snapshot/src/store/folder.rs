@@ -134,12 +134,9 @@ impl Store for Folder {
         Box::pin(async move {
             let bytes = read.await?;
             if bytes.len() > bytes_max {
-                return Err(Error::Length {
-                    key: key.clone(),
-                    why: format!("longer than {bytes_max} bytes"),
-                });
+                return Err(Error::longer(key, bytes_max));
             }
-            let version = Version(Digest::of(&bytes).to_string());
+            let version = Digest::of(&bytes).into();
             Ok((bytes.into(), version))
         })
     }
@@ -161,10 +158,8 @@ impl Store for Folder {
             Ok(Ok(bytes.freeze()))
         });
         Box::pin(async move {
-            read.await?.map_err(|end| Error::Length {
-                key: key.clone(),
-                why: format!("{length} bytes from {position} on were wanted, it ends at {end}"),
-            })
+            let read = read.await?;
+            read.map_err(|end| Error::shorter(key, position, length, end))
         })
     }
 
@@ -237,7 +232,7 @@ impl Writing {
         self.file.sync_all()?;
         self.folder.publish(&self.path, &self.key, condition)?;
         let digest = Digest(std::mem::take(&mut self.hash).finalize().into());
-        Ok(Version(digest.to_string()))
+        Ok(digest.into())
     }
 }
 
@@ -319,7 +314,7 @@ fn version_of(file: &mut File) -> std::io::Result<Version> {
             read => hash.update(&piece[..read]),
         }
     }
-    Ok(Version(Digest(hash.finalize().into()).to_string()))
+    Ok(Digest(hash.finalize().into()).into())
 }
 
 fn sync_folder(path: &Path) -> std::io::Result<()> {

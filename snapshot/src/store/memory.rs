@@ -129,7 +129,7 @@ impl Memory {
 }
 
 fn version_of(bytes: &[u8]) -> Version {
-    Version(Digest::of(bytes).to_string())
+    Digest::of(bytes).into()
 }
 
 fn at_once<'a, T: Send + 'a>(done: Result<T, Error>) -> Later<'a, T> {
@@ -159,10 +159,7 @@ impl Store for Memory {
                 .get(key)
                 .ok_or_else(|| Error::NotFound(key.clone()))?;
             if found.len() > bytes_max {
-                return Err(Error::Length {
-                    key: key.clone(),
-                    why: format!("longer than {bytes_max} bytes"),
-                });
+                return Err(Error::longer(key, bytes_max));
             }
             Ok((found.clone(), version_of(found)))
         });
@@ -177,11 +174,7 @@ impl Store for Memory {
             let start = usize::try_from(position).unwrap_or(usize::MAX);
             let end = start.saturating_add(length);
             if end > found.len() {
-                let end = found.len();
-                return Err(Error::Length {
-                    key: key.clone(),
-                    why: format!("{length} bytes from {position} on were wanted, it ends at {end}"),
-                });
+                return Err(Error::shorter(key, position, length, found.len()));
             }
             Ok(found.slice(start..end))
         });

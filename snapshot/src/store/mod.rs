@@ -14,12 +14,13 @@ mod s3;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
 
+use crate::digest::Digest;
 use crate::key::Key;
 
 pub use folder::Folder;
@@ -78,6 +79,13 @@ pub enum Condition {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub String);
 
+/// Of a store that knows contents by their digests.
+impl From<Digest> for Version {
+    fn from(digest: Digest) -> Self {
+        Self(digest.to_string())
+    }
+}
+
 /// An object in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -125,6 +133,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// An object has more bytes than may be read.
+    fn longer(key: &Key, bytes_max: usize) -> Self {
+        Self::Length {
+            key: key.clone(),
+            why: format!("longer than {bytes_max} bytes"),
+        }
+    }
+
+    /// An object ends before what is to be read.
+    fn shorter(key: &Key, position: u64, length: usize, end: impl Display) -> Self {
+        Self::Length {
+            key: key.clone(),
+            why: format!("{length} bytes from {position} on were wanted, it ends at {end}"),
+        }
+    }
+
     /// Whether the same request may succeed later without anybody's doing.
     #[must_use]
     pub fn retriable(&self) -> bool {

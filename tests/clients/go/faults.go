@@ -1,58 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"walser/tests/clients/stand"
 )
-
-// stand is the conversation with what runs the brokers, in lines: it makes faults, and judges the group's commits.
-type stand struct {
-	connection net.Conn
-	reader     *bufio.Reader
-}
-
-func openStand() (*stand, error) {
-	connection, err := net.Dial("tcp", os.Getenv("WALSER_STAND"))
-	if err != nil {
-		return nil, err
-	}
-	return &stand{connection, bufio.NewReader(connection)}, nil
-}
-
-func (s *stand) ask(line string) (string, error) {
-	if err := s.connection.SetDeadline(time.Now().Add(4 * time.Minute)); err != nil {
-		return "", err
-	}
-	if _, err := fmt.Fprintln(s.connection, line); err != nil {
-		return "", err
-	}
-	answer, err := s.reader.ReadString('\n')
-	answer = strings.TrimSpace(answer)
-	if err == nil && strings.HasPrefix(answer, "wrong") {
-		err = errors.New(answer)
-	}
-	return answer, err
-}
-
-// number is the last word of an answer.
-func (s *stand) number(line string) (int, error) {
-	answer, err := s.ask(line)
-	if err != nil {
-		return 0, err
-	}
-	var word string
-	var number int
-	_, err = fmt.Sscan(answer, &word, &number)
-	return number, err
-}
 
 // different counts the records that were read at least once, and says whether they are those of one round.
 func different(members []*member, first, count int) (int, error) {
@@ -89,12 +47,12 @@ func (m *member) keepCommitting(ctx context.Context) {
 // order; the next member begins where they were.
 func underFaults(kind string, options ...kgo.Opt) (string, error) {
 	name := topic + "-faults-" + kind
-	stand, err := openStand()
+	stand, err := stand.Open()
 	if err != nil {
 		return "", err
 	}
-	defer stand.connection.Close()
-	if _, err := stand.ask("group " + name); err != nil {
+	defer stand.Close()
+	if _, err := stand.Ask("group " + name); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -123,30 +81,22 @@ func underFaults(kind string, options ...kgo.Opt) (string, error) {
 	if err := eventually(ctx, "two sharing", func() (bool, error) { return shared(members) }); err != nil {
 		return "", err
 	}
-	type answer struct {
-		count int
-		err   error
-	}
-	over := make(chan answer, 1)
-	go func() {
-		count, err := stand.number("faults")
-		over <- answer{count, err}
-	}()
+	over := stand.Begin("faults")
 	if err := add(); err != nil {
 		return "", err
 	}
 	faults := <-over
-	if faults.err != nil {
-		return "", faults.err
+	if faults.Err != nil {
+		return "", faults.Err
 	}
 	all := func() (bool, error) {
-		found, err := different(members, 0, faults.count)
-		return found == groupPartitions*faults.count, err
+		found, err := different(members, 0, faults.Count)
+		return found == groupPartitions*faults.Count, err
 	}
 	if err := eventually(ctx, "reading all", all); err != nil {
 		return "", err
 	}
-	verdict, err := stand.ask("judge")
+	verdict, err := stand.Ask("judge")
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +106,7 @@ func underFaults(kind string, options ...kgo.Opt) (string, error) {
 		}
 	}
 	members = nil
-	after, err := stand.number("more")
+	after, err := stand.Number("more")
 	if err != nil {
 		return "", err
 	}
@@ -165,12 +115,12 @@ func underFaults(kind string, options ...kgo.Opt) (string, error) {
 		return "", err
 	}
 	members = []*member{last}
-	count := after - faults.count
+	count := after - faults.Count
 	back := func() (bool, error) { return hasRead(members, groupPartitions*count) }
 	if err := eventually(ctx, "coming back", back); err != nil {
 		return "", err
 	}
-	return verdict, onlyOnce(members, faults.count, count)
+	return verdict, onlyOnce(members, faults.Count, count)
 }
 
 // checkFaults runs all checks of groups under faults.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kafka's own command lines for groups: the console consumer with its defaults, ConsumerGroupCommand.
 set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../checks.sh"
 bootstrap=$1
 topic=group-tools-$2
 libs=$3
@@ -14,13 +15,6 @@ java_of() { # CLASS ARGS...
 }
 tool() { java_of "org.apache.kafka.tools.$@"; }
 groups() { tool consumer.group.ConsumerGroupCommand --bootstrap-server "$bootstrap" "$@"; }
-
-check() { # NAME FUNCTION: passes when the function does
-  if "$2" >"$work/out" 2>&1; then echo "PASS $1"; else
-    echo "FAIL $1: $(grep -v '^\s*at ' "$work/out" | tail -n 1 | cut -c 1-250)"
-    cat "$work/out" >&2
-  fi
-}
 
 prepare() {
   seq -f 'line %g' 1 300 >"$work/sent"

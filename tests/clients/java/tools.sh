@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kafka's own command lines, run from its jars.
 set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../checks.sh"
 # No `grep -q` behind a pipe: it ends early, and what still writes into the pipe fails.
 bootstrap=$1
 topic=tools-$2
@@ -11,13 +12,6 @@ seq -f 'line %g' 1 300 >"$work/sent"
 
 tool() { # CLASS ARGS...
   timeout 90 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*" "org.apache.kafka.tools.$@"
-}
-
-check() { # NAME FUNCTION: passes when the function does
-  if "$2" >"$work/out" 2>&1; then echo "PASS $1"; else
-    echo "FAIL $1: $(grep -v '^\s*at ' "$work/out" | tail -n 1 | cut -c 1-250)"
-    cat "$work/out" >&2
-  fi
 }
 
 create() { tool TopicCommand --bootstrap-server "$bootstrap" --create --topic "$topic" --partitions 2; }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # kcat -G: three members share three topics, read all of them, leave; the next member begins where they were.
 set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../checks.sh"
 bootstrap=$1
 run=$2
 work=$(mktemp -d)
@@ -11,24 +12,6 @@ topics=("kcat-group-$run-a" "kcat-group-$run-b" "kcat-group-$run-c")
 group=kcat-group-$run
 settings=(-X auto.offset.reset=earliest -X partition.assignment.strategy=roundrobin -X session.timeout.ms=10000
   -X auto.commit.interval.ms=200 -X allow.auto.create.topics=true)
-
-check() { # NAME FUNCTION: passes when the function does
-  if "$2" >"$work/out" 2>&1; then echo "PASS $1"; else
-    echo "FAIL $1: $(tail -n 1 "$work/out" | cut -c 1-250)"
-    cat "$work/out" >&2
-  fi
-}
-
-# until SECONDS COMMAND...: looks every 200 ms whether it holds.
-until_holds() {
-  local left=$(($1 * 5))
-  shift
-  until "$@"; do
-    left=$((left - 1))
-    [[ $left -gt 0 ]] || { echo "not in time: $*"; return 1; }
-    sleep 0.2
-  done
-}
 
 produce() { # FIRST COUNT
   local topic

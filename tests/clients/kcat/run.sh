@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # kcat (an old librdkafka): list, produce with every codec, consume by offset.
 set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../checks.sh"
 # No `grep -q` behind a pipe: it ends early, and what still writes into the pipe fails.
 bootstrap=$1
 run=$2
@@ -8,15 +9,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # Pipes of the topic's own lines: no two are equal.
 seq 1 500 | awk '{ printf "k%d:", $1; for (i = 0; i < $1 % 40; i++) printf "value-%d ", $1; print "end" }' >"$work/sent"
-
-check() { # NAME FUNCTION ARGS...: passes when the function does
-  local name=$1
-  shift
-  if "$@" >"$work/out" 2>&1; then echo "PASS $name"; else
-    echo "FAIL $name: $(tail -n 1 "$work/out" | cut -c 1-250)"
-    cat "$work/out" >&2
-  fi
-}
 
 list() { timeout 20 kcat -b "$bootstrap" -L -m 10 | tee "$work/list" | grep -E '^ [0-9]+ brokers:' >/dev/null; }
 list_json() { timeout 20 kcat -b "$bootstrap" -L -J -m 10 | grep '"brokers":\[{"id":' >/dev/null; }

@@ -26,14 +26,8 @@ fn size_bytes(client: &str, protocols: &[(String, Bytes)]) -> usize {
 
 /// A member joins: why others have to.
 pub(super) fn cause_of(reason: Reason, id: &str, join: &Join) -> Cause {
-    let cause = Cause {
-        reason,
-        member: id.to_owned(),
-        instance: join.member.instance.clone(),
-        client: join.client.clone(),
-        words: String::new(),
-    };
-    cause.in_words(&join.reason)
+    let known = Some((&join.member.instance, &join.client));
+    Cause::of(reason, id, known).in_words(&join.reason)
 }
 
 impl Group {

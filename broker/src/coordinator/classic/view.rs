@@ -71,13 +71,7 @@ impl Group {
     /// Why the others have to join anew, if it is because of this member.
     pub(super) fn cause(&self, reason: Reason, id: &str) -> Cause {
         let member = self.members.get(id);
-        Cause {
-            reason,
-            member: id.to_owned(),
-            instance: member.and_then(|member| member.instance.clone()),
-            client: member.map_or_else(Default::default, |member| member.client.clone()),
-            words: String::new(),
-        }
+        Cause::of(reason, id, member.map(|m| (&m.instance, &m.client)))
     }
 
     fn state_name(&self) -> GroupStateName {

@@ -13,19 +13,15 @@ use crate::coordinator::request::{ConsumerBeat, Leaver, MemberRef};
 impl Group {
     /// With the epoch -1 for good; with -2 a static member that will come back, and keeps what it has till then.
     pub(super) fn leave(&mut self, cx: &mut Context<'_>, beat: &ConsumerBeat) -> GroupReply {
-        let id = match &beat.member.instance {
-            None => Some(&beat.member.id),
-            Some(instance) => self.instances.get(instance),
+        let id = match self.named(&beat.member) {
+            Ok(id) if id != beat.member.id => {
+                return GroupReply::failed(ErrorCode::FencedInstanceId);
+            }
+            Ok(id) => id,
+            Err(code) => return GroupReply::failed(code),
         };
-        let Some((id, member)) = id.and_then(|id| self.state.members.get_key_value(id)) else {
-            return GroupReply::failed(ErrorCode::UnknownMemberId);
-        };
-        if *id != beat.member.id {
-            return GroupReply::failed(ErrorCode::FencedInstanceId);
-        }
-        let id = id.clone();
         if beat.epoch == LEFT {
-            let mut member = member.clone();
+            let mut member = self.state.members[&id].clone();
             member.previous_epoch = member.epoch;
             member.epoch = LEFT;
             // Its process has ended: what it was to give up is free.

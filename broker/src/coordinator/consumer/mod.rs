@@ -36,7 +36,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::state::{Change, Phase, State};
+use self::state::{Change, Member, Phase, State};
 use super::command::GroupCommand;
 use super::context::Context;
 use super::effect::Token;
@@ -117,13 +117,7 @@ impl Group {
         self.owners.clear();
         self.instances.clear();
         for (id, member) in &state.members {
-            for place in member.owned() {
-                let other = self.owners.insert(place, id.clone());
-                assert!(other.is_none(), "a partition has one owner");
-            }
-            if let Some(instance) = &member.instance {
-                self.instances.insert(instance.clone(), id.clone());
-            }
+            self.own(id, member);
         }
         self.state = state;
     }
@@ -262,13 +256,7 @@ impl Group {
         match &change {
             Change::PutMember { id, member } => {
                 self.disown(id);
-                for place in member.owned() {
-                    let other = self.owners.insert(place, id.clone());
-                    assert!(other.is_none(), "a partition has one owner");
-                }
-                if let Some(instance) = &member.instance {
-                    self.instances.insert(instance.clone(), id.clone());
-                }
+                self.own(id, member);
             }
             Change::RemoveMember { id } => {
                 self.disown(id);
@@ -281,6 +269,17 @@ impl Group {
         }
         self.state.apply(&change);
         self.changes.push(change);
+    }
+
+    /// Notes what a member owns, and as which instance.
+    fn own(&mut self, id: &str, member: &Member) {
+        for place in member.owned() {
+            let other = self.owners.insert(place, id.to_owned());
+            assert!(other.is_none(), "a partition has one owner");
+        }
+        if let Some(instance) = &member.instance {
+            self.instances.insert(instance.clone(), id.to_owned());
+        }
     }
 
     fn disown(&mut self, id: &str) {
@@ -324,13 +323,7 @@ impl Group {
     /// Of a member, as of now.
     fn cause(&self, reason: Reason, id: &str) -> Cause {
         let member = self.state.members.get(id);
-        Cause {
-            reason,
-            member: id.to_owned(),
-            instance: member.and_then(|member| member.instance.clone()),
-            client: member.map_or_else(Default::default, |member| member.client.clone()),
-            words: String::new(),
-        }
+        Cause::of(reason, id, member.map(|m| (&m.instance, &m.client)))
     }
 
     fn restart_timers(&self, cx: &mut Context<'_>) {

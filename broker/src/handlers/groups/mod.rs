@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use super::lookup::{self, Endpoint};
 use crate::coordinator::reply::{GroupReply, Listed};
 use crate::coordinator::request::{Client, GroupRequest};
-use crate::coordinator::{OFFSETS_TOPIC, partition_of};
+use crate::coordinator::{OFFSETS_TOPIC, log_of};
 use crate::dispatch::Context;
 
 /// How long a coordinator may take over anything but a rebalance.
@@ -243,10 +243,7 @@ impl Coordinators for Context {
 impl Context {
     /// The Raft group that a consumer group belongs to; None while there have never been groups.
     fn partition(&self, group: &str) -> Option<GroupId> {
-        let image = self.broker.image();
-        let topic = image.topic_named(OFFSETS_TOPIC)?;
-        let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        lookup::group_of(topic, partition_of(group, count)).ok()
+        log_of(&self.broker.image(), group)
     }
 
     /// The partitions of groups that this broker leads.

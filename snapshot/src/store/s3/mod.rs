@@ -123,10 +123,7 @@ impl S3 {
                 break;
             };
             if bytes.len() + piece.len() > bytes_max {
-                return Err(Error::Length {
-                    key: key.clone(),
-                    why: format!("longer than {bytes_max} bytes"),
-                });
+                return Err(Error::longer(key, bytes_max));
             }
             bytes.extend_from_slice(&piece);
         }

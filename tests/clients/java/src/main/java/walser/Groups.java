@@ -257,23 +257,32 @@ public final class Groups {
     }
   }
 
+  /** Three static members share a topic; what they are made of is left as the third one's. */
+  private static void joinStatic(List<Member> members, String topic, Map<String, String> more) throws Exception {
+    for (int number = 0; number < 3; number++) {
+      more.put("group.instance.id", "static-" + number);
+      members.add(new Member(topic, more));
+    }
+    until(members, "sharing", () -> shared(members));
+  }
+
+  /** The third of them closes and comes back: everybody has what he had. */
+  private static void restartStatic(List<Member> members, String topic, Map<String, String> more) throws Exception {
+    List<Set<Integer>> before = members.stream().map(Member::assigned).toList();
+    members.remove(2).close();
+    members.add(new Member(topic, more));
+    until(members, "coming back", () -> shared(members));
+    expect(members.stream().map(Member::assigned).toList().equals(before), "other partitions than before");
+  }
+
   private static void staticMember() throws Exception {
     String topic = create("static");
     List<Member> members = new ArrayList<>();
     Map<String, String> more = new HashMap<>(Map.of("partition.assignment.strategy", RangeAssignor.class.getName(), "session.timeout.ms", "30000"));
     try {
-      for (int number = 0; number < 3; number++) {
-        more.put("group.instance.id", "static-" + number);
-        members.add(new Member(topic, more));
-      }
-      until(members, "sharing", () -> shared(members));
-      List<Set<Integer>> before = members.stream().map(Member::assigned).toList();
+      joinStatic(members, topic, more);
       List<Integer> rounds = members.subList(0, 2).stream().map(member -> member.assignments).toList();
-      members.remove(2).close();
-      more.put("group.instance.id", "static-2");
-      members.add(new Member(topic, more));
-      until(members, "coming back", () -> shared(members));
-      expect(members.stream().map(Member::assigned).toList().equals(before), "other partitions than before");
+      restartStatic(members, topic, more);
       expect(members.subList(0, 2).stream().map(member -> member.assignments).toList().equals(rounds), "the others had to rebalance");
       try (Member twin = new Member(topic, more)) {
         until(List.of(twin), "the twin", () -> !twin.assigned().isEmpty());
@@ -341,18 +350,9 @@ public final class Groups {
     List<Member> members = new ArrayList<>();
     Map<String, String> more = new HashMap<>(Map.of("group.protocol", "consumer"));
     try {
-      for (int number = 0; number < 3; number++) {
-        more.put("group.instance.id", "static-" + number);
-        members.add(new Member(topic, more));
-      }
-      until(members, "sharing", () -> shared(members));
-      List<Set<Integer>> before = members.stream().map(Member::assigned).toList();
+      joinStatic(members, topic, more);
       int epoch = describe(topic).groupEpoch().get();
-      members.remove(2).close();
-      more.put("group.instance.id", "static-2");
-      members.add(new Member(topic, more));
-      until(members, "coming back", () -> shared(members));
-      expect(members.stream().map(Member::assigned).toList().equals(before), "other partitions than before");
+      restartStatic(members, topic, more);
       expect(describe(topic).groupEpoch().get() == epoch, "the group had to rebalance");
       try (Member twin = new Member(topic, more)) {
         for (int round = 0; round < 300; round++) {

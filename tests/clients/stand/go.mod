@@ -1,0 +1,3 @@
+module walser/tests/clients/stand
+
+go 1.26.0
