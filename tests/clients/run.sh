@@ -3,14 +3,15 @@
 #
 #   run.sh --bootstrap HOST:PORT[,...] [--open 'CLIENT CHECK']... [--fast] [CLIENT...]
 #
-# --fast: of the groups whose coordinator is killed, those of three clients only (some minutes less).
+# --fast: of the groups whose coordinator is killed, those of four suites only (some minutes less).
 # --open: a check that is known to fail. It runs and is counted apart; once it passes, or does not
 # run though its client does, the run fails, so that the list stays true.
 # CLIENT: all when none is named: confluent kafka-python aiokafka kcat java java-tools go; in groups: confluent-groups
 # kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups kafkajs-groups
 # platformatic-groups sarama-groups rdkafka-groups; in groups whose coordinator is killed in a rebalance and then
-# stopped in order: confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-tools-faults
-# go-faults kafkajs-faults platformatic-faults sarama-faults rdkafka-faults. The faults are those of the stand that runs this.
+# stopped in order: confluent-faults kafka-python-faults aiokafka-faults kcat-faults java-faults java-consumer-faults
+# java-tools-faults go-faults kafkajs-faults platformatic-faults sarama-faults rdkafka-faults. The
+# faults are those of the stand that runs this.
 # What is missing is installed by package name into tests/cache (WALSER_TESTS_CACHE moves it).
 # Exit code: 0 all passed, 1 something failed, 2 usage.
 set -uo pipefail
@@ -26,17 +27,17 @@ while [[ $# -gt 0 ]]; do
     --bootstrap) bootstrap=${2:?}; shift 2 ;;
     --open) open[${2:?}]=unseen; shift 2 ;;
     --fast) fast=true; shift ;;
-    -h | --help) sed -n '2,15p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,16p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) echo "unknown option $1" >&2; exit 2 ;;
     *) clients+=("$1"); shift ;;
   esac
 done
-[[ -n $bootstrap ]] || { sed -n '2,15p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[[ -n $bootstrap ]] || { sed -n '2,16p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 [[ ${#clients[@]} -gt 0 ]] || {
   clients=(confluent kafka-python aiokafka kcat java java-tools go)
   clients+=(confluent-groups kafka-python-groups aiokafka-groups kcat-groups java-groups java-group-tools go-groups)
   clients+=(kafkajs-groups platformatic-groups sarama-groups rdkafka-groups)
-  clients+=(confluent-faults java-faults go-faults)
+  clients+=(confluent-faults java-faults java-consumer-faults go-faults)
   if [[ -z $fast ]]; then
     clients+=(kafka-python-faults aiokafka-faults kcat-faults java-tools-faults kafkajs-faults platformatic-faults)
     clients+=(sarama-faults rdkafka-faults)
@@ -78,16 +79,17 @@ run_aiokafka-groups() { python_groups aiokafka_groups.py; }
 run_confluent-faults() { python_groups confluent_groups.py faults; }
 run_kafka-python-faults() { python_groups kafka_python_groups.py faults; }
 run_aiokafka-faults() { python_groups aiokafka_groups.py faults; }
-java_class() { # CLASS SECONDS
+java_class() { # CLASS SECONDS ARGS...
   local libs
   libs=$("$here/kafka/fetch.sh") || return
   mkdir -p "$cache/java"
   javac -d "$cache/java" -cp "$libs/*" "$here"/java/src/main/java/walser/*.java >&2 || return
-  timeout "$2" java -Xmx256m -cp "$cache/java:$libs/*" "walser.$1" "$bootstrap" "$run"
+  timeout "$2" java -Xmx256m -cp "$cache/java:$libs/*" "walser.$1" "$bootstrap" "$run" "${@:3}"
 }
 run_java() { java_class Client 400; }
 run_java-groups() { java_class Groups 900; }
 run_java-faults() { java_class GroupFaults 400; }
+run_java-consumer-faults() { java_class GroupFaults 600 consumer; }
 run_java-group-tools() {
   local libs
   libs=$("$here/kafka/fetch.sh") || return

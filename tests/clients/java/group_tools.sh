@@ -25,9 +25,15 @@ prepare() {
       --reader-property key.separator=: <"$work/keyed"
 }
 # Its defaults: a group of its own, from the end; here from the beginning.
-defaults() {
+defaults() { # ARGS...
   tool consumer.ConsoleConsumer --bootstrap-server "$bootstrap" --topic "$topic" --from-beginning --max-messages 300 \
-    --timeout-ms 30000 >"$work/found" && sort "$work/found" >"$work/sorted" && sort "$work/sent" | cmp - "$work/sorted"
+    --timeout-ms 30000 "$@" >"$work/found" && sort "$work/found" >"$work/sorted" && sort "$work/sent" | cmp - "$work/sorted"
+}
+of_consumer_protocol() { groups --list --type consumer | awk '{ print $1 }' | sort; }
+# The same in the consumer protocol: one more group of its own is of that type.
+consumer_protocol() {
+  of_consumer_protocol >"$work/before" && defaults --command-property group.protocol=consumer && of_consumer_protocol >"$work/after" &&
+    comm -13 "$work/before" "$work/after" | grep -E '^console-consumer-[0-9]+$' >/dev/null
 }
 three() {
   local number
@@ -77,6 +83,7 @@ internal() { tool TopicCommand --bootstrap-server "$bootstrap" --list --exclude-
 
 check "a topic of 300 lines" prepare
 check "ConsoleConsumer with its defaults" defaults
+check "ConsoleConsumer with group.protocol=consumer" consumer_protocol
 check "ConsoleConsumer, a group of three" three
 check "ConsumerGroupCommand --list" list
 check "ConsumerGroupCommand --describe" describe

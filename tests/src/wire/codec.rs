@@ -1,4 +1,4 @@
-//! Primitive types of the protocol, in their plain encodings.
+//! Primitive types of the protocol, in their plain encodings and the few compact ones that are needed.
 
 use std::io;
 
@@ -45,13 +45,23 @@ impl Writer {
 
     /// Zigzag varint, as inside record batches.
     pub fn varint(&mut self, value: i64) -> &mut Self {
-        let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+        self.uvarint(((value << 1) ^ (value >> 63)) as u64)
+    }
+
+    /// Varint without a sign.
+    pub fn uvarint(&mut self, value: u64) -> &mut Self {
+        let mut rest = value;
         while rest >= 0x80 {
             self.0.push(rest as u8 | 0x80);
             rest >>= 7;
         }
         self.0.push(rest as u8);
         self
+    }
+
+    /// Length and one as a varint, then the text.
+    pub fn compact_string(&mut self, value: &str) -> &mut Self {
+        self.uvarint(value.len() as u64 + 1).raw(value.as_bytes())
     }
 
     /// Bytes as they are.
@@ -120,6 +130,45 @@ impl<'a> Reader<'a> {
     ) -> io::Result<Vec<T>> {
         let count = self.i32()?.max(0);
         (0..count).map(|_| element(self)).collect()
+    }
+
+    /// Varint without a sign.
+    pub fn uvarint(&mut self) -> io::Result<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = u64::from(self.array::<1>()?[0]);
+            value |= (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(io::Error::other("a varint without an end"))
+    }
+
+    /// A string with a compact length, empty when null.
+    pub fn compact_string(&mut self) -> io::Result<String> {
+        let length = self.uvarint()?.saturating_sub(1);
+        let text = self.take(usize::try_from(length).map_err(io::Error::other)?)?;
+        String::from_utf8(text.to_vec()).map_err(io::Error::other)
+    }
+
+    /// An array with a compact length; null is empty.
+    pub fn compact_list<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> io::Result<T>,
+    ) -> io::Result<Vec<T>> {
+        let count = self.uvarint()?.saturating_sub(1);
+        (0..count).map(|_| element(self)).collect()
+    }
+
+    /// Passes over tagged fields.
+    pub fn tags(&mut self) -> io::Result<()> {
+        for _ in 0..self.uvarint()? {
+            self.uvarint()?; // tag
+            let length = self.uvarint()?;
+            self.take(usize::try_from(length).map_err(io::Error::other)?)?;
+        }
+        Ok(())
     }
 }
 

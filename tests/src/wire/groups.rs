@@ -1,4 +1,4 @@
-//! Requests of consumer groups, each in its last version with plain encodings.
+//! Requests of consumer groups, each in its last version with plain encodings if it has one.
 
 use std::io;
 
@@ -14,6 +14,7 @@ pub mod code {
     pub const ILLEGAL_GENERATION: i16 = 22;
     pub const UNKNOWN_MEMBER_ID: i16 = 25;
     pub const REBALANCE_IN_PROGRESS: i16 = 27;
+    pub const GROUP_ID_NOT_FOUND: i16 = 69;
     pub const MEMBER_ID_REQUIRED: i16 = 79;
     pub const FENCED_INSTANCE_ID: i16 = 82;
 }
@@ -224,7 +225,7 @@ pub fn committed(
         .ok_or_else(|| io::Error::other("no partition"))
 }
 
-/// What DescribeGroups says of a group.
+/// What its coordinator says of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     /// 0 is success.
@@ -235,8 +236,17 @@ pub struct Described {
     pub members: usize,
 }
 
-/// DescribeGroups 0 of one group.
+/// A group of either protocol: who asks for the other one's is told that there is none.
 pub fn describe(connection: &mut Connection, group: &str) -> io::Result<Described> {
+    let described = describe_consumer(connection, group)?;
+    if described.error == code::GROUP_ID_NOT_FOUND {
+        return describe_classic(connection, group);
+    }
+    Ok(described)
+}
+
+/// DescribeGroups 0 of one group.
+fn describe_classic(connection: &mut Connection, group: &str) -> io::Result<Described> {
     let mut body = Writer::default();
     body.i32(1).string(Some(group));
     let answer = connection.request(15, 0, &body.0)?;
@@ -262,4 +272,59 @@ pub fn describe(connection: &mut Connection, group: &str) -> io::Result<Describe
     })?;
     let mut groups = groups.into_iter();
     groups.next().ok_or_else(|| io::Error::other("no group"))
+}
+
+/// ConsumerGroupDescribe 0 of one group.
+fn describe_consumer(connection: &mut Connection, group: &str) -> io::Result<Described> {
+    let mut body = Writer::default();
+    body.uvarint(0) // tags of the header
+        .uvarint(2)
+        .compact_string(group)
+        .i8(0) // without authorized operations
+        .uvarint(0);
+    let answer = connection.request(69, 0, &body.0)?;
+    let mut reader = Reader(&answer);
+    reader.tags()?; // of the header
+    reader.i32()?; // throttle
+    let groups = reader.compact_list(|each| {
+        let error = each.i16()?;
+        each.compact_string()?; // message
+        each.compact_string()?; // group
+        let state = each.compact_string()?;
+        each.i32()?; // epoch
+        each.i32()?; // epoch of the assignment
+        each.compact_string()?; // assignor
+        let members = each.compact_list(consumer_member)?.len();
+        each.i32()?; // authorized operations
+        each.tags()?;
+        Ok(Described {
+            error,
+            state,
+            members,
+        })
+    })?;
+    let mut groups = groups.into_iter();
+    groups.next().ok_or_else(|| io::Error::other("no group"))
+}
+
+/// Passes over a member in ConsumerGroupDescribe 0.
+fn consumer_member(member: &mut Reader<'_>) -> io::Result<()> {
+    member.compact_string()?; // id
+    member.compact_string()?; // instance
+    member.compact_string()?; // rack
+    member.i32()?; // epoch
+    member.compact_string()?; // client id
+    member.compact_string()?; // host
+    member.compact_list(Reader::compact_string)?; // topics
+    member.compact_string()?; // pattern
+    for _ in ["assignment", "target"] {
+        member.compact_list(|topic| {
+            topic.take(16)?; // id
+            topic.compact_string()?; // name
+            topic.compact_list(Reader::i32)?; // partitions
+            topic.tags()
+        })?;
+        member.tags()?;
+    }
+    member.tags()
 }

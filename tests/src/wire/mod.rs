@@ -1,5 +1,5 @@
 //! A minimal Kafka client written by hand, byte by byte, so that it shares no code (and no
-//! misunderstanding) with the broker's own codec. It speaks the older, plain encodings only.
+//! misunderstanding) with the broker's own codec. It speaks the older, plain encodings wherever there are any.
 //!
 //! [`codec`] reads and writes primitive types, [`batch`] builds record batches (also wrong ones),
 //! [`requests`] has one function per request that the tests need.

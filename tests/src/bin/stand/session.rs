@@ -26,6 +26,13 @@ const REQUEST: Duration = Duration::from_secs(5);
 const WITHIN: Duration = Duration::from_secs(60);
 /// A rebalance lasts from one heartbeat to the next: it is not missed.
 const STEP: Duration = Duration::from_millis(5);
+/// The states of a group while its members change: of the classic protocol, and of the consumer protocol.
+const REBALANCES: [&str; 4] = [
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Assigning",
+    "Reconciling",
+];
 /// A client that asks for nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(300);
 
@@ -150,7 +157,7 @@ impl Session<'_> {
                 ("Stable", Some(before)) if now.members > before => {
                     return Some(Err("the rebalance was over before it was seen".to_owned()));
                 }
-                ("PreparingRebalance" | "CompletingRebalance", Some(_)) => {
+                (state, Some(_)) if REBALANCES.contains(&state) => {
                     return Some(Ok((node, now.state)));
                 }
                 _ => {}
