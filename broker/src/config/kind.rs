@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::address::{Address, Seed};
+use crate::coordinator::consumer::assignor::Assignors;
 
 /// One KiB.
 pub const KIB: i64 = 1024;
@@ -244,6 +245,16 @@ impl Value for Option<Address> {
 
     fn show(&self, _: &Kind) -> String {
         self.as_ref().map(Address::to_string).unwrap_or_default()
+    }
+}
+
+impl Value for Assignors {
+    fn parse(_: &Kind, text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn show(&self, _: &Kind) -> String {
+        self.to_string()
     }
 }
 

@@ -6,6 +6,7 @@ use super::address::{Address, Seed};
 use super::cluster::fingerprint;
 use super::kind::{DAY, GIB, KIB, Kind, MIB, SECOND};
 use super::table::{settings, words};
+use crate::coordinator::consumer::assignor::Assignors;
 
 words! {
     /// How patient elections are.
@@ -207,6 +208,9 @@ settings! {
         /// How often members of the consumer protocol send heartbeats. A shorter one makes rebalances faster.
         group_consumer_heartbeat_interval_ms: u64 = 5000,
             "group.consumer.heartbeat.interval.ms", Kind::Millis { min: 100, max: DAY };
+        /// Who assigns partitions in groups of the consumer protocol: a list of uniform and range, of which members may
+        /// ask for one. The first is for those who do not. The next rebalance of a group is the first that heeds it.
+        group_consumer_assignors: Assignors = Assignors::default(), "group.consumer.assignors", Kind::Text;
         /// Members of one group.
         group_members_max: u32 = 10_000, "group.max.size", Kind::Count { min: 1, max: 1_000_000 };
         /// Members of one group of the consumer protocol.

@@ -283,6 +283,26 @@ fn listeners_beyond_loopback_need_insecure() {
 }
 
 #[test]
+fn assignors_are_named_once_each() {
+    let config = |text: &str| {
+        let file = format!("{MINIMAL}group.consumer.assignors = {text}\n");
+        load(&file, &[], &[]).map(|config| config.node.group_consumer_assignors.to_string())
+    };
+    assert_eq!(config("'range'").unwrap(), "range");
+    assert_eq!(config("' range,uniform'").unwrap(), "range, uniform");
+    for (value, why) in [
+        ("sticky", "'sticky' is none of them"),
+        ("uniform,", "'' is none of them"),
+        ("", "'' is none of them"),
+        ("range, range", "has range twice"),
+    ] {
+        let text = refused(&format!("group.consumer.assignors = '{value}'\n"), &[], &[]);
+        let named = text.contains(&format!("group.consumer.assignors = '{value}'"));
+        assert!(named && text.contains(why), "{text}");
+    }
+}
+
+#[test]
 fn sizes_that_do_not_fit_together() {
     for (line, key) in [
         ("message.max.bytes = '40 MiB'", "message.max.bytes"),

@@ -12,6 +12,7 @@ use super::catalog::Catalog;
 use super::classic;
 use super::command::GroupCommand;
 use super::consumer;
+use super::consumer::assignor::Assignors;
 use super::context::{Context, later};
 use super::effect::{Effect, Token};
 use super::forget::Forgetting;
@@ -50,6 +51,8 @@ pub struct Config {
     pub consumer_session_timeout_ms: u64,
     /// A member of the consumer protocol is to be heard so often.
     pub consumer_heartbeat_interval_ms: u64,
+    /// What members of the consumer protocol may ask for.
+    pub assignors: Assignors,
     /// Members of one group of the consumer protocol.
     pub consumer_members_max: usize,
     /// How often expiry looks.
@@ -72,6 +75,7 @@ impl Default for Config {
             offsets_retention_ms: 7 * 24 * 3_600_000,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
+            assignors: Assignors::default(),
             consumer_members_max: 10_000,
             expiry_interval_ms: 600_000,
             seed: 1,

@@ -49,7 +49,10 @@ impl Coordinator {
             .filter(|_| !self.live.contains_key(group));
         let stored = stored.and_then(|stored| stored.consumer.as_ref());
         let reply = match stored {
-            Some(state) => GroupReply::ConsumerDescribed(state.described(now.topics)),
+            Some(state) => {
+                let described = state.described(now.topics, &self.config.assignors);
+                GroupReply::ConsumerDescribed(described)
+            }
             None => GroupReply::failed(ErrorCode::GroupIdNotFound),
         };
         self.hold(ticket, reply, out);

@@ -426,6 +426,7 @@ fn groups_config(config: &Config) -> coordinator::core::Config {
         session_timeout_max_ms: node.group_session_timeout_max_ms,
         consumer_session_timeout_ms: node.group_consumer_session_timeout_ms,
         consumer_heartbeat_interval_ms: node.group_consumer_heartbeat_interval_ms,
+        assignors: node.group_consumer_assignors.clone(),
         members_max: node.group_members_max as usize,
         consumer_members_max: node.group_consumer_members_max as usize,
         command_bytes_max: usize::try_from(entry_max - ENTRY_ROOM_BYTES).unwrap_or(0),

@@ -91,6 +91,12 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes per second of throttled followers. No effect: replication has no throttle yet.",
     ),
     row(
+        "group.consumer.assignors",
+        Kind::List,
+        Some("uniform,range"),
+        "Who assigns partitions in groups of the consumer protocol; the first where members do not say.",
+    ),
+    row(
         "group.consumer.heartbeat.interval.ms",
         Kind::Int,
         Some("5000"),

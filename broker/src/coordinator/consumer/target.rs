@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::assignor::{Assignor, Subscriber, assign};
+use super::assignor::{Assignor, Assignors, Subscriber, assign};
 use super::state::{Change, Member, State};
 use super::{Group, pattern};
 use crate::coordinator::catalog::Catalog;
@@ -51,7 +51,7 @@ impl Group {
             };
             members.insert(id.as_str(), subscriber);
         }
-        let targets = assign(self.state.assignor(), &members, &topics);
+        let targets = assign(self.state.assignor(&cx.config.assignors), &members, &topics);
         for (id, partitions) in targets {
             let before = self.state.targets.get(&id);
             if before.map_or(!partitions.is_empty(), |before| *before != partitions) {
@@ -104,17 +104,13 @@ impl Group {
 }
 
 impl State {
-    /// The one that most members would like; of equal ones the first in order.
-    pub(super) fn assignor(&self) -> Assignor {
-        let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let named = member.assignor.as_deref().and_then(Assignor::named);
-            if let Some(assignor) = named {
-                *votes.entry(assignor).or_default() += 1;
-            }
-        }
-        let most = votes.into_iter().rev().max_by_key(|(_, count)| *count);
-        most.map_or(Assignor::ALL[0], |(assignor, _)| assignor)
+    /// The one that most members would like. One that the broker had under another configuration counts for nothing.
+    pub(super) fn assignor(&self, offered: &Assignors) -> Assignor {
+        offered.elect(|assignor| {
+            let members = self.members.values();
+            let named = members.filter_map(|member| member.assignor.as_deref());
+            named.filter(|name| *name == assignor.name()).count()
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use protocol::error_code::ErrorCode;
 
 use super::Group;
+use super::assignor::Assignors;
 use super::partitions::Partitions;
 use super::state::{Member, State};
 use crate::coordinator::catalog::Catalog;
@@ -38,7 +39,11 @@ impl State {
     }
 
     /// Partitions of topics that are gone are left out.
-    pub(in crate::coordinator) fn described(&self, catalog: &dyn Catalog) -> ConsumerDescribed {
+    pub(in crate::coordinator) fn described(
+        &self,
+        catalog: &dyn Catalog,
+        assignors: &Assignors,
+    ) -> ConsumerDescribed {
         let none = Partitions::default();
         let member = |(id, member): (&String, &Member)| ConsumerMember {
             id: id.clone(),
@@ -56,7 +61,7 @@ impl State {
             state: self.name(),
             epoch: self.epoch,
             target_epoch: self.target_epoch,
-            assignor: self.assignor().name(),
+            assignor: self.assignor(assignors).name(),
             members: self.members.iter().map(member).collect(),
         }
     }

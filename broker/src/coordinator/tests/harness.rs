@@ -8,6 +8,7 @@ use raft::types::Tick;
 
 use crate::coordinator::catalog::Catalog;
 use crate::coordinator::command::GroupCommand;
+use crate::coordinator::consumer::assignor::Assignors;
 use crate::coordinator::core::{Config, Coordinator, Now};
 use crate::coordinator::effect::{Effect, Token};
 use crate::coordinator::reply::{Described, GroupReply, Joined};
@@ -26,6 +27,7 @@ pub(super) const EXPIRY: u64 = 5_000;
 
 pub(super) fn config() -> Config {
     Config {
+        assignors: Assignors::default(),
         initial_rebalance_delay_ms: DELAY,
         session_timeout_min_ms: 6_000,
         session_timeout_max_ms: 1_800_000,

@@ -98,6 +98,11 @@ pub fn fixed(config: &Config) -> BTreeMap<String, String> {
             node.connections_per_ip_max.to_string(),
         ),
         (
+            "group.consumer.assignors",
+            "group.consumer.assignors",
+            node.group_consumer_assignors.to_string().replace(", ", ","),
+        ),
+        (
             "offsets.topic.num.partitions",
             "offsets.topic.num.partitions",
             node.offsets_topic_partitions.to_string(),

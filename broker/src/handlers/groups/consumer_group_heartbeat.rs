@@ -7,7 +7,7 @@ use protocol::messages::consumer_group_heartbeat::{
 use protocol::wire::{Str, Uuid};
 
 use super::{Coordinators, Refused, WAIT, ask, millis, unfit};
-use crate::coordinator::consumer::assignor::Assignor;
+use crate::coordinator::consumer::assignor::Assignors;
 use crate::coordinator::consumer::partitions::Partitions;
 use crate::coordinator::reply::{ConsumerBeaten, GroupReply};
 use crate::coordinator::request::{ConsumerBeat, GroupRequest, MemberRef};
@@ -55,7 +55,7 @@ async fn beat(
     version: i16,
     request: ConsumerGroupHeartbeatRequest,
 ) -> Result<ConsumerBeaten, Why> {
-    check(version, &request)?;
+    check(version, &request, cx.assignors())?;
     let text = |text: &Option<Str>| text.as_ref().map(ToString::to_string);
     let owned = request.topic_partitions.as_ref();
     let topics = request.subscribed_topic_names.as_ref();
@@ -83,7 +83,11 @@ async fn beat(
 }
 
 /// What makes no sense whatever the group is like.
-fn check(version: i16, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Why> {
+fn check(
+    version: i16,
+    request: &ConsumerGroupHeartbeatRequest,
+    assignors: &Assignors,
+) -> Result<(), Why> {
     let fail = |words: &str| {
         let refused = Refused::from(ErrorCode::InvalidRequest);
         Err(Why(refused, Some(words.to_owned())))
@@ -124,10 +128,10 @@ fn check(version: i16, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Wh
         return fail("MemberEpoch is invalid.");
     }
     match &request.server_assignor {
-        Some(name) if Assignor::named(name).is_none() => {
-            let all = Assignor::ALL.map(Assignor::name).join(", ");
-            let words =
-                format!("ServerAssignor {name} is not supported. Supported assignors: {all}.");
+        Some(name) if assignors.named(name).is_none() => {
+            let words = format!(
+                "ServerAssignor {name} is not supported. Supported assignors: {assignors}."
+            );
             let refused = Refused::from(ErrorCode::UnsupportedAssignor);
             Err(Why(refused, Some(words)))
         }
@@ -177,7 +181,7 @@ mod tests {
         let is_taken = |change: fn(&mut ConsumerGroupHeartbeatRequest)| {
             let mut request = plain.clone();
             change(&mut request);
-            check(1, &request).is_ok()
+            check(1, &request, &Assignors::default()).is_ok()
         };
         assert!(is_taken(|_| {}));
         assert!(!is_taken(|request| request.group_id = Str::from_static(" ")));

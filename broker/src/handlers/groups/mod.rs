@@ -27,6 +27,7 @@ use raft::types::GroupId;
 use tokio::task::JoinSet;
 
 use super::lookup::{self, Endpoint};
+use crate::coordinator::consumer::assignor::Assignors;
 use crate::coordinator::reply::{GroupReply, Listed};
 use crate::coordinator::request::{Client, GroupRequest};
 use crate::coordinator::{OFFSETS_TOPIC, log_of};
@@ -61,6 +62,9 @@ pub trait Coordinators: Clone + 'static {
 
     /// The id of the topic that has this name.
     fn topic_id(&self, name: &str) -> Option<Uuid>;
+
+    /// What members of the consumer protocol may ask for.
+    fn assignors(&self) -> &Assignors;
 
     /// Who asks.
     fn client(&self) -> Client;
@@ -214,6 +218,10 @@ impl Coordinators for Context {
         let image = self.broker.image();
         let topic = lookup::topic_named(&image, name).ok();
         topic.map(|topic| Uuid(topic.id.0))
+    }
+
+    fn assignors(&self) -> &Assignors {
+        &self.config.node.group_consumer_assignors
     }
 
     fn client(&self) -> Client {

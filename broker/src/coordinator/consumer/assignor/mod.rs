@@ -6,6 +6,8 @@ mod tests;
 mod uniform;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use super::partitions::Partitions;
 use crate::metadata::TopicId;
@@ -13,14 +15,14 @@ use crate::metadata::TopicId;
 /// An assignor of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Assignor {
-    /// As many partitions for each as for any other, and as few moves as that takes. The default.
+    /// As many partitions for each as for any other, and as few moves as that takes.
     Uniform,
     /// Of each topic a range.
     Range,
 }
 
 impl Assignor {
-    /// All, the default first.
+    /// All, in Kafka's order.
     pub const ALL: [Self; 2] = [Self::Uniform, Self::Range];
 
     /// As clients call it.
@@ -31,11 +33,55 @@ impl Assignor {
             Self::Range => "range",
         }
     }
+}
 
+/// Those that members may ask for: at least one, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignors(Vec<Assignor>);
+
+impl Assignors {
     /// The one with this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|each| each.name() == name)
+    pub fn named(&self, name: &str) -> Option<Assignor> {
+        self.0.iter().copied().find(|each| each.name() == name)
+    }
+
+    /// The one with most votes; of equal ones the first, which is the default so.
+    pub(super) fn elect(&self, votes: impl Fn(Assignor) -> usize) -> Assignor {
+        let by_votes = self.0.iter().rev().max_by_key(|each| votes(**each));
+        *by_votes.expect("there is at least one")
+    }
+}
+
+impl Default for Assignors {
+    fn default() -> Self {
+        Self(Assignor::ALL.to_vec())
+    }
+}
+
+impl fmt::Display for Assignors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|each| each.name());
+        f.write_str(&names.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl FromStr for Assignors {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = Self::default();
+        let mut named = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let assignor = all
+                .named(name)
+                .ok_or_else(|| format!("must be a list of {all}: '{name}' is none of them"))?;
+            if named.contains(&assignor) {
+                return Err(format!("has {name} twice"));
+            }
+            named.push(assignor);
+        }
+        Ok(Self(named))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Partitions go from one to another, as topics and subscriptions change.
 
 use super::*;
+use crate::coordinator::core::Config;
 use crate::coordinator::reply::GroupStateName;
-use crate::coordinator::tests::harness::SESSION;
+use crate::coordinator::tests::harness::{SESSION, config};
 
 #[test]
 fn a_partition_has_a_new_owner_only_after_the_old_one_has_given_it_up() {
@@ -203,4 +204,26 @@ fn many_changes_go_into_several_commands_and_are_answered_after_the_last() {
     h.fail_over();
     settle(&mut h, &mut all);
     assert!(all.iter().all(|one| one.owned.len() == 500));
+}
+
+#[test]
+fn the_first_assignor_that_the_broker_offers_is_the_default() {
+    let offering = |assignors: &str| Config {
+        assignors: assignors.parse().expect("a list"),
+        ..config()
+    };
+    let mut h = Harness::with(offering("range,uniform"));
+    h.topics.put("t", 2);
+    let mut one = Consumer::join(&mut h, "one", &["t"]);
+    assert_eq!(describe(&mut h).assignor, "range");
+    let wanted = ConsumerBeat {
+        assignor: Some("uniform".to_owned()),
+        ..one.says()
+    };
+    one.hears(&beaten(&h.ask(GroupRequest::ConsumerBeat(wanted))));
+    assert_eq!(describe(&mut h).assignor, "uniform");
+    // The next coordinator does not offer that any more.
+    h.config = offering("range");
+    h.fail_over();
+    assert_eq!(describe(&mut h).assignor, "range");
 }

@@ -201,6 +201,22 @@ fn what_makes_no_sense_asks_nobody() {
 }
 
 #[test]
+fn an_assignor_that_the_broker_does_not_offer_is_refused() {
+    let mut broker = Fake::silent();
+    let inner = Rc::get_mut(&mut broker.0).expect("nobody else has it");
+    inner.assignors = "range".parse().expect("a list of one");
+    let request = ConsumerGroupHeartbeatRequest {
+        server_assignor: Some(text("uniform")),
+        ..beat()
+    };
+    beats(&broker, &request, |_, answer| {
+        assert_eq!(answer.error_code, ErrorCode::UnsupportedAssignor.code());
+        let words = "ServerAssignor uniform is not supported. Supported assignors: range.";
+        assert_eq!(answer.error_message.as_deref(), Some(words));
+    });
+}
+
+#[test]
 fn a_group_is_described_with_what_each_version_has() {
     let places = |partitions: &[i32]| {
         vec![NamedPartitions {

@@ -33,6 +33,7 @@ struct Inner {
     found: Cell<Where>,
     after_creation: Where,
     created: Cell<u32>,
+    assignors: Assignors,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ impl Fake {
             found: Cell::new(Where::NoTopic),
             after_creation: Where::NoLeader,
             created: Cell::new(0),
+            assignors: Assignors::default(),
         }))
     }
 
@@ -116,6 +118,10 @@ impl Coordinators for Fake {
     fn topic_id(&self, name: &str) -> Option<Uuid> {
         let at = self.0.topics.keys().position(|topic| *topic == name)?;
         Some(Uuid(at as u128 + 1))
+    }
+
+    fn assignors(&self) -> &Assignors {
+        &self.0.assignors
     }
 
     fn client(&self) -> Client {
