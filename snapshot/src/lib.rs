@@ -12,10 +12,14 @@
 //! - Every byte that is read is bounded by what a manifest declared before it is inflated, and checked after.
 //! - A flipped bit in any object is an error that says where, never other records.
 //!
+//! - What [`archive`] hands out was verified when it was read; what could not be read is an error that tells a store
+//!   that cannot be asked from an object that is damaged or gone.
+//!
 //! It decides nothing: when a snapshot is taken, what is committed and what may be trimmed is the broker's business.
 //!
-//! Start at [`manifest`], then [`chunk`], then [`store`].
+//! Start at [`manifest`], then [`chunk`], then [`store`]; [`archive`] is how the records are read.
 
+pub mod archive;
 pub mod chunk;
 pub mod digest;
 pub mod key;

@@ -12,6 +12,8 @@ use crate::source::{Incarnation, Source};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 1;
+/// Objects longer than this are not believed to be manifests.
+pub const BYTES_MAX: usize = 256 << 20;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +78,7 @@ pub struct AbortedTransaction {
 }
 
 /// A chunk of a manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chunk {
     /// The object. It may have been written in an earlier incarnation.
@@ -94,6 +96,42 @@ pub struct Age {
     pub leader_epoch: i32,
     /// The index.
     pub index: u64,
+}
+
+/// Which manifest: everything that its key is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    /// Whose it is.
+    pub source: Source,
+    /// The life of the cluster that wrote it.
+    pub incarnation: Incarnation,
+    /// The epoch of the leader that made it.
+    pub leader_epoch: i32,
+    /// The last index of the partition's Raft log that it sums up.
+    pub index: u64,
+}
+
+impl Name {
+    /// Where it lies.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        key::manifest(
+            &self.source,
+            self.incarnation,
+            self.leader_epoch,
+            self.index,
+        )
+    }
+
+    /// Its place among the partition's manifests.
+    #[must_use]
+    pub fn age(&self) -> Age {
+        Age {
+            incarnation: self.incarnation,
+            leader_epoch: self.leader_epoch,
+            index: self.index,
+        }
+    }
 }
 
 /// Why a manifest cannot be used.
@@ -127,6 +165,17 @@ pub enum Error {
 }
 
 impl Manifest {
+    /// Its name, as a value.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        Name {
+            source: self.source.clone(),
+            incarnation: self.incarnation,
+            leader_epoch: self.leader_epoch,
+            index: self.index,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn key(&self) -> Key {

@@ -26,6 +26,8 @@ pub use writer::{Finished, Writer};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 1;
+/// Bytes of an index that are believed: 64 GiB of raw records in members of 1 MiB.
+const INDEX_BYTES_MAX: usize = 32 << 20;
 
 /// How chunks are made. The same on all nodes: member boundaries are part of a chunk's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl Default for Config {
 }
 
 /// What a chunk is, as manifests know it. Bytes and positions count stored bytes unless they are called raw.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
     /// Offset of its first record.
@@ -66,6 +68,16 @@ pub struct Summary {
     pub stored_bytes: u64,
     /// CRC-32 of the whole object: of this copy, which another compressor may have made otherwise.
     pub stored_crc32: u32,
+}
+
+impl Summary {
+    /// How long its index is in the object. None when it cannot be: no index is empty, or so long.
+    #[must_use]
+    pub fn index_bytes(&self) -> Option<usize> {
+        let bytes = self.stored_bytes.checked_sub(self.index_position)?;
+        let bytes = usize::try_from(bytes).ok()?;
+        (1..=INDEX_BYTES_MAX).contains(&bytes).then_some(bytes)
+    }
 }
 
 /// One member of a chunk.

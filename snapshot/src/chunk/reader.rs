@@ -2,14 +2,11 @@ use bytes::Bytes;
 use protocol::record_batch::total_length;
 
 use super::writer::checked;
-use super::{Error, FORMAT, Index, Member, Summary, member};
+use super::{Error, FORMAT, INDEX_BYTES_MAX, Index, Member, Summary, member};
 use crate::digest::Digest;
 use crate::manifest::EpochStart;
 use crate::sealed;
 use crate::source::Source;
-
-/// Bytes of an index that are believed: 64 GiB of raw records in members of 1 MiB.
-const INDEX_BYTES_MAX: usize = 32 << 20;
 
 /// A chunk whose index has been read: finds the member that holds an offset, and opens members.
 #[derive(Clone, Debug)]

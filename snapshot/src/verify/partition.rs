@@ -5,12 +5,9 @@ use std::collections::BTreeMap;
 use super::report::{Finding, Kind, Report};
 use crate::chunk::{self, Member, Reader, Summary, check_batches};
 use crate::key::Key;
-use crate::manifest::{EpochStart, Manifest};
+use crate::manifest::{self, EpochStart, Manifest};
 use crate::source::Source;
 use crate::store::{self, Listed, Store};
-
-/// Manifests longer than this are not believed.
-const MANIFEST_BYTES_MAX: usize = 256 << 20;
 
 /// A chunk as its manifests name it, with the leader epochs of the newest of them.
 struct Named<'a> {
@@ -73,7 +70,7 @@ async fn manifests(
         if !object.key.as_str().contains("/manifests/") {
             continue;
         }
-        let (bytes, _) = match store.get(&object.key, MANIFEST_BYTES_MAX).await {
+        let (bytes, _) = match store.get(&object.key, manifest::BYTES_MAX).await {
             // Collected since it was listed.
             Err(store::Error::NotFound(_)) => continue,
             read => read?,
@@ -101,9 +98,8 @@ impl Verifying<'_> {
         let whole = (summary.first_offset, summary.next_offset);
         report.chunks += 1;
         let before = report.findings.len();
-        let index = summary.stored_bytes.checked_sub(summary.index_position);
-        let Some(index_bytes) = index.and_then(|bytes| usize::try_from(bytes).ok()) else {
-            let what = "its index is said to begin beyond its end".to_owned();
+        let Some(index_bytes) = summary.index_bytes() else {
+            let what = "its index is said to be of a length that none has".to_owned();
             self.found(report, Kind::Damaged, whole, what);
             return Ok(());
         };

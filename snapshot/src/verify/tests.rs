@@ -1,67 +1,12 @@
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::Kind;
-use crate::chunk::Config;
-use crate::key::{self, Key};
-use crate::manifest::{Chunk, EpochStart, FORMAT, Manifest};
+use crate::key::Key;
+use crate::manifest::Manifest;
 use crate::owner;
-use crate::source::{Incarnation, Source};
 use crate::store::memory::Memory;
 use crate::store::{Condition, Store};
-use crate::testing::{batches, chunk_of, source};
-
-const SMALL: Config = Config {
-    member_bytes: 1000,
-    level: 1,
-};
-
-/// A manifest over chunks of so many batches each, all in the store.
-async fn snapshot(store: &Memory, of: &Source, chunks: usize, batches_each: usize) -> Manifest {
-    let mut named = Vec::new();
-    let mut offset = 0;
-    for _ in 0..chunks {
-        let (finished, bytes) = chunk_of(SMALL, of, &batches(offset, batches_each, 1));
-        let key = key::chunk(of, Incarnation(1), offset, 1, 77);
-        store
-            .put(&key, bytes, Condition::Absent)
-            .await
-            .expect("stored");
-        offset = finished.summary.next_offset;
-        named.push(Chunk {
-            key,
-            chunk: finished.summary,
-        });
-    }
-    let manifest = Manifest {
-        format: FORMAT,
-        source: of.clone(),
-        topic: "orders".to_owned(),
-        incarnation: Incarnation(1),
-        leader_epoch: 1,
-        index: 77,
-        term: 1,
-        created_ms: 5,
-        log_start: 0,
-        next_offset: offset,
-        leader_epochs: vec![EpochStart {
-            epoch: 1,
-            start_offset: 0,
-        }],
-        configs: BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]),
-        voters: vec![1, 2, 3],
-        state: Bytes::from_static(b"state"),
-        aborted_transactions: Vec::new(),
-        chunks: named,
-    };
-    let bytes = manifest.encode();
-    store
-        .put(&manifest.key(), bytes, Condition::Absent)
-        .await
-        .expect("stored");
-    manifest
-}
+use crate::testing::{snapshot, source};
 
 async fn bucket(chunks: usize, batches_each: usize) -> (Memory, Manifest) {
     let store = Memory::default();
