@@ -21,12 +21,15 @@ use crate::driver::log_thread::LogThread;
 use crate::driver::progress::{Progress, Waiters};
 use crate::driver::tickets::{Asked, Tickets};
 use crate::metadata::Image;
+use crate::partition::stored::Stored;
 use crate::shard::{Plan, Shard};
+use crate::snapshots::Snapshots;
 use crate::topic_config::TopicConfig;
 pub(crate) use reads::{DiskReads, blocking};
 
 mod groups;
 mod lags;
+mod stored;
 
 /// When a produce is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,19 +119,27 @@ pub struct FetchAt {
 pub enum ReadPath {
     /// From memory, at once (or empty).
     Ready(Fetched),
-    /// From the disk: await [`Broker::read_disk`] with this.
-    Disk(DiskRead),
+    /// From the disk, or the store: await [`Broker::read_cold`] with this.
+    Cold(ColdRead),
 }
 
-/// A read that was planned in the shard and must touch the disk.
+/// A read that was planned in the shard and must touch the disk, or the store.
 #[derive(Clone, Debug)]
-pub struct DiskRead {
+pub struct ColdRead {
     /// The request.
     pub at: FetchAt,
     /// The offsets when it was planned.
     pub offsets: Offsets,
-    replica: ReplicaId,
-    until: Index,
+    place: Place,
+}
+
+/// Where older records are.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In the log of this replica, up to this index.
+    Log(ReplicaId, Index),
+    /// In the store, in this snapshot.
+    Store(Option<Stored>),
 }
 
 /// Answer to a timestamp lookup.
@@ -171,6 +182,8 @@ pub struct Broker {
     /// What is being reported to the controller: groups, and (as None) what this disk has dropped.
     pub(crate) reporting: RefCell<BTreeSet<Option<GroupId>>>,
     pub(crate) disk_reads: DiskReads,
+    /// The snapshot store, where one is configured.
+    pub(crate) snapshots: Option<Rc<Snapshots>>,
     /// When records at committed offsets were written, as far as asked before.
     pub(crate) record_times: RefCell<crate::lag::Times>,
     /// Whether records are deleted by their age.
@@ -239,11 +252,15 @@ impl Broker {
                 replica,
                 offsets,
                 until,
-            } => ReadPath::Disk(DiskRead {
+            } => ReadPath::Cold(ColdRead {
                 at,
                 offsets,
-                replica,
-                until,
+                place: Place::Log(replica, until),
+            }),
+            Plan::Store { stored, offsets } => ReadPath::Cold(ColdRead {
+                at,
+                offsets,
+                place: Place::Store(stored),
             }),
         })
     }

@@ -1,17 +1,18 @@
-//! Reads of clients that touch the disk: on blocking threads, bounded in bytes over all of them.
+//! Reads of clients that touch the disk, or the store: off the broker's thread, bounded in bytes over all of them.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchHeader;
-use raft::types::{Entry, EntryKind, GroupId, Index, ReplicaId, Term};
-use tokio::sync::Semaphore;
+use raft::types::{EntryKind, GroupId, Index, ReplicaId, Term};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wal::{ReadError, Reader};
 
-use super::{Broker, DiskRead, FetchAt, Fetched, Offsets, Rejection, TimestampOffset};
+use super::{
+    Broker, ColdRead, FetchAt, Fetched, Offsets, Place, ReadPath, Rejection, TimestampOffset,
+};
 use crate::partition::producers::LastBatch;
-use crate::shard::Plan;
 
 /// Bytes that all reads under way together may bring into memory.
 const READING_BYTES_MAX: u64 = 256 << 20;
@@ -40,10 +41,7 @@ impl DiskReads {
         bytes: u64,
         work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let kib = bytes.clamp(STEP_BYTES, READING_BYTES_MAX) >> 10;
-        let kib = u32::try_from(kib).expect("at most READING_BYTES_MAX");
-        let room = Arc::clone(&self.0).acquire_many_owned(kib).await;
-        let room = room.expect("it is never closed");
+        let room = self.room(bytes).await;
         let work = move || {
             let result = work();
             drop(room);
@@ -51,40 +49,42 @@ impl DiskReads {
         };
         blocking(work).await
     }
+
+    /// Waits until the others leave room for about so many bytes.
+    pub(super) async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let kib = bytes.clamp(STEP_BYTES, READING_BYTES_MAX) >> 10;
+        let kib = u32::try_from(kib).expect("at most READING_BYTES_MAX");
+        let room = Arc::clone(&self.0).acquire_many_owned(kib).await;
+        room.expect("it is never closed")
+    }
 }
 
 impl Broker {
-    /// Carries out a planned read on a blocking thread.
+    /// Carries out a planned read.
     ///
     /// # Errors
-    /// `KAFKA_STORAGE_ERROR` (retriable) when the log cannot be read there, also when a part that should be in it is
-    /// not found; never an end of the log instead. What the plan can answer, when the log start has moved meanwhile.
-    pub async fn read_disk(&self, read: DiskRead) -> Result<Fetched, Rejection> {
+    /// `KAFKA_STORAGE_ERROR` (retriable) when the log or the store cannot be read there, also when a part that should be
+    /// in it is not found; never an end of the log instead. What the plan can answer, when the log's first offset has
+    /// moved meanwhile.
+    pub async fn read_cold(&self, read: ColdRead) -> Result<Fetched, Rejection> {
         let mut read = read;
         for _ in 0..2 {
             let (reader, at) = (Arc::clone(&self.reader), read.at);
-            let (replica, until) = (read.replica, read.until);
-            let work = move || batches_at(&reader, &at, replica, until);
-            let batches = self.disk_reads.run(at.max_bytes, work).await;
-            let batches = batches.map_err(|why| storage_error(at.group, &why))?;
+            let batches = match read.place {
+                Place::Log(replica, until) => {
+                    let work = move || batches_at(&reader, &at, replica, until);
+                    let batches = self.disk_reads.run(at.max_bytes, work).await;
+                    batches.map_err(|why| storage_error(at.group, &why))?
+                }
+                Place::Store(stored) => Some(self.stored_batches(&at, stored).await?),
+            };
             if let Some(batches) = batches {
                 let offsets = read.offsets;
                 return Ok(Fetched { offsets, batches });
             }
-            match self.shard.borrow().plan_read(&at)? {
-                Plan::Ready(fetched) => return Ok(fetched),
-                Plan::Disk {
-                    replica,
-                    offsets,
-                    until,
-                } => {
-                    read = DiskRead {
-                        at,
-                        offsets,
-                        replica,
-                        until,
-                    }
-                }
+            match self.read(at)? {
+                ReadPath::Ready(fetched) => return Ok(fetched),
+                ReadPath::Cold(again) => read = again,
             }
         }
         Err(lost(read.at.group, read.at.offset))
@@ -100,6 +100,16 @@ impl Broker {
         timestamp_ms: i64,
     ) -> Result<TimestampOffset, Rejection> {
         let (offsets, replica, until) = self.readable(group)?;
+        let (local_start, stored) = self.shard.borrow().store_of(group)?;
+        if offsets.log_start < local_start {
+            let within = (offsets.log_start, local_start);
+            let found = self
+                .stored_at_time(group, stored, timestamp_ms, within)
+                .await?;
+            if found.is_some() {
+                return Ok(TimestampOffset::of(found, offsets.term));
+            }
+        }
         let reader = Arc::clone(&self.reader);
         let search = Search {
             group,
@@ -122,22 +132,44 @@ impl Broker {
         let Some((highest, base)) = self.shard.borrow().max_timestamp(group)? else {
             return Ok(TimestampOffset::of(None, offsets.term));
         };
+        let batch = self.batch_at(group, replica, base).await?;
+        let place = match batch {
+            Some(batch) => find_record(&batch, highest, offsets.log_start),
+            None if base >= offsets.log_start => return Err(lost(group, base)),
+            None => None,
+        };
+        Ok(TimestampOffset::of(place, offsets.term))
+    }
+
+    /// The batch that begins with an offset, wherever it is; None when it is gone.
+    async fn batch_at(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        base: i64,
+    ) -> Result<Option<Bytes>, Rejection> {
+        let (local_start, stored) = self.shard.borrow().store_of(group)?;
+        if base < local_start {
+            let at = FetchAt {
+                group,
+                offset: base,
+                max_bytes: 1,
+                current_leader_epoch: -1,
+                read_committed: false,
+            };
+            let batches = self.stored_batches(&at, stored).await?;
+            return Ok(batches.into_iter().next());
+        }
         let reader = Arc::clone(&self.reader);
         let work = move || {
             let Some(index) = reader.index_of_offset(group, replica, base)? else {
                 return Ok(None);
             };
             let entries = reader.entries(group, replica, index, index, 1)?;
-            Ok(entries.into_iter().next())
+            Ok(entries.into_iter().next().map(|entry| entry.payload))
         };
-        let entry = self.disk_reads.run(STEP_BYTES, work).await;
-        let entry = entry.map_err(|why| storage_error(group, &why))?;
-        let place = match entry {
-            Some(entry) => find_record(&entry, highest, offsets.log_start),
-            None if base >= offsets.log_start => return Err(lost(group, base)),
-            None => None,
-        };
-        Ok(TimestampOffset::of(place, offsets.term))
+        let batch = self.disk_reads.run(STEP_BYTES, work).await;
+        batch.map_err(|why| storage_error(group, &why))
     }
 
     /// The last committed batch of every idempotent producer, each with its highest timestamp: -1 where the batch is
@@ -229,14 +261,15 @@ impl Search {
             let Some(last) = entries.last() else { break };
             next = last.index.next();
             for entry in entries.iter().filter(|e| e.kind == EntryKind::Records) {
-                let Some(promised) = promise(entry, timestamp_ms, self.log_start) else {
+                let batch = &entry.payload;
+                let Some(promised) = promise(batch, timestamp_ms, self.log_start) else {
                     continue;
                 };
                 opened += 1;
                 if opened > OPENED_MAX {
                     return Ok(Some(promised));
                 }
-                let found = find_record(entry, timestamp_ms, self.log_start);
+                let found = find_record(batch, timestamp_ms, self.log_start);
                 if found.is_some() {
                     return Ok(found);
                 }
@@ -259,15 +292,15 @@ impl TimestampOffset {
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RecordPlace {
-    offset: i64,
-    timestamp_ms: i64,
+pub(super) struct RecordPlace {
+    pub(super) offset: i64,
+    pub(super) timestamp_ms: i64,
 }
 
 /// What a batch's header says: that a record at or after this time, and from the log start on, is in it. As a place:
 /// the batch's first offset with its highest time.
-fn promise(entry: &Entry, timestamp_ms: i64, log_start: i64) -> Option<RecordPlace> {
-    let header = BatchHeader::parse(&entry.payload).ok()?;
+pub(super) fn promise(batch: &Bytes, timestamp_ms: i64, log_start: i64) -> Option<RecordPlace> {
+    let header = BatchHeader::parse(batch).ok()?;
     let promises = header.max_timestamp >= timestamp_ms && header.last_offset() >= log_start;
     promises.then_some(RecordPlace {
         offset: header.base_offset.max(log_start),
@@ -277,9 +310,9 @@ fn promise(entry: &Entry, timestamp_ms: i64, log_start: i64) -> Option<RecordPla
 
 /// The first record of a batch at or after this time and the log start; what the batch promises where its records
 /// cannot be opened.
-fn find_record(entry: &Entry, timestamp_ms: i64, log_start: i64) -> Option<RecordPlace> {
-    let promised = promise(entry, timestamp_ms, log_start)?;
-    let Ok(records) = protocol::record_batch::records(&entry.payload) else {
+pub(super) fn find_record(batch: &Bytes, timestamp_ms: i64, log_start: i64) -> Option<RecordPlace> {
+    let promised = promise(batch, timestamp_ms, log_start)?;
+    let Ok(records) = protocol::record_batch::records(batch) else {
         return Some(promised);
     };
     for record in records {
@@ -330,7 +363,7 @@ fn lost(group: GroupId, offset: i64) -> Rejection {
 mod tests {
     use bytes::BytesMut;
     use protocol::record_batch::BatchBuilder;
-    use raft::types::Base;
+    use raft::types::{Base, Entry};
     use wal::model::ModelDisk;
     use wal::{Log, Record};
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::address::{Address, Seed};
+use super::store::StoreAddress;
 use crate::coordinator::consumer::assignor::Assignors;
 
 /// One KiB.
@@ -50,6 +51,8 @@ pub enum Kind {
     Address,
     /// A list of `id@host:port`.
     Seeds,
+    /// A folder or a bucket.
+    Store,
     /// One of these words.
     Words(&'static [&'static str]),
 }
@@ -67,6 +70,7 @@ impl Kind {
             Self::Path => "path".to_owned(),
             Self::Address => "host:port".to_owned(),
             Self::Seeds => "id@host:port, ...".to_owned(),
+            Self::Store => "/folder or s3://bucket/prefix".to_owned(),
             Self::Words(words) => words.join(", "),
         }
     }
@@ -255,6 +259,23 @@ impl Value for Assignors {
 
     fn show(&self, _: &Kind) -> String {
         self.to_string()
+    }
+}
+
+impl Value for Option<StoreAddress> {
+    fn parse(_: &Kind, text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "" => Ok(None),
+            text => match text.parse() {
+                Ok(address) => Ok(Some(address)),
+                Err(why) => Err(format!("cannot be used: {why}")),
+            },
+        }
+    }
+
+    fn show(&self, _: &Kind) -> String {
+        self.as_ref()
+            .map_or_else(String::new, |address| address.text().to_owned())
     }
 }
 

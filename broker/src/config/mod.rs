@@ -13,6 +13,7 @@ mod kind;
 mod memory;
 mod node;
 mod source;
+pub mod store;
 mod suggest;
 mod table;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::address::{Address, Seed};
 use super::cluster::fingerprint;
 use super::kind::{DAY, GIB, KIB, Kind, MIB, SECOND};
+use super::store::StoreAddress;
 use super::table::{settings, words};
 use crate::coordinator::consumer::assignor::Assignors;
 
@@ -222,6 +223,18 @@ settings! {
         offsets_topic_replication_factor: i16 = 3, "offsets.topic.replication.factor", Kind::Count { min: 1, max: 99 };
         /// A group's offsets are forgotten when it has been empty for this long.
         offsets_retention_ms: u64 = 7 * DAY as u64, "offsets.retention.ms", Kind::Millis { min: 1000, max: 3650 * DAY };
+
+        /// The snapshot store, the same on every broker: /a/folder that all of them share, or s3://bucket/prefix with
+        /// options as ?region=...&endpoint=...&path-style=true. Empty: there is none, and the log keeps everything.
+        snapshot_store: Option<StoreAddress> = None, "snapshot.store", Kind::Store;
+        /// A record is in the store about so long after it was committed.
+        snapshot_lag_max_ms: u64 = 10_000, "snapshot.max.lag", Kind::Millis { min: 100, max: DAY };
+        /// So many bytes of a partition do not wait for that.
+        snapshot_bytes: u64 = 256 * MIB as u64, "snapshot.size", Kind::Bytes { min: 64 * KIB, max: 16 * GIB };
+        /// Partitions that a broker puts into the store at once.
+        snapshot_jobs: u32 = 1, "snapshot.jobs", Kind::Count { min: 1, max: 64 };
+        /// Memory for what is read from the store.
+        snapshot_cache_bytes: u64 = 64 * MIB as u64, "snapshot.cache.size", Kind::Bytes { min: MIB, max: MAX_SIZE };
 
         /// Longest orderly stop: leadership handed over, connections drained, a checkpoint written.
         shutdown_max_ms: u64 = 30_000, "shutdown.max", Kind::Millis { min: 0, max: 60 * MINUTE };

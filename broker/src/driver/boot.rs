@@ -17,18 +17,18 @@ use super::founding::{Events, form};
 use super::inbox::{LogInbox, PeerInbox};
 use super::log_thread::LogThread;
 use super::run_loop::{Driver, Ended, Front};
+use super::settings;
 use crate::broker::{Broker, DiskReads};
-use crate::config::{self, Address, Config, ReplaceWiped};
-use crate::controller::{Answer, ControllerRequest, Policy};
-use crate::coordinator;
+use crate::config::{Address, Config};
+use crate::controller::{Answer, ControllerRequest};
 use crate::data_directory::{self, DataDirectory};
 use crate::formation::{self, BootstrapRecord};
 use crate::metadata::{Image, Registration};
 use crate::metrics::histogram::{Histogram, LATENCY_SECONDS};
 use crate::metrics::messages::Messages;
 use crate::peer::{Network, PeerEvent};
-use crate::shard::{self, Halt, RestoreError, Restored, Shard};
-use crate::topic_config::{self, TopicConfig};
+use crate::shard::{Halt, RestoreError, Restored, Shard};
+use crate::snapshots::Snapshots;
 
 /// Why a broker did not start, or stopped other than by request.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum Error {
     /// The cluster did not form.
     #[error(transparent)]
     Formation(#[from] formation::Failure),
+    /// The snapshot store could not be opened.
+    #[error("snapshot.store: {0}")]
+    Store(#[from] snapshot::store::Error),
     /// The log could not be opened, or failed.
     #[error(transparent)]
     Log(#[from] wal::Error),
@@ -127,6 +130,7 @@ pub async fn run(
         .expect("a formed cluster has a record")
         .clone();
 
+    let snapshots = Snapshots::open(&config, record.cluster.0).await?;
     let opening = Instant::now();
     let (log, log_events, shard) = open_log(&config, &mut directory, &record, boot, clock)?;
     let broker = Rc::new(Broker {
@@ -142,6 +146,7 @@ pub async fn run(
         producer_ids: Cell::new((0, 0)),
         reporting: RefCell::default(),
         disk_reads: DiskReads::default(),
+        snapshots: snapshots.clone(),
         record_times: std::cell::RefCell::default(),
         clock_trust: ClockTrust::default(),
         registered: Cell::new(false),
@@ -152,7 +157,7 @@ pub async fn run(
             .iter()
             .map(|s| (s.node, s.address.to_string()))
             .collect(),
-        policy: policy(&config),
+        policy: settings::policy(&config),
         commit_seconds: Rc::new(Histogram::new(LATENCY_SECONDS)),
         command_seconds: Rc::new(Histogram::new(LATENCY_SECONDS)),
         messages: Messages::new(Duration::from_millis(config.node.election().timeout_max_ms)),
@@ -176,10 +181,14 @@ pub async fn run(
     }
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));
+    let claiming = snapshots.map(|snapshots| tokio::task::spawn_local(snapshots.claim()));
     let controlling = tokio::task::spawn_local(super::control::tick_controller(broker.clone()));
     let ended = driver.run(stop).await;
     registering.abort();
     controlling.abort();
+    if let Some(claiming) = claiming {
+        claiming.abort();
+    }
     finish(driver, ended).await
 }
 
@@ -268,7 +277,7 @@ fn open_log(
         node: identity.node,
         directory: identity.directory,
     };
-    let (log, recovery) = wal::Log::open(disk, log_config(config), log_identity)?;
+    let (log, recovery) = wal::Log::open(disk, settings::log(config), log_identity)?;
     if recovery.formatted && identity.log_made {
         let damage = wal::Damage {
             file: path.display().to_string(),
@@ -279,7 +288,7 @@ fn open_log(
     }
     directory.note_log_made()?;
     report(&recovery);
-    let mut shard = Shard::new(shard_config(config, &identity, boot), clock.now());
+    let mut shard = Shard::new(settings::shard(config, &identity, boot), clock.now());
     let reader = log.reader();
     restore(&mut shard, recovery, &reader, record, clock.now())?;
     let events = LogInbox::new();
@@ -364,108 +373,6 @@ fn restore(
 
 /// Bytes of entries read at once while groups are brought back.
 const RESTORE_READ_BYTES: u64 = 4 << 20;
-
-/// The log leaves so much of the disk free: a twentieth, at most this.
-const FREE_BYTES_MAX: u64 = 256 << 20;
-
-/// The size of the data directory's file system; unlimited where it cannot be told.
-fn disk_bytes(config: &Config) -> u64 {
-    let known = rustix::fs::statvfs(&config.node.data_dir);
-    known.map_or(u64::MAX, |fs| fs.f_blocks.saturating_mul(fs.f_frsize))
-}
-
-fn log_config(config: &Config) -> wal::Config {
-    let (node, cluster) = (&config.node, &config.cluster);
-    let spares = usize::try_from(node.spares_bytes / cluster.segment_bytes).unwrap_or(usize::MAX);
-    wal::Config {
-        segment_bytes: cluster.segment_bytes,
-        round_bytes_max: node.replication_round_max_bytes,
-        spares,
-        tail_bytes: node.tail_cache_bytes,
-        unsorted_bytes_max: node.unsorted_max_bytes,
-        free_bytes_min: FREE_BYTES_MAX.min(disk_bytes(config) / 20),
-        ..wal::Config::default()
-    }
-}
-
-fn shard_config(config: &Config, identity: &data_directory::Identity, boot: u64) -> shard::Config {
-    let node = &config.node;
-    let times = node.election();
-    shard::Config {
-        node: identity.node,
-        directory: identity.directory,
-        boot,
-        raft: raft::Config {
-            election_timeout_min_ms: times.timeout_min_ms,
-            election_timeout_max_ms: times.timeout_max_ms,
-            heartbeat_ms: times.heartbeat_ms,
-            inflight_max_bytes: node.replication_inflight_max_bytes,
-            ..raft::Config::default()
-        },
-        seed: u64::try_from(uuid::Uuid::new_v4().as_u128() >> 64).expect("64 bits"),
-        heartbeat_ms: times.heartbeat_ms,
-        peer_timeout_ms: times.timeout_max_ms,
-        tail_bytes_max: node.tail_cache_bytes,
-        replica_lag_max_ms: node.replica_lag_max_ms,
-        retention_interval_ms: node.retention_check_interval_ms,
-        producer_expiration_ms: node.producer_id_expiration_ms,
-        entry_bytes_max: config.cluster.entry_max_bytes,
-        topic_defaults: topic_defaults(config),
-        groups: groups_config(config),
-        ..shard::Config::default()
-    }
-}
-
-/// For the coordinators of consumer groups.
-fn groups_config(config: &Config) -> coordinator::core::Config {
-    let (node, cluster) = (&config.node, &config.cluster);
-    let entry_max = i64::try_from(cluster.entry_max_bytes).unwrap_or(i64::MAX);
-    coordinator::core::Config {
-        initial_rebalance_delay_ms: node.group_initial_rebalance_delay_ms,
-        session_timeout_min_ms: node.group_session_timeout_min_ms,
-        session_timeout_max_ms: node.group_session_timeout_max_ms,
-        consumer_session_timeout_ms: node.group_consumer_session_timeout_ms,
-        consumer_heartbeat_interval_ms: node.group_consumer_heartbeat_interval_ms,
-        assignors: node.group_consumer_assignors.clone(),
-        members_max: node.group_members_max as usize,
-        consumer_members_max: node.group_consumer_members_max as usize,
-        command_bytes_max: usize::try_from(entry_max - ENTRY_ROOM_BYTES).unwrap_or(0),
-        offsets_retention_ms: node.offsets_retention_ms,
-        ..coordinator::core::Config::default()
-    }
-}
-
-/// What holds where a topic says nothing.
-#[must_use]
-pub fn topic_defaults(config: &Config) -> TopicConfig {
-    let node = &config.node;
-    TopicConfig {
-        retention_ms: u64::try_from(node.retention_ms).ok(),
-        retention_bytes: u64::try_from(node.retention_bytes).ok(),
-        max_message_bytes: node.message_max_bytes as usize,
-        min_insync_replicas: usize::try_from(node.min_insync_replicas).unwrap_or(1),
-        validate_records: match node.validate_records {
-            config::ValidateRecords::Header => topic_config::ValidateRecords::Header,
-            config::ValidateRecords::Full => topic_config::ValidateRecords::Full,
-        },
-        ..TopicConfig::default()
-    }
-}
-
-/// What an entry of the log needs beside its batch, at most.
-const ENTRY_ROOM_BYTES: i64 = 64 << 10;
-
-fn policy(config: &Config) -> Policy {
-    let (node, cluster) = (&config.node, &config.cluster);
-    let entry_max = i64::try_from(cluster.entry_max_bytes).unwrap_or(i64::MAX);
-    Policy {
-        default_partitions: node.num_partitions,
-        default_replication_factor: node.default_replication_factor,
-        message_bytes_max: entry_max - ENTRY_ROOM_BYTES,
-        replace_wiped: node.replace_wiped == ReplaceWiped::Auto,
-        ..Policy::default()
-    }
-}
 
 fn registration(config: &Config, directory: DirectoryId, boot: u64) -> Registration {
     let kafka = config.node.kafka_address();

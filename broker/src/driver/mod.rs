@@ -14,4 +14,5 @@ pub mod orders;
 pub mod panics;
 pub mod progress;
 pub mod run_loop;
+mod settings;
 pub mod tickets;

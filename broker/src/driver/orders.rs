@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use raft::types::{EntryKind, GroupId, Index, ReplicaId};
+use snapshot::chunk::Summary;
+use snapshot::manifest::Manifest;
 
 use crate::broker::{Broker, blocking};
 use crate::controller::ControllerRequest;
@@ -39,6 +41,8 @@ impl Broker {
                 self.locate_trim(group, replica, offset);
             }
             Order::CheckRetention { .. } => self.check_retention(order),
+            Order::CheckLocalRetention { .. } => self.check_local_retention(order),
+            Order::TakeSnapshot(wanted) => self.take_snapshot(*wanted),
             Order::Peers(peers) => {
                 self.network
                     .set_peers(super::boot::with_seeds(peers, &self.seeds));
@@ -140,6 +144,9 @@ impl Broker {
             retention_ms,
             retention_bytes,
             high_watermark,
+            log_start,
+            local_start,
+            stored,
         } = order
         else {
             return;
@@ -151,18 +158,62 @@ impl Broker {
             wall_ms: self.clock.wall_ms(),
         };
         tokio::task::spawn_local(async move {
+            // What only the store holds goes first.
+            if log_start < local_start {
+                let Ok((_, manifest)) = broker.manifest(group, stored).await else {
+                    return;
+                };
+                let local_bytes = reader.group_bytes(group, replica);
+                if let Some(offset) = keep.stored_cut(&manifest, local_bytes, local_start) {
+                    return broker.advance(group, offset);
+                }
+            }
             let cut = blocking(move || keep.cut(&reader, group, replica, high_watermark)).await;
             match cut {
+                Ok(Some(offset)) => broker.advance(group, offset.min(high_watermark)),
+                Ok(None) => {}
+                Err(why) => {
+                    tracing::warn!(target: "wal", group = group.0, %why, "retention cannot look");
+                }
+            }
+        });
+    }
+
+    fn advance(&self, group: GroupId, offset: i64) {
+        let now = self.now();
+        let mut shard = self.shard.borrow_mut();
+        shard.advance_log_start(now, group, offset, now, None);
+        drop(shard);
+        self.work.notify_one();
+    }
+
+    fn check_local_retention(self: &Rc<Self>, order: Order) {
+        let Order::CheckLocalRetention {
+            group,
+            replica,
+            ms,
+            bytes,
+            stored_below,
+        } = order
+        else {
+            return;
+        };
+        let (broker, reader) = (self.clone(), self.reader.clone());
+        let keep = Keep {
+            ms: ms.filter(|_| self.clock_trust.judge(self.clock.jump_ms())),
+            bytes,
+            wall_ms: self.clock.wall_ms(),
+        };
+        tokio::task::spawn_local(async move {
+            let cut = blocking(move || keep.cut(&reader, group, replica, stored_below)).await;
+            match cut {
                 Ok(Some(offset)) => {
-                    let (now, offset) = (broker.now(), offset.min(high_watermark));
-                    let mut shard = broker.shard.borrow_mut();
-                    shard.advance_log_start(now, group, offset, now, None);
-                    drop(shard);
+                    broker.shard.borrow_mut().local_cut(group, offset);
                     broker.work.notify_one();
                 }
                 Ok(None) => {}
                 Err(why) => {
-                    tracing::warn!(target: "wal", group = group.0, %why, "retention cannot look");
+                    tracing::warn!(target: "wal", group = group.0, %why, "local retention cannot look");
                 }
             }
         });
@@ -207,6 +258,40 @@ impl Keep {
             cut = cut.max(Some(offset(index)?));
         }
         Ok(cut)
+    }
+
+    /// The log start for what lies before a replica's log: the first chunk that is kept. None when all of it goes: then
+    /// the log is to be looked at.
+    fn stored_cut(&self, manifest: &Manifest, local_bytes: u64, local_start: i64) -> Option<i64> {
+        let chunks = || manifest.chunks.iter().map(|chunk| &chunk.chunk);
+        let young = self.ms.map_or(i64::MIN, |keep| {
+            let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+            let horizon = self.wall_ms.saturating_sub(keep);
+            let kept = |chunk: &&Summary| chunk.max_timestamp < 0 || chunk.max_timestamp >= horizon;
+            chunks()
+                .find(kept)
+                .map_or(i64::MAX, |chunk| chunk.first_offset)
+        });
+        let large = self.bytes.map_or(i64::MIN, |keep| {
+            let mut kept = local_bytes;
+            let mut first = i64::MAX;
+            for chunk in chunks()
+                .rev()
+                .filter(|chunk| chunk.first_offset < local_start)
+            {
+                if kept >= keep {
+                    break;
+                }
+                // NB: of a chunk that reaches into the log a part is counted already; then more is kept.
+                if chunk.next_offset <= local_start {
+                    kept = kept.saturating_add(chunk.raw_bytes);
+                }
+                first = chunk.first_offset;
+            }
+            first
+        });
+        let cut = young.max(large);
+        (cut < local_start).then_some(cut.max(manifest.log_start))
     }
 }
 

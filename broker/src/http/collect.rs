@@ -140,6 +140,7 @@ impl Broker {
             wal: self.wal_metrics(),
             raft,
             groups,
+            snapshots: self.snapshots.as_ref().map(|snapshots| snapshots.metrics()),
             cluster: ClusterMetrics {
                 active_controller: shard.is_controller(),
                 offline_partitions: offline as u64,
@@ -257,6 +258,10 @@ impl Broker {
             log_entries: s.last_index.0 - s.base_index.0,
             log_bytes: self.reader.group_bytes(s.group, s.replica),
             log_start_offset: s.offsets.0,
+            local_start_offset: s.local_start,
+            snapshot_next_offset: s.stored.map_or(0, |stored| stored.next_offset),
+            snapshot_index: s.stored.map_or(0, |stored| stored.index),
+            snapshot_lag_seconds: std::time::Duration::from_millis(s.unstored_ms).as_secs_f64(),
             high_watermark: s.offsets.1,
             log_end_offset: s.offsets.2,
             cluster_size: s.members.len() as u64,

@@ -17,6 +17,8 @@ pub struct NodeMetrics {
     pub raft: RaftMetrics,
     /// One row a group that this node holds a replica of.
     pub groups: Vec<GroupMetrics>,
+    /// The snapshot store, where there is one.
+    pub snapshots: Option<SnapshotMetrics>,
     /// The cluster as this node sees it.
     pub cluster: ClusterMetrics,
     /// The groups of consumers that this node coordinates. Filled by the scrape.
@@ -249,6 +251,14 @@ pub struct GroupMetrics {
     pub log_bytes: u64,
     /// First Kafka offset still there.
     pub log_start_offset: i64,
+    /// First Kafka offset in the log here; what is older is in the store.
+    pub local_start_offset: i64,
+    /// First Kafka offset that the newest snapshot does not hold.
+    pub snapshot_next_offset: i64,
+    /// The last index of the newest snapshot.
+    pub snapshot_index: u64,
+    /// As leader: for how long the store has lacked something, in seconds.
+    pub snapshot_lag_seconds: f64,
     /// First Kafka offset not committed.
     pub high_watermark: i64,
     /// First Kafka offset not appended.
@@ -302,6 +312,25 @@ pub struct FollowerMetrics {
     pub lag_seconds: f64,
     /// When it was last heard, in seconds since 1970.
     pub last_heartbeat_seconds: f64,
+}
+
+/// What this node does with the snapshot store.
+#[derive(Clone, Debug)]
+pub struct SnapshotMetrics {
+    /// The store is this cluster's.
+    pub claimed: bool,
+    /// Snapshots taken, by what caused them.
+    pub taken: Vec<(&'static str, u64)>,
+    /// Snapshots that did not get there.
+    pub failed: u64,
+    /// Seconds of each.
+    pub seconds: Reading,
+    /// Bytes of records that were put into chunks.
+    pub raw_bytes: u64,
+    /// Bytes of these chunks in the store.
+    pub stored_bytes: u64,
+    /// Reads.
+    pub reads: snapshot::archive::Figures,
 }
 
 /// Groups of consumers that this node coordinates.

@@ -6,6 +6,7 @@ mod broker;
 mod consumers;
 mod families;
 mod raft;
+mod snapshots;
 
 use prometheus::{Encoder, TextEncoder};
 
@@ -23,6 +24,7 @@ pub fn render(metrics: &NodeMetrics) -> Result<Vec<u8>, prometheus::Error> {
     let mut families = Families::default();
     broker::write(metrics, &mut families);
     raft::write(metrics, &mut families);
+    snapshots::write(metrics, &mut families);
     consumers::write(&metrics.consumers, &mut families);
     let mut text = Vec::with_capacity(64 << 10);
     TextEncoder::new().encode(&families.into_vec(), &mut text)?;

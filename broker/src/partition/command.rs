@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::stored::Stored;
 use crate::coordinator::command::GroupCommand;
 
 /// A command of a partition's state machine: an entry of kind `Command`.
@@ -14,11 +15,14 @@ pub enum PartitionCommand {
     ForgetProducers(i64),
     /// Of a coordinator of consumer groups.
     Groups(GroupCommand),
+    /// A snapshot is in the store: from now on replicas may drop from their logs what it holds.
+    Stored(Stored),
 }
 
 const ADVANCE_LOG_START: u8 = 1;
 const FORGET_PRODUCERS: u8 = 2;
 const GROUPS: u8 = 3;
+const STORED: u8 = 4;
 
 impl PartitionCommand {
     /// Tag byte and fields, big endian.
@@ -38,6 +42,10 @@ impl PartitionCommand {
                 out.put_u8(GROUPS);
                 command.encode(&mut out);
             }
+            Self::Stored(stored) => {
+                out.put_u8(STORED);
+                stored.encode(&mut out);
+            }
         }
         out.freeze()
     }
@@ -50,6 +58,10 @@ impl PartitionCommand {
             (ADVANCE_LOG_START, 8) => Some(Self::AdvanceLogStart(bytes.get_i64())),
             (FORGET_PRODUCERS, 8) => Some(Self::ForgetProducers(bytes.get_i64())),
             (GROUPS, _) => GroupCommand::decode(bytes).map(Self::Groups),
+            (STORED, _) => {
+                let stored = Stored::decode(&mut bytes).map(Self::Stored);
+                stored.filter(|_| bytes.is_empty())
+            }
             _ => None,
         }
     }

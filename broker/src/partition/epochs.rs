@@ -61,6 +61,13 @@ impl Epochs {
         (floor.unwrap_or(epoch), end)
     }
 
+    /// Epochs that have a record below `offset`, each with where it begins.
+    #[must_use]
+    pub fn starts_below(&self, offset: i64) -> Vec<(i32, i64)> {
+        let count = self.starts.partition_point(|&(_, start)| start < offset);
+        self.starts[..count].to_vec()
+    }
+
     /// Epochs that have a record below `offset`, as bytes.
     pub fn encode_below(&self, offset: i64, out: &mut BytesMut) {
         let count = self.starts.partition_point(|&(_, start)| start < offset);

@@ -9,6 +9,7 @@ pub mod epochs;
 pub mod max_timestamp;
 pub mod producers;
 pub mod state;
+pub mod stored;
 
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,10 @@ use super::command::PartitionCommand;
 use super::epochs::Epochs;
 use super::max_timestamp::MaxTimestamp;
 use super::producers::{LastBatch, Mark, Producers, Verdict};
+use super::stored::Stored;
 use crate::coordinator::state::Groups;
 
-const STATE_VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
 
 /// The fields of a record batch header that the state machine needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct BatchFacts {
     pub max_timestamp_ms: i64,
     /// The idempotent producer's mark.
     pub mark: Option<Mark>,
+    /// How long the batch is.
+    pub bytes: usize,
 }
 
 impl BatchFacts {
@@ -41,6 +44,7 @@ impl BatchFacts {
                 header.base_sequence,
                 header.count,
             ),
+            bytes: batch.len(),
         })
     }
 
@@ -89,6 +93,10 @@ pub struct PartitionState {
     max_timestamp: MaxTimestamp,
     /// Consumer groups, in a partition of the internal topic. As of `applied`.
     groups: Groups,
+    /// The newest snapshot in the store.
+    stored: Option<Stored>,
+    /// The last applied entry that a snapshot of an earlier index lacks: any but the news of a snapshot.
+    changed: Index,
 }
 
 /// What applying committed entries changed.
@@ -98,6 +106,12 @@ pub struct Applied {
     pub high_watermark: bool,
     /// The log start moved.
     pub log_start: bool,
+    /// Something that a snapshot would have to hold.
+    pub changed: bool,
+    /// Bytes of batches.
+    pub bytes: usize,
+    /// There is a newer snapshot.
+    pub stored: bool,
 }
 
 impl PartitionState {
@@ -118,6 +132,11 @@ impl PartitionState {
             return None;
         }
         let (log_end, log_start) = (bytes.get_i64(), bytes.get_i64());
+        let changed = Index(bytes.try_get_u64().ok()?);
+        let stored = match bytes.try_get_u8().ok()? {
+            0 => None,
+            _ => Some(Stored::decode(&mut bytes)?),
+        };
         let epochs = Epochs::decode(&mut bytes)?;
         let committed_producers = Producers::decode(&mut bytes)?;
         let max_timestamp = MaxTimestamp::decode(&mut bytes)?;
@@ -130,6 +149,8 @@ impl PartitionState {
             log_start,
             epochs,
             producers,
+            stored,
+            changed,
             ..fresh
         };
         bytes.is_empty().then_some(Self {
@@ -143,16 +164,39 @@ impl PartitionState {
     /// The committed state as bytes, for a record that speaks of a log that ends at `log_end` (the high watermark
     /// for a derived state, the first offset of the log for a base). Producers may be ahead of it: applying a batch
     /// twice changes nothing.
+    ///
+    /// It is what bases, derived states and snapshots hold of a partition besides its records.
     #[must_use]
     pub fn encode(&self, log_end: i64) -> Bytes {
+        // NB: a new field does not compile until somebody has decided here whether it must survive.
+        let Self {
+            recent: _,
+            applied: _,
+            in_memory_from: _,
+            log_end: _,
+            high_watermark: _,
+            log_start,
+            epochs,
+            committed_producers,
+            producers: _,
+            max_timestamp,
+            groups,
+            stored,
+            changed,
+        } = self;
         let mut out = BytesMut::with_capacity(64);
         out.put_u8(STATE_VERSION);
         out.put_i64(log_end);
-        out.put_i64(self.log_start);
-        self.epochs.encode_below(log_end, &mut out);
-        self.committed_producers.encode(&mut out);
-        self.max_timestamp.encode(&mut out);
-        self.groups.encode(&mut out);
+        out.put_i64(*log_start);
+        out.put_u64(changed.0);
+        out.put_u8(stored.is_some().into());
+        if let Some(stored) = stored {
+            stored.encode(&mut out);
+        }
+        epochs.encode_below(log_end, &mut out);
+        committed_producers.encode(&mut out);
+        max_timestamp.encode(&mut out);
+        groups.encode(&mut out);
         out.freeze()
     }
 
@@ -209,6 +253,18 @@ impl PartitionState {
     #[must_use]
     pub fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// The newest snapshot in the store, as of the applied index.
+    #[must_use]
+    pub fn stored(&self) -> Option<Stored> {
+        self.stored
+    }
+
+    /// Whether the store lacks something of the state as of the applied index.
+    #[must_use]
+    pub fn is_unstored(&self) -> bool {
+        self.changed.0 > self.stored.map_or(0, |stored| stored.index)
     }
 
     /// Judges an idempotent producer's batch against everything appended.
@@ -298,11 +354,19 @@ impl PartitionState {
         let start = self.recent.partition_point(|r| r.index <= self.applied);
         let end = self.recent.partition_point(|r| r.index <= index);
         for at in start..end {
+            if !matches!(
+                self.recent[at].kind,
+                Kind::Command(PartitionCommand::Stored(_))
+            ) {
+                self.changed = self.changed.max(self.recent[at].index);
+                changed.changed = true;
+            }
             match &self.recent[at].kind {
                 Kind::Batch(facts) => {
                     assert_eq!(facts.base_offset, self.high_watermark, "committed in order");
                     self.high_watermark = facts.next_offset();
                     changed.high_watermark = true;
+                    changed.bytes += facts.bytes;
                     if let Some(mark) = &facts.mark {
                         self.committed_producers.append(mark, facts.base_offset);
                     }
@@ -322,6 +386,15 @@ impl PartitionState {
                     self.producers.forget_below(*offset);
                 }
                 Kind::Command(PartitionCommand::Groups(command)) => self.groups.apply(command),
+                Kind::Command(PartitionCommand::Stored(stored)) => {
+                    // A leader has one under way at a time and begins with what is committed: later is newer. What it
+                    // may not do is to take back what replicas have dropped already.
+                    let held = self.stored.map_or(0, |stored| stored.next_offset);
+                    if stored.next_offset >= held {
+                        self.stored = Some(*stored);
+                        changed.stored = true;
+                    }
+                }
             }
         }
         self.applied = self.applied.max(index);

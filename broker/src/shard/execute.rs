@@ -207,6 +207,12 @@ impl Io {
                     let waiting = group.for_commit.pop_front().expect("just seen");
                     self.answer(group.id, &waiting, log_start);
                 }
+                if applied.stored {
+                    self.note_stored(group);
+                }
+                if applied.changed {
+                    self.note_unstored(group, applied.bytes);
+                }
             }
             Machine::Metadata(state) => {
                 let (waiting, answers) = (&mut group.for_commit, &mut self.answers);
@@ -265,6 +271,11 @@ impl Io {
             // A new leader knows nobody's match: nobody lags before he had the time to answer.
             group.lag_marks = [(Tick(0), Index(0)); 2];
             self.refresh_in_sync(group, Tick(0), 0);
+            // What the last leader had begun is begun again.
+            group.is_noted = false;
+            if group.partition().is_some_and(PartitionState::is_unstored) {
+                self.note_unstored(group, 0);
+            }
             return;
         }
         self.leaders.resign(group.id);

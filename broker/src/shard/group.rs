@@ -105,6 +105,16 @@ pub(super) struct Group {
     pub(super) base_state: bytes::Bytes,
     /// A trim to this offset is being located.
     pub(super) trimming: Option<i64>,
+    /// Below this offset this replica's log may go: the store holds it.
+    pub(super) local_cut: i64,
+    /// The shard knows that the store lacks something.
+    pub(super) is_noted: bool,
+    /// Since when it has lacked something, as far as this process knows.
+    pub(super) unstored_since: Option<Tick>,
+    /// When the last snapshot was begun here.
+    pub(super) planned_at: Tick,
+    /// Bytes of batches that it lacks, as far as this process knows.
+    pub(super) unstored_bytes: u64,
     pub(super) retention_due: Tick,
     /// The high watermark as of a time: a producer with nothing at or above it has been silent since.
     pub(super) silence_mark: Option<(Tick, i64)>,
@@ -174,6 +184,17 @@ impl Group {
             Machine::Partition(state) => Some(state),
             Machine::Metadata(_) => None,
         }
+    }
+
+    /// First offset of a partition's log here. What lies between the log start and this is in the store.
+    pub(super) fn local_start(&self) -> i64 {
+        PartitionState::log_end_of(&self.base_state)
+    }
+
+    /// First offset that the log here has to hold.
+    pub(super) fn first_needed(&self) -> i64 {
+        let log_start = self.partition().map_or(0, PartitionState::log_start);
+        log_start.max(self.local_cut)
     }
 
     pub(super) fn partition_mut(&mut self) -> Option<&mut PartitionState> {

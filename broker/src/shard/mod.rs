@@ -25,6 +25,7 @@ mod produce;
 mod read;
 mod restore;
 mod retention;
+mod snapshots;
 mod status;
 mod timers;
 
@@ -41,6 +42,7 @@ use liveness::Liveness;
 use measures::Measures;
 use memory::Memory;
 use pipeline::Pipeline;
+use snapshots::Snapshots;
 use timers::Timers;
 
 use crate::coordinator;
@@ -54,6 +56,7 @@ pub use output::{Answer, Halt, LogDone, Order, Output, PeerBatch, Ticket};
 pub use pipeline::AppendId;
 pub use read::Plan;
 pub use restore::{RestoreError, Restored};
+pub use snapshots::{Policy as SnapshotPolicy, Trigger, Wanted};
 pub use status::{GroupStatus, MemberStatus};
 
 /// What a shard needs to know about itself; the same for its whole life.
@@ -89,6 +92,8 @@ pub struct Config {
     pub topic_defaults: TopicConfig,
     /// For the coordinators of consumer groups.
     pub groups: coordinator::core::Config,
+    /// When partitions are put into the snapshot store; None: there is none.
+    pub snapshots: Option<SnapshotPolicy>,
 }
 
 impl Default for Config {
@@ -109,6 +114,7 @@ impl Default for Config {
             entry_bytes_max: 32 << 20,
             topic_defaults: TopicConfig::default(),
             groups: coordinator::core::Config::default(),
+            snapshots: None,
         }
     }
 }
@@ -138,6 +144,7 @@ pub struct Shard {
     damaged: BTreeSet<(GroupId, ReplicaId)>,
     /// Groups whose move may not be finished: looked at also when they are silent.
     moving: BTreeSet<GroupId>,
+    snapshots: Snapshots,
     /// When coordinators want to be told the time.
     coordinator_timers: Timers,
     /// The wall clock as of the last word of the driver.
@@ -166,6 +173,12 @@ struct Io {
     progress: BTreeSet<GroupId>,
     /// Groups whose tails may now be evicted up to an index, or whose log start moved.
     trims: BTreeSet<GroupId>,
+    /// Groups that have something that the store lacks, since the last housekeeping.
+    unstored: BTreeSet<GroupId>,
+    /// Of how many bytes on that is told again.
+    unstored_bytes_max: u64,
+    /// Groups with a newer snapshot since the last flush.
+    stored: BTreeSet<GroupId>,
     /// Partitions without records that have applied something since the last housekeeping.
     command_logs: BTreeSet<GroupId>,
     disk_full: bool,
@@ -207,6 +220,9 @@ impl Shard {
             signals: Vec::new(),
             progress: BTreeSet::new(),
             trims: BTreeSet::new(),
+            unstored: BTreeSet::new(),
+            unstored_bytes_max: config.snapshots.map_or(u64::MAX, |policy| policy.bytes),
+            stored: BTreeSet::new(),
             command_logs: BTreeSet::new(),
             disk_full: false,
             image_replaced: false,
@@ -228,6 +244,7 @@ impl Shard {
             dropped: BTreeMap::new(),
             damaged: BTreeSet::new(),
             moving: BTreeSet::new(),
+            snapshots: Snapshots::default(),
             coordinator_timers: Timers::default(),
             wall_ms: 0,
             no_image: Image::bootstrap(u128::MAX, vec![nobody]),
@@ -379,6 +396,7 @@ impl Shard {
         self.early_bytes = 0;
         self.check_retention(now);
         self.look_at_all(now);
+        self.plan_snapshots(now);
         self.drop_removed();
     }
 
@@ -402,6 +420,7 @@ impl Shard {
         while self.signal_coordinators(now) {
             self.flush_proposed(now);
         }
+        self.order_local_trims();
         self.order_trims();
         self.evict();
         self.io.leaders.drain_into(&mut self.io.liveness);

@@ -8,9 +8,11 @@ use raft::types::{GroupId, Index, NodeId, ReplicaId};
 use wal::Record;
 
 use super::pipeline::AppendId;
+use super::snapshots::Wanted;
 use crate::broker::{Produced, Rejection};
 use crate::coordinator::reply::GroupReply;
 use crate::metadata::{Change, Rejected};
+use crate::partition::stored::Stored;
 
 /// The driver's name for something that it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +94,29 @@ pub enum Order {
         retention_bytes: Option<u64>,
         /// Only below this offset.
         high_watermark: i64,
+        /// First offset that is not deleted.
+        log_start: i64,
+        /// First offset that is in this replica's log.
+        local_start: i64,
+        /// Where what lies between them is.
+        stored: Option<Stored>,
     },
+    /// Find what this replica's log need not keep because the store holds it; answer with [`super::Shard::local_cut`]
+    /// when something.
+    CheckLocalRetention {
+        /// Of this group.
+        group: GroupId,
+        /// Its replica here.
+        replica: ReplicaId,
+        /// Keep batches with a record of at most this age, in ms; None for no limit.
+        ms: Option<u64>,
+        /// Keep so many of the newest bytes; None for no limit.
+        bytes: Option<u64>,
+        /// Only below this offset.
+        stored_below: i64,
+    },
+    /// Put a partition into the store; answer with [`super::Shard::snapshot_taken`], always.
+    TakeSnapshot(Box<Wanted>),
     /// The brokers that are registered changed: connect to these.
     Peers(Vec<(NodeId, String)>),
     /// Tell the controller that this broker dropped the data of these replicas.

@@ -12,6 +12,7 @@ use crate::broker::{EpochEnd, FetchAt, Fetched, LeaderView, Offsets, Rejection};
 use crate::coordinator::state::Groups;
 use crate::partition::producers::LastBatch;
 use crate::partition::state::PartitionState;
+use crate::partition::stored::Stored;
 use crate::topic_config::TopicConfig;
 
 /// How a fetch can be served.
@@ -27,6 +28,13 @@ pub enum Plan {
         offsets: Offsets,
         /// The last committed index: read no further.
         until: Index,
+    },
+    /// From the store: this replica's log begins later.
+    Store {
+        /// The newest snapshot; None where there should be one.
+        stored: Option<Stored>,
+        /// The offsets now.
+        offsets: Offsets,
     },
 }
 
@@ -53,6 +61,10 @@ impl Shard {
             }));
         }
         let Some(from) = state.index_in_memory(at.offset) else {
+            if at.offset < group.local_start() {
+                let stored = state.stored();
+                return Ok(Plan::Store { stored, offsets });
+            }
             let (replica, until) = (group.me.replica, state.applied());
             return Ok(Plan::Disk {
                 replica,
@@ -68,6 +80,13 @@ impl Shard {
     pub fn offsets(&self, id: GroupId) -> Result<Offsets, Rejection> {
         let group = self.leading(id, -1)?;
         offsets_of(group).ok_or_else(|| self.io.not_here(id))
+    }
+
+    /// First offset of the log here of a partition led here, and where what is older lies.
+    pub fn store_of(&self, id: GroupId) -> Result<(i64, Option<Stored>), Rejection> {
+        let group = self.leading(id, -1)?;
+        let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
+        Ok((group.local_start(), state.stored()))
     }
 
     /// (timestamp, base offset) of the batch with the highest timestamp, at the leader.

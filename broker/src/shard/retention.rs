@@ -6,7 +6,6 @@ use raft::types::{Base, EntryKind, GroupId, Index, Tick};
 use super::Shard;
 use super::output::Order;
 use crate::partition::command::PartitionCommand;
-use crate::partition::state::PartitionState;
 
 impl Shard {
     /// Asks for a look at the partitions led here whose turn it is.
@@ -21,6 +20,7 @@ impl Shard {
             }
             group.retention_due = Tick(now.0 + self.config.retention_interval_ms);
             let config = group.config.clone();
+            let local_start = group.local_start();
             let Some(state) = group.partition() else {
                 continue;
             };
@@ -34,6 +34,9 @@ impl Shard {
                 retention_ms: config.retention_ms,
                 retention_bytes: config.retention_bytes,
                 high_watermark: state.high_watermark(),
+                log_start: state.log_start(),
+                local_start,
+                stored: state.stored(),
             });
         }
     }
@@ -47,13 +50,17 @@ impl Shard {
         let mut silent = Vec::new();
         for group in self.groups.values_mut() {
             let leads = group.is_leader();
+            let is_untrimmed = group.first_needed() > group.local_start();
             let Some(state) = group.partition() else {
                 continue;
             };
             // A trim that did not happen: the broker stopped before, or its place was not found. NB: a log start
             // within a batch looks like one; its trim changes nothing.
-            if state.log_start() > PartitionState::log_end_of(&group.base_state) {
+            if is_untrimmed {
                 self.io.trims.insert(group.id);
+            }
+            if state.stored().is_some() {
+                self.io.stored.insert(group.id);
             }
             let (at, before) = group.silence_mark.unwrap_or((now, 0));
             let is_over = now.0 - at.0 >= self.config.producer_expiration_ms;
@@ -84,10 +91,7 @@ impl Shard {
                 continue;
             };
             let replica = group.me.replica;
-            let Some(state) = group.partition() else {
-                continue;
-            };
-            let offset = state.log_start();
+            let offset = group.first_needed();
             if group.trimming.is_none() {
                 group.trimming = Some(offset);
                 self.io.orders.push(Order::LocateTrim {
@@ -109,7 +113,7 @@ impl Shard {
         let Some(wanted) = group.trimming.take() else {
             return;
         };
-        let applied = group.applied();
+        let (applied, needed) = (group.applied(), group.first_needed());
         let Some(state) = group.partition_mut() else {
             return;
         };
@@ -118,10 +122,11 @@ impl Shard {
             None if wanted >= state.high_watermark() => (applied, state.high_watermark()),
             None => return,
         };
-        if state.log_start() > wanted {
+        if needed > wanted {
             self.io.trims.insert(id);
         }
-        state.trimmed(first_offset);
+        // What only the store holds is still there.
+        state.trimmed(first_offset.min(state.log_start()));
         let state = state.encode(first_offset);
         self.trim(now, id, index, state);
     }
@@ -143,6 +148,11 @@ impl Shard {
         if group.node.trim(base, &mut effects).is_ok() {
             group.base_state = state;
             group.counts.trims += 1;
+            // NB: offsets that are in the store only must not be looked for in memory.
+            let from = group.node.first_in_memory();
+            if let Some(state) = group.partition_mut() {
+                state.evicted(from);
+            }
         }
         self.execute(now, id, &mut effects);
         self.effects = effects;

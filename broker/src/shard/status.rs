@@ -5,6 +5,8 @@ use raft::types::{GroupId, Index, Member, NodeId, ReplicaId, Term};
 
 use super::Shard;
 use super::group::Counts;
+use crate::partition::state::PartitionState;
+use crate::partition::stored::Stored;
 
 /// One group here.
 #[derive(Clone, Debug)]
@@ -29,6 +31,12 @@ pub struct GroupStatus {
     pub base_index: Index,
     /// Partition offsets: log start, high watermark, log end; zero for the metadata group.
     pub offsets: (i64, i64, i64),
+    /// First offset of the log here.
+    pub local_start: i64,
+    /// The newest snapshot.
+    pub stored: Option<Stored>,
+    /// As leader: since when the store has lacked something, in ms; 0 when it lacks nothing.
+    pub unstored_ms: u64,
     /// As leader: nodes of the voters in sync.
     pub in_sync: Vec<NodeId>,
     /// The members, and as leader how far each is.
@@ -88,6 +96,12 @@ impl Shard {
                 last_index: g.node.last_index(),
                 base_index: g.node.base().index,
                 offsets: offsets.unwrap_or_default(),
+                local_start: g.local_start(),
+                stored: g.partition().and_then(PartitionState::stored),
+                unstored_ms: g
+                    .unstored_since
+                    .filter(|_| g.is_leader())
+                    .map_or(0, |since| self.io.now.0.saturating_sub(since.0)),
                 in_sync: g.in_sync.clone(),
                 members: members.collect(),
                 quiesced: g.node.quiesced(),

@@ -45,6 +45,10 @@ pub struct TopicConfig {
     pub retention_ms: Option<u64>,
     /// Bytes of a partition above which the oldest records may be dropped; None: never.
     pub retention_bytes: Option<u64>,
+    /// The same for what a replica keeps in its own log of what the store holds; None: all of it.
+    pub local_retention_ms: Option<u64>,
+    /// The same in bytes.
+    pub local_retention_bytes: Option<u64>,
     /// Largest batch in bytes.
     pub max_message_bytes: usize,
     /// In-sync voters that acks=all needs, at least 1; a majority is needed in any case.
@@ -68,6 +72,8 @@ impl Default for TopicConfig {
         Self {
             retention_ms: Some(7 * 24 * 3600 * 1000),
             retention_bytes: None,
+            local_retention_ms: None,
+            local_retention_bytes: None,
             max_message_bytes: 1_048_588,
             min_insync_replicas: 1,
             timestamp_type: TimestampType::CreateTime,
@@ -110,6 +116,8 @@ impl TopicConfig {
         match name {
             "retention.ms" => self.retention_ms = limit(value),
             "retention.bytes" => self.retention_bytes = limit(value),
+            "local.retention.ms" => self.local_retention_ms = limit(value),
+            "local.retention.bytes" => self.local_retention_bytes = limit(value),
             "max.message.bytes" => keep(&mut self.max_message_bytes, value),
             "min.insync.replicas" => keep(&mut self.min_insync_replicas, value),
             "message.timestamp.before.max.ms" => keep(&mut self.timestamp_before_max_ms, value),

@@ -43,6 +43,8 @@ fn the_typed_defaults_are_those_of_the_table() {
     let nothing_right = TopicConfig {
         retention_ms: Some(1),
         retention_bytes: Some(1),
+        local_retention_ms: Some(1),
+        local_retention_bytes: Some(1),
         max_message_bytes: 1,
         min_insync_replicas: 9,
         timestamp_type: TimestampType::LogAppendTime,

@@ -181,24 +181,24 @@ pub static TOPIC_KEYS: &[Key] = &[
         "Replicas whose leader is throttled, as partition:broker pairs or *. No effect: \
              replication has no throttle yet.",
     )),
-    idle(row(
+    row(
         "local.retention.bytes",
         Kind::Long,
         "-2",
         Check::Within(-2, i64::MAX),
         Some("log.local.retention.bytes"),
-        "Bytes of a partition kept in the local log when older ones are in the store; -2 \
-             means as retention.bytes. No effect: there is no remote storage yet.",
-    )),
-    idle(row(
+        "Bytes of a partition that each broker keeps in its own log of what the snapshot store \
+             holds; -2 means as retention.bytes. Without a store (snapshot.store) it has no effect.",
+    ),
+    row(
         "local.retention.ms",
         Kind::Long,
         "-2",
         Check::Within(-2, i64::MAX),
         Some("log.local.retention.ms"),
-        "How long records stay in the local log when older ones are in the store; -2 means as \
-             retention.ms. No effect: there is no remote storage yet.",
-    )),
+        "How long each broker keeps records in its own log that the snapshot store holds; -2 means \
+             as retention.ms. Without a store (snapshot.store) it has no effect.",
+    ),
     idle(row(
         "max.compaction.lag.ms",
         Kind::Long,

@@ -124,6 +124,7 @@ impl World {
                 let batches = records.map(|e| e.payload).collect();
                 Ok(Some((batches, offsets.high_watermark)))
             }
+            Ok(ReadPlan::Store { .. }) => Err(format!("{group} {from}: there is no store")),
             Err(why) => Err(format!(
                 "{group} {from}: a committed offset was refused: {why:?}"
             )),

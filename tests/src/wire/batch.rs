@@ -15,6 +15,8 @@ pub struct Batch {
     pub producer_epoch: i16,
     /// Sequence of the first record; -1: none.
     pub base_sequence: i32,
+    /// Of all records, in ms.
+    pub time: i64,
     /// The values, one record each, without keys.
     pub values: Vec<Vec<u8>>,
     /// Added to the true checksum.
@@ -36,6 +38,7 @@ impl Batch {
             producer_id: -1,
             producer_epoch: -1,
             base_sequence: -1,
+            time: 1_700_000_000_000,
             values: values.iter().map(|value| value.to_vec()).collect(),
             crc_error: 0,
             delta_error: 0,
@@ -49,7 +52,7 @@ impl Batch {
         let count = self.values.len() as i32;
         let mut body = Writer::default(); // what the checksum covers
         body.i16(self.attributes).i32(count - 1 + self.delta_error);
-        body.i64(1_700_000_000_000).i64(1_700_000_000_000);
+        body.i64(self.time).i64(self.time);
         body.i64(self.producer_id)
             .i16(self.producer_epoch)
             .i32(self.base_sequence);

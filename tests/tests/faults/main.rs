@@ -11,6 +11,7 @@ mod groups;
 mod lag;
 mod network;
 mod recovery;
+mod snapshots;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -31,7 +31,7 @@ pub fn start(cx: Context, request: FetchRequest, mut reply: Reply) {
     let wait = wait_of(&cx, &request);
     let asked = Asked::of(&cx, &request);
     let plan = Plan::make(&cx, &asked);
-    if !plan.needs_disk() && (wait.is_zero() || plan.satisfies(asked.min_bytes)) {
+    if !plan.needs_cold() && (wait.is_zero() || plan.satisfies(asked.min_bytes)) {
         if plan.has_error() {
             reply.note_failure();
         }
@@ -55,7 +55,7 @@ fn wait_of(cx: &Context, request: &FetchRequest) -> Duration {
     asked.min(Duration::from_millis(cx.config.node.fetch_wait_max_ms))
 }
 
-/// Plans, reads what is on the disk, and waits for more until it is enough or the time is over.
+/// Plans, reads what is not in memory, and waits for more until it is enough or the time is over.
 async fn poll(
     cx: Context,
     request: FetchRequest,
@@ -68,10 +68,10 @@ async fn poll(
         // Made before the plan: what moves after it is not missed.
         let progress = cx.broker.progress(&groups);
         let mut plan = Plan::make(&cx, &asked);
-        if plan.needs_disk() {
+        if plan.needs_cold() {
             // A client that pipelines fetches of old data has the memory of one of them.
             let _turn = turn.acquire().await;
-            plan.read_disk(&cx, &asked).await;
+            plan.read_cold(&cx, &asked).await;
         }
         let late = Instant::now() >= deadline;
         if late || plan.satisfies(asked.min_bytes) {

@@ -5,7 +5,7 @@ use protocol::error_code::ErrorCode;
 use protocol::messages::fetch::{FetchPartition, FetchRequest};
 use raft::types::GroupId;
 
-use crate::broker::{DiskRead, EpochEnd, FetchAt, Offsets, ReadPath, Rejection};
+use crate::broker::{ColdRead, EpochEnd, FetchAt, Offsets, ReadPath, Rejection};
 use crate::dispatch::Context;
 use crate::handlers::lookup;
 
@@ -30,8 +30,8 @@ struct Part {
 pub(super) enum Outcome {
     /// Batches, perhaps none.
     Found(Offsets, Vec<Bytes>),
-    /// To be read from the disk.
-    Disk(DiskRead),
+    /// To be read from the disk or the store.
+    Cold(ColdRead),
     /// The client's log has diverged: it must go back to this end.
     Diverged(Offsets, EpochEnd),
     /// An error.
@@ -124,7 +124,7 @@ impl Plan {
                 self.take(&mut fetched.batches, left);
                 Outcome::Found(fetched.offsets, fetched.batches)
             }
-            Ok(ReadPath::Disk(read)) => Outcome::Disk(read),
+            Ok(ReadPath::Cold(read)) => Outcome::Cold(read),
             Err(rejection) => Outcome::Refused(rejection),
         }
     }
@@ -145,9 +145,9 @@ impl Plan {
     }
 
     /// Carries out the reads that memory could not serve, as far as there is room.
-    pub async fn read_disk(&mut self, cx: &Context, asked: &Asked) {
+    pub async fn read_cold(&mut self, cx: &Context, asked: &Asked) {
         for at in 0..self.outcomes.len() {
-            let Outcome::Disk(read) = &self.outcomes[at] else {
+            let Outcome::Cold(read) = &self.outcomes[at] else {
                 continue;
             };
             let left = asked.max_bytes.saturating_sub(self.bytes as u64);
@@ -157,7 +157,7 @@ impl Plan {
                 continue;
             }
             read.at.max_bytes = read.at.max_bytes.min(left);
-            self.outcomes[at] = match cx.broker.read_disk(read).await {
+            self.outcomes[at] = match cx.broker.read_cold(read).await {
                 Ok(mut fetched) => {
                     self.take(&mut fetched.batches, left);
                     Outcome::Found(fetched.offsets, fetched.batches)
@@ -167,11 +167,11 @@ impl Plan {
         }
     }
 
-    /// Whether some partition has to be read from the disk.
-    pub fn needs_disk(&self) -> bool {
+    /// Whether some partition has to be read from the disk or the store.
+    pub fn needs_cold(&self) -> bool {
         self.outcomes
             .iter()
-            .any(|outcome| matches!(outcome, Outcome::Disk(_)))
+            .any(|outcome| matches!(outcome, Outcome::Cold(_)))
     }
 
     /// Whether there is a reason to answer now: enough bytes, or something that the client must know.

@@ -47,7 +47,7 @@ fn partition(outcome: Outcome, cx: &Context, endpoints: &mut Vec<NodeEndpoint>) 
             records: Some(Slices::from(batches)),
             ..at(offsets)
         },
-        Outcome::Disk(read) => at(read.offsets),
+        Outcome::Cold(read) => at(read.offsets),
         Outcome::Diverged(offsets, end) => PartitionData {
             diverging_epoch: EpochEndOffset {
                 epoch: end.epoch,

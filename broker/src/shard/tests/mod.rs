@@ -9,6 +9,7 @@ mod pieces;
 mod produce;
 mod restart;
 mod retention;
+mod snapshots;
 mod tail;
 
 use bytes::Bytes;

@@ -17,6 +17,7 @@ fn is_ready(cluster: &Cluster, offset: i64) -> bool {
             true
         }
         Plan::Disk { .. } => false,
+        Plan::Store { .. } => panic!("there is no store"),
     }
 }
 
@@ -88,7 +89,7 @@ fn a_fetch_is_bounded_by_bytes_but_for_its_first_batch() {
         };
         match cluster.shard(ONE).plan_read(&at).unwrap() {
             Plan::Ready(fetched) => fetched.batches.len(),
-            Plan::Disk { .. } => panic!("it is in memory"),
+            Plan::Disk { .. } | Plan::Store { .. } => panic!("it is in memory"),
         }
     };
     assert_eq!(batches(0, 0), 1);

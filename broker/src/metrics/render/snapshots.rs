@@ -1,0 +1,115 @@
+//! Families of the snapshot store. Without a store there are none.
+
+// Prometheus has no other numbers than f64: what is above 2^53 is rounded.
+#![allow(clippy::cast_precision_loss)]
+
+use super::families::{Families, OfGroup};
+use crate::metrics::NodeMetrics;
+use crate::metrics::node::SnapshotMetrics;
+
+/// Writes them.
+pub fn write(metrics: &NodeMetrics, out: &mut Families) {
+    let Some(snapshots) = &metrics.snapshots else {
+        return;
+    };
+    taken(snapshots, out);
+    reads(snapshots, out);
+    let gauges: [OfGroup; 4] = [
+        (
+            "walser_local_start_offset",
+            "First offset in this broker's own log; what is older is in the snapshot store.",
+            |g| g.local_start_offset as f64,
+        ),
+        (
+            "walser_snapshot_next_offset",
+            "First offset that the newest snapshot does not hold.",
+            |g| g.snapshot_next_offset as f64,
+        ),
+        (
+            "walser_raft_snapshot_last_index",
+            "Last index that the newest snapshot sums up.",
+            |g| g.snapshot_index as f64,
+        ),
+        (
+            "walser_snapshot_lag_seconds",
+            "At the leader: how long the snapshot store has lacked something of the partition.",
+            |g| g.snapshot_lag_seconds,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        out.gauge(name, help).groups(&metrics.groups, value).end();
+    }
+}
+
+fn taken(snapshots: &SnapshotMetrics, out: &mut Families) {
+    out.gauge(
+        "walser_snapshot_store_claimed",
+        "1 when the store is known to be this cluster's: before, no snapshot is taken.",
+    )
+    .row(&[], u64::from(snapshots.claimed))
+    .end();
+    out.counter(
+        "walser_raft_snapshots_total",
+        "Snapshots taken, by what caused them.",
+    )
+    .each(&snapshots.taken, |family, (trigger, count)| {
+        family.row(&[("trigger", trigger)], *count)
+    })
+    .end();
+    out.histogram(
+        "walser_raft_snapshot_create_seconds",
+        "Seconds that a snapshot takes.",
+    )
+    .buckets(&[], &snapshots.seconds)
+    .end();
+    let counters = [
+        (
+            "walser_snapshot_failures_total",
+            "Snapshots that did not get into the store, and are tried again.",
+            snapshots.failed,
+        ),
+        (
+            "walser_snapshot_raw_bytes_total",
+            "Bytes of records that were put into chunks.",
+            snapshots.raw_bytes,
+        ),
+        (
+            "walser_snapshot_stored_bytes_total",
+            "Bytes of these chunks in the store.",
+            snapshots.stored_bytes,
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.counter(name, help).row(&[], value).end();
+    }
+}
+
+fn reads(snapshots: &SnapshotMetrics, out: &mut Families) {
+    let reads = &snapshots.reads;
+    let counters = [
+        (
+            "walser_snapshot_cache_hits_total",
+            "Parts of the store that a read found in memory.",
+            reads.hits,
+        ),
+        (
+            "walser_snapshot_cache_misses_total",
+            "Parts of the store that a read had to ask for.",
+            reads.misses,
+        ),
+        (
+            "walser_snapshot_read_bytes_total",
+            "Bytes that reads got from the store.",
+            reads.read_bytes,
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.counter(name, help).row(&[], value).end();
+    }
+    out.gauge(
+        "walser_snapshot_cache_bytes",
+        "Memory that parts of the store take here.",
+    )
+    .row(&[], reads.held_bytes)
+    .end();
+}

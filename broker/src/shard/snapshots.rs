@@ -1,0 +1,284 @@
+//! When a partition is put into the snapshot store, and what its replicas then drop from their logs.
+//!
+//! A leader takes the snapshots of what it leads: a while after the first change that the store lacks, or at once when
+//! that is much. What was taken becomes true by a command in the partition's own log; nothing is dropped before that is
+//! committed. Each replica then drops by itself, by the topic's `local.retention`, at most what the store holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::error_code::ErrorCode;
+use raft::types::{EntryKind, GroupId, Index, ReplicaId, Term, Tick};
+
+use super::group::Group;
+use super::output::Order;
+use super::timers::Timers;
+use super::{Io, Shard};
+use crate::broker::Rejection;
+use crate::partition::command::PartitionCommand;
+use crate::partition::state::PartitionState;
+use crate::partition::stored::Stored;
+
+/// When snapshots are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// A change is in the store about so long after it, in ms.
+    pub lag_max_ms: u64,
+    /// So many bytes that the store lacks do not wait for that.
+    pub bytes: u64,
+    /// Partitions at once.
+    pub at_once: usize,
+    /// After a failure a partition rests for so long, in ms.
+    pub rest_ms: u64,
+}
+
+/// Why a snapshot is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trigger {
+    /// Something in it waits for long enough.
+    Time,
+    /// It lacks many bytes.
+    Size,
+    /// An operator asked.
+    Manual,
+}
+
+impl Trigger {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Time, Self::Size, Self::Manual];
+
+    /// In metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Size => "size",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+/// What a snapshot is to be made of. Everything in it is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of this group.
+    pub group: GroupId,
+    /// Its replica here, whose log is read.
+    pub replica: ReplicaId,
+    /// The leader's term.
+    pub term: Term,
+    /// The last index that it sums up, and the term there.
+    pub index: Index,
+    /// The term of the entry there.
+    pub index_term: Term,
+    /// First offset that is not deleted.
+    pub log_start: i64,
+    /// First offset of this replica's log.
+    pub local_start: i64,
+    /// First offset that it does not hold.
+    pub next_offset: i64,
+    /// The state machine.
+    pub state: bytes::Bytes,
+    /// Leader epochs, each with its first offset.
+    pub epochs: Vec<(i32, i64)>,
+    /// Bytes that the store lacks, as far as is known: at least so many.
+    pub bytes: u64,
+    /// The snapshot that it continues.
+    pub before: Option<Stored>,
+    /// Why.
+    pub trigger: Trigger,
+}
+
+/// Which partitions have what the store lacks.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    /// When a partition's turn comes.
+    due: Timers,
+    /// Whose turn it is.
+    queue: BTreeMap<GroupId, Trigger>,
+    /// Being taken.
+    running: BTreeSet<GroupId>,
+}
+
+impl Io {
+    /// A partition has something new for the store.
+    pub(super) fn note_unstored(&mut self, group: &mut Group, bytes: usize) {
+        group.unstored_bytes = group.unstored_bytes.saturating_add(bytes as u64);
+        let is_much = group.unstored_bytes >= self.unstored_bytes_max;
+        if !group.is_noted || is_much {
+            group.is_noted = true;
+            group.unstored_since.get_or_insert(self.now);
+            self.unstored.insert(group.id);
+        }
+    }
+
+    /// There is a newer snapshot.
+    pub(super) fn note_stored(&mut self, group: &mut Group) {
+        // What it lacks has come since it was begun.
+        let lacks = group.partition().is_some_and(PartitionState::is_unstored);
+        group.unstored_since = lacks.then_some(group.planned_at);
+        self.stored.insert(group.id);
+    }
+}
+
+impl Shard {
+    /// Begins with what is due, as far as there is room.
+    pub(super) fn plan_snapshots(&mut self, now: Tick) {
+        let Some(policy) = self.config.snapshots else {
+            return;
+        };
+        for id in std::mem::take(&mut self.io.unstored) {
+            let Some(group) = self.groups.get(&id).filter(|group| group.is_leader()) else {
+                continue;
+            };
+            if group.unstored_bytes >= policy.bytes {
+                self.snapshots.queue.insert(id, Trigger::Size);
+            } else {
+                let at = Tick(now.0 + policy.lag_max_ms);
+                self.snapshots.due.schedule(id, at);
+            }
+        }
+        while let Some(id) = self.snapshots.due.due(now) {
+            self.snapshots.queue.entry(id).or_insert(Trigger::Time);
+        }
+        // NB: what is being taken waits for its end, which looks at the queue again.
+        let idle = |id: &GroupId| !self.snapshots.running.contains(id);
+        let next: Vec<(GroupId, Trigger)> = {
+            let room = policy.at_once.saturating_sub(self.snapshots.running.len());
+            let queue = self.snapshots.queue.iter();
+            let queue = queue
+                .filter(|(id, _)| idle(id))
+                .map(|(id, why)| (*id, *why));
+            if room == 0 {
+                Vec::new()
+            } else {
+                queue.collect()
+            }
+        };
+        for (id, trigger) in next {
+            if self.snapshots.running.len() >= policy.at_once {
+                return;
+            }
+            self.snapshots.queue.remove(&id);
+            if let Some(wanted) = self.wanted(now, id, trigger) {
+                self.snapshots.running.insert(id);
+                self.io.orders.push(Order::TakeSnapshot(Box::new(wanted)));
+            }
+        }
+    }
+
+    /// What to take now; None when there is nothing, or it is somebody else's business.
+    fn wanted(&mut self, now: Tick, id: GroupId, trigger: Trigger) -> Option<Wanted> {
+        let group = self.groups.get_mut(&id)?;
+        group.is_noted = false;
+        let bytes = std::mem::take(&mut group.unstored_bytes);
+        if !group.node.is_leader_established() {
+            return None;
+        }
+        group.planned_at = now;
+        let local_start = group.local_start();
+        let (term, replica) = (group.node.term(), group.me.replica);
+        let state = group.partition().filter(|state| state.is_unstored())?;
+        let index = state.applied();
+        Some(Wanted {
+            group: id,
+            replica,
+            term,
+            index,
+            index_term: group.node.term_at(index)?,
+            log_start: state.log_start(),
+            local_start,
+            next_offset: state.high_watermark(),
+            state: state.encode(state.high_watermark()),
+            epochs: state.epochs().starts_below(state.high_watermark()),
+            bytes,
+            before: state.stored(),
+            trigger,
+        })
+    }
+
+    /// The answer to [`Order::TakeSnapshot`]: what is in the store now, whole and durable; None when it did not get
+    /// there.
+    pub fn snapshot_taken(&mut self, now: Tick, id: GroupId, term: Term, taken: Option<Stored>) {
+        self.snapshots.running.remove(&id);
+        let leads = |group: &&Group| group.is_leader() && group.node.term() == term;
+        if self.groups.get(&id).filter(leads).is_none() {
+            // NB: the next leader begins with what is committed. What nobody refers to is collected.
+            return;
+        }
+        let proposed = taken.map(|taken| {
+            let command = PartitionCommand::Stored(taken).encode();
+            self.propose(now, id, EntryKind::Command, command)
+        });
+        if let (Some(Ok(_)), _) | (_, None) = (&proposed, self.config.snapshots) {
+            return;
+        }
+        if let Some(Err(why)) = proposed {
+            tracing::debug!(target: "snapshot", group = id.0, code = ?why.code, "taken, and not committed");
+        }
+        let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+        self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
+    }
+
+    /// Takes a snapshot of a partition that is led here as soon as it can be.
+    ///
+    /// # Errors
+    /// When it is not led here, or there is no store.
+    pub fn ask_for_snapshot(&mut self, id: GroupId) -> Result<(), Rejection> {
+        let group = self.groups.get(&id).ok_or_else(|| self.io.not_here(id))?;
+        if self.config.snapshots.is_none() {
+            return Err(Rejection {
+                code: ErrorCode::InvalidConfig,
+                message: "there is no snapshot store: set snapshot.store on every broker"
+                    .to_owned(),
+                leader: None,
+            });
+        }
+        if !group.node.is_leader_established() {
+            return Err(self.io.rejection(group, ErrorCode::NotLeaderOrFollower));
+        }
+        self.snapshots.queue.insert(id, Trigger::Manual);
+        Ok(())
+    }
+
+    /// Asks, for replicas whose snapshots are newer than before, what may go from their logs.
+    pub(super) fn order_local_trims(&mut self) {
+        for id in std::mem::take(&mut self.io.stored) {
+            let Some(group) = self.groups.get(&id) else {
+                continue;
+            };
+            let (ms, bytes) = (
+                group.config.local_retention_ms,
+                group.config.local_retention_bytes,
+            );
+            let stored = group.partition().and_then(PartitionState::stored);
+            // Who cannot read the store keeps everything.
+            if self.config.snapshots.is_none() || ms.is_none() && bytes.is_none() {
+                continue;
+            }
+            if let Some(stored) = stored.filter(|stored| stored.next_offset > group.local_start()) {
+                self.io.orders.push(Order::CheckLocalRetention {
+                    group: id,
+                    replica: group.me.replica,
+                    ms,
+                    bytes,
+                    stored_below: stored.next_offset,
+                });
+            }
+        }
+    }
+
+    /// The answer to [`Order::CheckLocalRetention`]: below this offset the log may go.
+    pub fn local_cut(&mut self, id: GroupId, offset: i64) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(stored) = group.partition().and_then(PartitionState::stored) else {
+            return;
+        };
+        let cut = offset.min(stored.next_offset);
+        if cut > group.local_cut {
+            group.local_cut = cut;
+            self.io.trims.insert(id);
+        }
+    }
+}

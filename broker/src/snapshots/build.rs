@@ -1,0 +1,187 @@
+//! From the log to chunks, on a thread of its own that yields to everything else.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft::types::{EntryKind, GroupId, Index, ReplicaId};
+use snapshot::chunk::{self, Finished, Writer};
+use snapshot::source::{Incarnation, Source};
+use tokio::sync::mpsc;
+
+/// Bytes of the log that are read at once.
+const READ_BYTES: u64 = 4 << 20;
+/// Pieces that are made ahead of the store.
+const PIECES_MAX: usize = 8;
+/// Less urgent than all that clients wait for.
+const NICE: i32 = 10;
+
+/// Why chunks cannot be made. The log and the store are as they were.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] wal::ReadError),
+    /// What was read is no continuation.
+    #[error(transparent)]
+    Chunk(#[from] chunk::Error),
+    /// Trimmed since, or lost.
+    #[error("offset {0} is not in the log here")]
+    Gone(i64),
+}
+
+/// A part of a chunk.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// A chunk begins with this offset.
+    Begin(i64),
+    /// Its next stored bytes.
+    Bytes(Bytes),
+    /// It ends.
+    End(Finished),
+}
+
+/// What to make chunks of: all of a replica's records from an offset on.
+pub(super) struct Build {
+    pub(super) reader: Arc<wal::Reader>,
+    pub(super) group: GroupId,
+    pub(super) replica: ReplicaId,
+    pub(super) source: Source,
+    pub(super) incarnation: Incarnation,
+    /// First offset; the first chunk begins with the batch that holds it.
+    pub(super) from: i64,
+    /// First offset beyond.
+    pub(super) next_offset: i64,
+    /// The last index to look at.
+    pub(super) until: Index,
+    /// A chunk ends with the batch that brings it to so many bytes.
+    pub(super) chunk_bytes: u64,
+}
+
+/// Who waits for the pieces has gone.
+struct Abandoned;
+
+impl Build {
+    /// Begins. The pieces of one chunk after the other, or an error, and then nothing.
+    pub(super) fn start(self) -> std::io::Result<mpsc::Receiver<Result<Piece, Error>>> {
+        let (pieces, made) = mpsc::channel(PIECES_MAX);
+        let name = "snapshot".to_owned();
+        std::thread::Builder::new().name(name).spawn(move || {
+            // NB: of this thread alone, on Linux. Where it is refused the snapshot is only less polite.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            if let Err(Some(why)) = self.run(&pieces) {
+                let _ = pieces.blocking_send(Err(why));
+            }
+        })?;
+        Ok(made)
+    }
+
+    /// An error of None: nobody waits.
+    fn run(&self, pieces: &mpsc::Sender<Result<Piece, Error>>) -> Result<(), Option<Error>> {
+        let send = |piece| pieces.blocking_send(Ok(piece)).map_err(|_| Abandoned);
+        self.make(&send).map_err(|why| match why {
+            Failed::Error(why) => Some(why),
+            Failed::Abandoned => None,
+        })
+    }
+
+    fn make(&self, send: &impl Fn(Piece) -> Result<(), Abandoned>) -> Result<(), Failed> {
+        if self.from >= self.next_offset {
+            return Ok(());
+        }
+        let first = self
+            .reader
+            .index_of_offset(self.group, self.replica, self.from)
+            .map_err(Error::Log)?;
+        let mut next = first.ok_or(Error::Gone(self.from))?;
+        let mut chunk: Option<Open> = None;
+        let mut reached = None;
+        while next <= self.until {
+            let entries = self
+                .reader
+                .entries(self.group, self.replica, next, self.until, READ_BYTES)
+                .map_err(Error::Log)?;
+            let Some(last) = entries.last() else { break };
+            next = last.index.next();
+            for entry in entries.iter().filter(|e| e.kind == EntryKind::Records) {
+                let open = match &mut chunk {
+                    Some(open) => open,
+                    None => {
+                        let begun = self.begin(reached, &entry.payload, send)?;
+                        chunk.insert(begun)
+                    }
+                };
+                open.push(&entry.payload, send)?;
+                reached = Some(open.writer.next_offset());
+                if open.bytes >= self.chunk_bytes && reached < Some(self.next_offset) {
+                    chunk.take().expect("it is open").end(send)?;
+                }
+            }
+        }
+        if reached != Some(self.next_offset) {
+            return Err(Error::Gone(reached.unwrap_or(self.from)).into());
+        }
+        match chunk {
+            Some(open) => Ok(open.end(send)?),
+            None => Ok(()),
+        }
+    }
+
+    /// A chunk that begins where the last one ended, or with the first batch of all.
+    fn begin(
+        &self,
+        reached: Option<i64>,
+        batch: &Bytes,
+        send: &impl Fn(Piece) -> Result<(), Abandoned>,
+    ) -> Result<Open, Failed> {
+        let base_offset = protocol::record_batch::BatchHeader::parse(batch)
+            .map_or(self.from, |header| header.base_offset);
+        let first_offset = reached.unwrap_or(base_offset);
+        send(Piece::Begin(first_offset))?;
+        let config = chunk::Config::default();
+        let writer = Writer::new(config, self.source.clone(), self.incarnation, first_offset);
+        Ok(Open { writer, bytes: 0 })
+    }
+}
+
+struct Open {
+    writer: Writer,
+    bytes: u64,
+}
+
+impl Open {
+    fn push(
+        &mut self,
+        batch: &Bytes,
+        send: &impl Fn(Piece) -> Result<(), Abandoned>,
+    ) -> Result<(), Failed> {
+        self.writer.push(batch).map_err(Error::Chunk)?;
+        self.bytes += batch.len() as u64;
+        let stored = self.writer.take();
+        if !stored.is_empty() {
+            send(Piece::Bytes(stored))?;
+        }
+        Ok(())
+    }
+
+    fn end(self, send: &impl Fn(Piece) -> Result<(), Abandoned>) -> Result<(), Abandoned> {
+        let next_offset = self.writer.next_offset();
+        send(Piece::End(self.writer.finish(next_offset)))
+    }
+}
+
+enum Failed {
+    Error(Error),
+    Abandoned,
+}
+
+impl From<Error> for Failed {
+    fn from(why: Error) -> Self {
+        Self::Error(why)
+    }
+}
+
+impl From<Abandoned> for Failed {
+    fn from(_: Abandoned) -> Self {
+        Self::Abandoned
+    }
+}

@@ -1,0 +1,220 @@
+//! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`), and what older reads
+//! need from there. What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
+
+mod build;
+mod plan;
+mod take;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use raft::types::GroupId;
+use snapshot::archive::{self, Archive};
+use snapshot::manifest::Name;
+use snapshot::owner;
+use snapshot::source::{Incarnation, Source};
+use uuid::Uuid;
+
+use crate::broker::Broker;
+use crate::metadata::Image;
+use crate::metrics::histogram::Histogram;
+use crate::metrics::node::SnapshotMetrics;
+use crate::partition::stored::Stored;
+use crate::shard::{Trigger, Wanted};
+use take::{Subject, Take, Taken};
+
+/// Before the store is asked again whose it is.
+const CLAIM_PAUSE: Duration = Duration::from_secs(5);
+/// Seconds that a snapshot takes.
+const TAKE_SECONDS: &[f64] = &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
+
+/// The store of this broker's cluster.
+pub(crate) struct Snapshots {
+    archive: Archive,
+    /// Whose it has to be.
+    cluster_id: String,
+    incarnation: Incarnation,
+    chunk_bytes: u64,
+    /// It is this cluster's.
+    is_claimed: Cell<bool>,
+    figures: Figures,
+}
+
+/// What snapshots did since the start.
+struct Figures {
+    /// Taken and in the store.
+    taken: RefCell<BTreeMap<Trigger, u64>>,
+    failed: Cell<u64>,
+    /// Bytes of records that were written into chunks.
+    raw_bytes: Cell<u64>,
+    /// What these chunks take in the store.
+    stored_bytes: Cell<u64>,
+    seconds: Histogram,
+}
+
+impl Snapshots {
+    /// Opens the store. It is not asked for anything yet.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub(crate) async fn open(
+        config: &crate::config::Config,
+        cluster: u128,
+    ) -> Result<Option<Rc<Self>>, snapshot::store::Error> {
+        let Some(address) = &config.node.snapshot_store else {
+            return Ok(None);
+        };
+        let store = address.location.open().await?;
+        let cache = archive::Config {
+            cache_bytes: config.node.snapshot_cache_bytes,
+            ..archive::Config::default()
+        };
+        Ok(Some(Rc::new(Self {
+            archive: Archive::new(store, cache),
+            cluster_id: Uuid::from_u128(cluster).to_string(),
+            incarnation: Incarnation(1),
+            chunk_bytes: config.node.snapshot_bytes,
+            is_claimed: Cell::new(false),
+            figures: Figures {
+                taken: RefCell::default(),
+                failed: Cell::new(0),
+                raw_bytes: Cell::new(0),
+                stored_bytes: Cell::new(0),
+                seconds: Histogram::new(TAKE_SECONDS),
+            },
+        })))
+    }
+
+    /// Makes sure that the store is this cluster's: until then nothing is written to it.
+    pub(crate) async fn claim(self: Rc<Self>) {
+        loop {
+            match owner::claim(&**self.archive.store(), &self.cluster_id).await {
+                Ok(()) => {
+                    self.is_claimed.set(true);
+                    return;
+                }
+                Err(why) => tracing::error!(target: "snapshot", %why, "no snapshots are taken"),
+            }
+            tokio::time::sleep(CLAIM_PAUSE).await;
+        }
+    }
+
+    /// What a scrape shows.
+    pub(crate) fn metrics(&self) -> SnapshotMetrics {
+        let figures = &self.figures;
+        let taken = figures.taken.borrow();
+        let count = |trigger: Trigger| (trigger.name(), taken.get(&trigger).copied().unwrap_or(0));
+        SnapshotMetrics {
+            claimed: self.is_claimed.get(),
+            taken: Trigger::ALL.map(count).to_vec(),
+            failed: figures.failed.get(),
+            seconds: figures.seconds.read(),
+            raw_bytes: figures.raw_bytes.get(),
+            stored_bytes: figures.stored_bytes.get(),
+            reads: self.archive.figures(),
+        }
+    }
+
+    /// What reads the store.
+    pub(crate) fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Whose objects a partition's are; None when there is no such partition.
+    pub(crate) fn source(&self, image: &Image, group: GroupId) -> Option<Source> {
+        let partition = image.partition(group)?;
+        Some(Source {
+            cluster_id: self.cluster_id.clone(),
+            topic_id: Uuid::from_u128(partition.topic.0),
+            partition: partition.partition,
+        })
+    }
+
+    fn subject(&self, image: &Image, group: GroupId) -> Option<Subject> {
+        let partition = image.partition(group)?;
+        let topic = image.topic(partition.topic)?;
+        Some(Subject {
+            source: self.source(image, group)?,
+            topic: topic.name.clone(),
+            configs: topic.configs.clone(),
+            voters: partition.replicas.iter().map(|m| m.node.0).collect(),
+        })
+    }
+
+    async fn take(&self, broker: &Broker, wanted: Wanted) -> Result<Taken, take::Error> {
+        if !self.is_claimed.get() {
+            return Err(take::Error::NotNow(
+                "it is not known yet whose the store is",
+            ));
+        }
+        let subject = self.subject(&broker.image(), wanted.group);
+        let take = Take {
+            archive: &self.archive,
+            reader: Arc::clone(&broker.reader),
+            subject: subject.ok_or(take::Error::NotNow("the topic is deleted"))?,
+            incarnation: self.incarnation,
+            chunk_bytes: self.chunk_bytes,
+            now_ms: broker.wall_ms(),
+            wanted,
+        };
+        take.run().await
+    }
+}
+
+impl Figures {
+    fn count(&self, trigger: Trigger, taken: &Taken, seconds: f64) {
+        *self.taken.borrow_mut().entry(trigger).or_default() += 1;
+        self.raw_bytes.set(self.raw_bytes.get() + taken.raw_bytes);
+        self.stored_bytes
+            .set(self.stored_bytes.get() + taken.stored_bytes);
+        self.seconds.observe(seconds);
+    }
+}
+
+/// The name of a partition's manifest.
+pub(crate) fn name_of(source: &Source, stored: &Stored) -> Name {
+    Name {
+        source: source.clone(),
+        incarnation: Incarnation(stored.incarnation),
+        leader_epoch: stored.leader_epoch,
+        index: stored.index,
+    }
+}
+
+impl Broker {
+    /// Begins to put a partition into the store; the shard is told how it ended.
+    pub(crate) fn take_snapshot(self: &Rc<Self>, wanted: Wanted) {
+        let broker = self.clone();
+        tokio::task::spawn_local(async move {
+            let (group, term, trigger) = (wanted.group, wanted.term, wanted.trigger);
+            let began = Instant::now();
+            let snapshots = broker.snapshots.clone();
+            let snapshots = snapshots.expect("who has no store takes no snapshots");
+            let stored = match snapshots.take(&broker, wanted).await {
+                Ok(taken) => {
+                    let seconds = began.elapsed().as_secs_f64();
+                    snapshots.figures.count(trigger, &taken, seconds);
+                    tracing::debug!(target: "snapshot", group = group.0, ?taken, seconds, "taken");
+                    Some(taken.stored)
+                }
+                Err(why) => {
+                    let failed = &snapshots.figures.failed;
+                    failed.set(failed.get() + 1);
+                    tracing::warn!(target: "snapshot", group = group.0, %why, "not taken, and tried again later");
+                    None
+                }
+            };
+            let now = broker.now();
+            let mut shard = broker.shard.borrow_mut();
+            shard.snapshot_taken(now, group, term, stored);
+            drop(shard);
+            broker.work.notify_one();
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! One snapshot: chunks into the store, each opened again there, then the manifest that names them.
+
+use std::sync::Arc;
+
+use snapshot::archive::{self, Archive};
+use snapshot::chunk::{self, Finished, Reader};
+use snapshot::key;
+use snapshot::manifest::{self, Chunk, EpochStart, Manifest, Name};
+use snapshot::source::{Incarnation, Source};
+use snapshot::store::{self, Condition, Store, Upload};
+
+use super::build::{self, Build, Piece};
+use super::plan::{Bounds, Plan};
+use crate::partition::stored::Stored;
+use crate::shard::Wanted;
+
+/// Why there is no new snapshot. The last one holds.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot do it.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The last snapshot cannot be read.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
+    /// Chunks cannot be made.
+    #[error("cannot make chunks: {0}")]
+    Build(String),
+    /// What was written is not what is there.
+    #[error("{key} is not there as it was written: {why}")]
+    NotThere {
+        /// Which object.
+        key: key::Key,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The partition is deleted, or the store is not this cluster's (yet).
+    #[error("{0}")]
+    NotNow(&'static str),
+    /// No thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl From<build::Error> for Error {
+    fn from(why: build::Error) -> Self {
+        Self::Build(why.to_string())
+    }
+}
+
+/// Of what a snapshot is, besides what the partition itself knows.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    pub(super) source: Source,
+    pub(super) topic: String,
+    pub(super) configs: std::collections::BTreeMap<String, String>,
+    pub(super) voters: Vec<i32>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) stored: Stored,
+    /// Bytes of records that went into new chunks, and what these take in the store.
+    pub(super) raw_bytes: u64,
+    pub(super) stored_bytes: u64,
+}
+
+pub(super) struct Take<'a> {
+    pub(super) archive: &'a Archive,
+    pub(super) reader: Arc<wal::Reader>,
+    pub(super) subject: Subject,
+    pub(super) incarnation: Incarnation,
+    pub(super) chunk_bytes: u64,
+    pub(super) wanted: Wanted,
+    pub(super) now_ms: i64,
+}
+
+impl Take<'_> {
+    /// Does it. Dropped in the middle it leaves objects that nothing refers to.
+    pub(super) async fn run(self) -> Result<Taken, Error> {
+        let before = match &self.wanted.before {
+            Some(stored) => Some(self.archive.manifest(&self.name_of(stored)).await?),
+            None => None,
+        };
+        let wanted = &self.wanted;
+        let bounds = Bounds {
+            log_start: wanted.log_start,
+            local_start: wanted.local_start,
+            new_bytes: wanted.bytes,
+            chunk_bytes: self.chunk_bytes,
+        };
+        let chunks = before.as_ref().map_or(&[][..], |before| &before.chunks);
+        let Plan { keep, from } = Plan::new(chunks, bounds);
+        let added = self.add_chunks(from).await?;
+        let raw_bytes = added.iter().map(|chunk| chunk.chunk.raw_bytes).sum();
+        let stored_bytes = added.iter().map(|chunk| chunk.chunk.stored_bytes).sum();
+        let stored = self
+            .put_manifest(keep.into_iter().chain(added).collect())
+            .await?;
+        Ok(Taken {
+            stored,
+            raw_bytes,
+            stored_bytes,
+        })
+    }
+
+    fn name_of(&self, stored: &Stored) -> Name {
+        super::name_of(&self.subject.source, stored)
+    }
+
+    fn leader_epoch(&self) -> i32 {
+        i32::try_from(self.wanted.term.0).expect("terms stay below 2^31")
+    }
+
+    fn store(&self) -> &dyn Store {
+        &**self.archive.store()
+    }
+
+    async fn add_chunks(&self, from: i64) -> Result<Vec<Chunk>, Error> {
+        let wanted = &self.wanted;
+        let build = Build {
+            reader: self.reader.clone(),
+            group: wanted.group,
+            replica: wanted.replica,
+            source: self.subject.source.clone(),
+            incarnation: self.incarnation,
+            from,
+            next_offset: wanted.next_offset,
+            until: wanted.index,
+            chunk_bytes: self.chunk_bytes,
+        };
+        let mut pieces = build.start()?;
+        let mut chunks = Vec::new();
+        let mut open: Option<(key::Key, Box<dyn Upload>)> = None;
+        while let Some(piece) = pieces.recv().await {
+            match piece? {
+                Piece::Begin(first_offset) => {
+                    let key = key::chunk(
+                        &self.subject.source,
+                        self.incarnation,
+                        first_offset,
+                        self.leader_epoch(),
+                        wanted.index.0,
+                    );
+                    let upload = self.store().upload(&key).await?;
+                    open = Some((key, upload));
+                }
+                Piece::Bytes(bytes) => {
+                    let (_, upload) = open.as_mut().expect("a chunk has begun");
+                    upload.write(bytes).await?;
+                }
+                Piece::End(finished) => {
+                    let (key, upload) = open.take().expect("a chunk has begun");
+                    chunks.push(self.finish_chunk(key, upload, finished).await?);
+                }
+            }
+        }
+        Ok(chunks)
+    }
+
+    /// NB: whoever writes under this name writes the same: what is committed up to an index never changes, and the
+    /// epoch is this process's alone. So a try whose answer was lost may be repeated.
+    async fn finish_chunk(
+        &self,
+        key: key::Key,
+        mut upload: Box<dyn Upload>,
+        finished: Finished,
+    ) -> Result<Chunk, Error> {
+        upload.write(finished.rest).await?;
+        upload.finish(Condition::None).await?;
+        let chunk = finished.summary;
+        let not_there = |why: String| Error::NotThere {
+            key: key.clone(),
+            why,
+        };
+        let length = chunk.stored_bytes - chunk.index_position;
+        let length = usize::try_from(length).map_err(|why| not_there(why.to_string()))?;
+        let index = self
+            .store()
+            .range(&key, chunk.index_position, length)
+            .await?;
+        let opened: Result<Reader, chunk::Error> =
+            Reader::open(&index, &chunk, &self.subject.source);
+        opened.map_err(|why| not_there(why.to_string()))?;
+        Ok(Chunk { key, chunk })
+    }
+
+    async fn put_manifest(&self, chunks: Vec<Chunk>) -> Result<Stored, Error> {
+        let wanted = &self.wanted;
+        let epoch = |&(epoch, start_offset): &(i32, i64)| EpochStart {
+            epoch,
+            start_offset,
+        };
+        let manifest = Manifest {
+            format: manifest::FORMAT,
+            source: self.subject.source.clone(),
+            topic: self.subject.topic.clone(),
+            incarnation: self.incarnation,
+            leader_epoch: self.leader_epoch(),
+            index: wanted.index.0,
+            term: wanted.index_term.0,
+            created_ms: self.now_ms,
+            log_start: wanted.log_start,
+            next_offset: wanted.next_offset,
+            leader_epochs: wanted.epochs.iter().map(epoch).collect(),
+            configs: self.subject.configs.clone(),
+            voters: self.subject.voters.clone(),
+            state: wanted.state.clone(),
+            aborted_transactions: Vec::new(),
+            chunks,
+        };
+        let key = manifest.key();
+        let not_there = |why: String| Error::NotThere {
+            key: key.clone(),
+            why,
+        };
+        // What would be refused when it is read must not be written.
+        let bytes = manifest.encode();
+        Manifest::decode(&bytes, &key, &self.subject.source)
+            .map_err(|why| not_there(why.to_string()))?;
+        let length = bytes.len();
+        match self.store().put(&key, bytes, Condition::Absent).await {
+            Ok(_) => {}
+            // An earlier try of this very leader, whose answer was lost, or whose news were not committed. It may have
+            // cut the chunks otherwise.
+            Err(store::Error::Conflict(_)) => {
+                let (found, _) = self.store().get(&key, length.saturating_mul(2)).await?;
+                let found = Manifest::decode(&found, &key, &self.subject.source)
+                    .map_err(|why| not_there(why.to_string()))?;
+                if found.state != manifest.state {
+                    return Err(not_there("somebody else wrote it".to_owned()));
+                }
+            }
+            Err(why) => return Err(why.into()),
+        }
+        Ok(Stored {
+            incarnation: self.incarnation.0,
+            leader_epoch: manifest.leader_epoch,
+            index: manifest.index,
+            next_offset: manifest.next_offset,
+        })
+    }
+}

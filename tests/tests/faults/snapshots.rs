@@ -1,0 +1,209 @@
+//! Partitions whose older records are in a snapshot store only: what consumers get does not change by it.
+
+use std::path::Path;
+
+use super::*;
+use tests::cluster::walser::get;
+use tests::wait::wait_for;
+use tests::wire::batch::Batch;
+use tests::wire::{Connection, requests};
+
+const TOPIC: &str = "stored";
+const PARTITION: i32 = 0;
+/// Batches, far more than the segments that a log keeps at least.
+const BATCHES: usize = 128;
+/// Bytes of each.
+const BATCH_BYTES: usize = 400 << 10;
+/// Times of the batches in ms, and between two of them.
+const FIRST_MS: i64 = 1_700_000_000_000;
+/// The store is there, but not to be read.
+const STORAGE_ERROR: i16 = 56;
+
+/// Values that nobody could guess, half of them compressible.
+fn value(at: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (at as u64 + 1);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut value = Vec::with_capacity(BATCH_BYTES);
+    while value.len() < BATCH_BYTES {
+        let word = next();
+        match at % 2 {
+            0 => value.extend_from_slice(&word.to_be_bytes()),
+            _ => value.extend_from_slice(format!("line {word:x} of batch {at}\n").as_bytes()),
+        }
+    }
+    value
+}
+
+/// What of a batch is the producer's: everything but the base offset and the leader epoch.
+fn sent(batch: &[u8]) -> Vec<u8> {
+    [&batch[8..12], &batch[16..]].concat()
+}
+
+fn connect(cluster: &Cluster, node: i32) -> Connection {
+    Connection::open(&cluster.node(node).kafka(), Duration::from_secs(10)).unwrap()
+}
+
+fn leader(cluster: &Cluster) -> i32 {
+    let led = cluster.wait_led_by(TOPIC, 1, failover(), |_| true);
+    led.unwrap_or_else(|late| cluster.fail(&late.to_string()))[0].leader
+}
+
+/// One figure of the topic's partition at a node.
+fn figure(cluster: &Cluster, node: i32, family: &str) -> Option<f64> {
+    let (_, text) = get(&cluster.node(node).admin(), "/metrics")?;
+    let mut rows = text.lines().filter(|line| line.starts_with(family));
+    let row = rows.find(|line| line.contains(&format!("topic=\"{TOPIC}\"")))?;
+    row.rsplit_once(' ')?.1.parse().ok()
+}
+
+/// Waits until every node's own log begins later than the partition.
+fn wait_trimmed(cluster: &Cluster) {
+    let trimmed = |node: i32| {
+        let start = figure(cluster, node, "walser_local_start_offset")?;
+        (start >= BATCHES as f64 / 4.0).then_some(())
+    };
+    let all = || (1..=3).try_for_each(trimmed);
+    wait_for(
+        "trimmed logs",
+        failover() * 2,
+        Duration::from_millis(100),
+        all,
+    )
+    .unwrap_or_else(|late| cluster.fail(&late.to_string()));
+}
+
+/// Reads everything from the leader, as a consumer does, and compares every byte.
+fn expect_all(cluster: &Cluster, batches: &[Vec<u8>], when: &str) {
+    let mut next = 0;
+    let read = || {
+        let mut connection = connect(cluster, leader(cluster));
+        while next < batches.len() {
+            let offset = next as i64;
+            let fetched = requests::fetch(&mut connection, TOPIC, PARTITION, offset, 8 << 20);
+            let (code, _, records) = fetched.ok()?;
+            if code != 0 {
+                // Of a leader that has just changed.
+                assert!(
+                    [5, 6, 78].contains(&code),
+                    "{when}: code {code} at {offset}"
+                );
+                return None;
+            }
+            let mut rest = &records[..];
+            while rest.len() > 12 {
+                let length = 12 + u32::from_be_bytes(rest[8..12].try_into().unwrap()) as usize;
+                let Some(batch) = rest.get(..length) else {
+                    break;
+                };
+                let base = i64::from_be_bytes(batch[..8].try_into().unwrap());
+                assert_eq!(base, next as i64, "{when}");
+                assert!(
+                    sent(batch) == sent(&batches[next]),
+                    "{when}: batch {next} is another"
+                );
+                next += 1;
+                rest = &rest[length..];
+            }
+        }
+        Some(())
+    };
+    wait_for("all records", failover(), Duration::from_millis(50), read)
+        .unwrap_or_else(|late| cluster.fail(&format!("{when}: {late}")));
+}
+
+fn expect_code(cluster: &Cluster, offset: i64, wanted: i16, when: &str) {
+    let mut last = None;
+    let answered = || {
+        let mut connection = connect(cluster, leader(cluster));
+        let fetched = requests::fetch(&mut connection, TOPIC, PARTITION, offset, 1 << 20);
+        last = fetched.ok().map(|(code, ..)| code);
+        (last == Some(wanted)).then_some(())
+    };
+    wait_for("that code", failover(), Duration::from_millis(50), answered)
+        .unwrap_or_else(|late| cluster.fail(&format!("{when}: {late}: {last:?}")));
+}
+
+/// Produces everything to a cluster whose logs keep little of it.
+fn filled(store: &Path) -> (Cluster, Vec<Vec<u8>>) {
+    let extra = [
+        format!("snapshot.store = \"{}\"", store.display()),
+        "snapshot.max.lag = \"200ms\"".to_owned(),
+        "snapshot.size = \"4MiB\"".to_owned(),
+        "snapshot.cache.size = \"1MiB\"".to_owned(),
+        "retention.check.interval = \"500ms\"".to_owned(),
+        "tail.cache.size = \"1MiB\"".to_owned(),
+    ];
+    let cluster = Cluster::start(
+        3,
+        &Options {
+            extra: extra.to_vec(),
+            ..Options::default()
+        },
+    );
+    let configs = [("local.retention.bytes", "1"), ("retention.ms", "-1")];
+    cluster.create_topic(TOPIC, 1, &configs);
+    let mut connection = connect(&cluster, leader(&cluster));
+    let batch = |at: usize| {
+        let mut batch = Batch::of(&[&value(at)]);
+        batch.time = FIRST_MS + at as i64;
+        batch.encode()
+    };
+    let batches: Vec<Vec<u8>> = (0..BATCHES).map(batch).collect();
+    for (at, batch) in batches.iter().enumerate() {
+        let produced = requests::produce(&mut connection, TOPIC, PARTITION, batch);
+        assert_eq!(produced.unwrap(), (0, at as i64));
+    }
+    (cluster, batches)
+}
+
+#[test]
+fn what_only_the_store_holds_is_read_like_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let (mut cluster, batches) = filled(&store);
+    wait_trimmed(&cluster);
+    expect_all(&cluster, &batches, "after the trim");
+
+    let by_time = |at: usize| {
+        let mut connection = connect(&cluster, leader(&cluster));
+        let time = FIRST_MS + at as i64;
+        requests::list_offset(&mut connection, TOPIC, PARTITION, time).unwrap()
+    };
+    for at in [0, 1, BATCHES / 8, BATCHES - 1] {
+        assert_eq!(by_time(at), (0, at as i64), "by time");
+    }
+
+    // Its successor reads what another one wrote.
+    let first = leader(&cluster);
+    cluster.kill(first);
+    let moved = cluster.wait_led_by(TOPIC, 1, failover(), |node| node != first);
+    moved.unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    expect_all(&cluster, &batches, "after the leader's death");
+
+    // Not there is not gone: consumers wait, none is sent elsewhere.
+    let away = folder.path().join("away");
+    std::fs::rename(&store, &away).unwrap();
+    expect_code(&cluster, 0, STORAGE_ERROR, "without the store");
+    std::fs::rename(&away, &store).unwrap();
+    expect_all(&cluster, &batches, "with the store again");
+    expect_code(&cluster, BATCHES as i64 + 1, 1, "beyond the end");
+
+    cluster.restart(first);
+    for node in 1..=3 {
+        cluster.kill(node);
+    }
+    for node in 1..=3 {
+        cluster.spawn(node);
+    }
+    for node in 1..=3 {
+        cluster
+            .wait_ready(node)
+            .unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    }
+    expect_all(&cluster, &batches, "after all were killed");
+}
