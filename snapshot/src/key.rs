@@ -4,7 +4,13 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::manifest::Age;
 use crate::source::{Incarnation, Source};
+
+/// Where the lives of the cluster are written down.
+pub const INCARNATIONS_PREFIX: &str = "incarnations/";
+/// Where all partitions are.
+pub const TOPICS_PREFIX: &str = "topics/";
 
 /// An object's name: parts of letters, digits, `.` and `-`, separated by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,13 +62,13 @@ pub fn owner() -> Key {
 /// A life of the cluster: written once, by whoever begins it.
 #[must_use]
 pub fn incarnation(incarnation: Incarnation) -> Key {
-    Key(format!("incarnations/{incarnation}.json"))
+    Key(format!("{INCARNATIONS_PREFIX}{incarnation}.json"))
 }
 
 /// All that a partition has in the store.
 #[must_use]
 pub fn partition_prefix(topic_id: Uuid, partition: i32) -> String {
-    format!("topics/{topic_id}/{partition}/")
+    format!("{TOPICS_PREFIX}{topic_id}/{partition}/")
 }
 
 /// All of a partition's manifests.
@@ -97,4 +103,119 @@ pub fn chunk(
     Key(format!(
         "{prefix}chunks/{incarnation}-{first_offset:020}-{epoch:010}-{index:020}.gz"
     ))
+}
+
+/// An object of a partition, as its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The topic.
+    pub topic_id: Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// See [`Object`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A manifest, with its place among the partition's.
+    Manifest(Age),
+    /// A chunk.
+    Chunk,
+}
+
+/// What an object of a partition is. None for every name that this format does not give.
+#[must_use]
+pub fn object(key: &Key) -> Option<Object> {
+    let path = key.as_str().strip_prefix(TOPICS_PREFIX)?;
+    let mut parts = path.split('/');
+    let topic_id = parts.next()?.parse().ok()?;
+    let partition = parts.next()?.parse().ok()?;
+    let kind = match (parts.next()?, parts.next()?) {
+        ("manifests", name) => Kind::Manifest(age_of(name)?),
+        ("chunks", name) if is_chunk(name) => Kind::Chunk,
+        _ => return None,
+    };
+    // A name is written in one way only.
+    let prefix = partition_prefix(topic_id, partition);
+    (parts.next().is_none() && key.as_str().starts_with(&prefix)).then_some(Object {
+        topic_id,
+        partition,
+        kind,
+    })
+}
+
+fn age_of(name: &str) -> Option<Age> {
+    let mut parts = name.strip_suffix(".json")?.split('-');
+    let age = Age {
+        incarnation: Incarnation(number(parts.next()?, 8)?),
+        leader_epoch: number(parts.next()?, 10)?,
+        index: number(parts.next()?, 20)?,
+    };
+    parts.next().is_none().then_some(age)
+}
+
+fn is_chunk(name: &str) -> bool {
+    let parts = name.strip_suffix(".gz").map(|name| name.split('-'));
+    let lengths =
+        parts.map(|parts| parts.map(|part| number::<u64>(part, part.len()).map(|_| part.len())));
+    lengths.is_some_and(|lengths| lengths.eq([Some(8), Some(20), Some(10), Some(20)]))
+}
+
+fn number<T: std::str::FromStr>(text: &str, digits: usize) -> Option<T> {
+    let is_plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_known_by_its_name_and_by_no_other() {
+        let source = Source {
+            cluster_id: "any".to_owned(),
+            topic_id: Uuid::from_u128(0xabcd),
+            partition: 12,
+        };
+        let named = |kind| Object {
+            topic_id: source.topic_id,
+            partition: 12,
+            kind,
+        };
+        let age = Age {
+            incarnation: Incarnation(7),
+            leader_epoch: i32::MAX,
+            index: u64::MAX,
+        };
+        let manifest = manifest(&source, age.incarnation, age.leader_epoch, age.index);
+        assert_eq!(object(&manifest), Some(named(Kind::Manifest(age))));
+        let chunk = chunk(&source, Incarnation(7), i64::MAX, i32::MAX, u64::MAX);
+        assert_eq!(object(&chunk), Some(named(Kind::Chunk)));
+        for key in [manifest, chunk] {
+            let name = key.as_str();
+            let bent = [
+                format!("{name}.gz"),
+                format!("{name}/x"),
+                name.replace("abcd", "ABCD"),
+                name.replace("/12/", "/012/"),
+                name.replace("/12/", "/x/"),
+                name.replace("00000007-", "7-"),
+                name.replace("00000007-", "0000000x-"),
+                name.replace("00000007-", "00000007-1-"),
+                name.replace("manifests", "others")
+                    .replace("chunks", "others"),
+                name.replace("topics/", "topic/"),
+                name.replace("2147483647", "2147483648")
+                    .replace(".gz", ".json"),
+            ];
+            for bent in bent {
+                let key = Key::parse(&bent).expect("a name");
+                assert_eq!(object(&key), None, "{bent}");
+            }
+        }
+        assert_eq!(object(&owner()), None);
+        assert_eq!(object(&incarnation(Incarnation(1))), None);
+    }
 }

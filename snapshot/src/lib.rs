@@ -14,6 +14,8 @@
 //!
 //! - What [`archive`] hands out was verified when it was read; what could not be read is an error that tells a store
 //!   that cannot be asked from an object that is damaged or gone.
+//! - [`collect`] is the only one that removes objects: manifests before the chunks that only they reach, nothing that is
+//!   young, and nothing at all where it cannot read what has to stay.
 //!
 //! It decides nothing: when a snapshot is taken, what is committed and what may be trimmed is the broker's business.
 //!
@@ -21,6 +23,7 @@
 
 pub mod archive;
 pub mod chunk;
+pub mod collect;
 pub mod digest;
 pub mod key;
 pub mod manifest;

@@ -18,6 +18,9 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Inner {
     objects: BTreeMap<Key, Bytes>,
+    /// When they were written.
+    modified_ms: BTreeMap<Key, i64>,
+    clock_ms: i64,
     requests: Vec<Request>,
     fault: Option<(usize, Fault)>,
 }
@@ -61,6 +64,11 @@ impl Memory {
         self.lock().fault = None;
     }
 
+    /// What the store's clock says from now on. It begins at 0 and stands still.
+    pub fn set_clock(&self, now_ms: i64) {
+        self.lock().clock_ms = now_ms;
+    }
+
     /// The requests since the last [`Self::fail`].
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
@@ -91,7 +99,7 @@ impl Memory {
         &self,
         request: Request,
         key: &str,
-        work: impl FnOnce(&mut BTreeMap<Key, Bytes>) -> Result<T, Error>,
+        work: impl FnOnce(&mut Inner) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut inner = self.lock();
         let number = inner.requests.len();
@@ -104,16 +112,16 @@ impl Memory {
             Some((at, Fault::Refused)) if at == number => Err(unavailable("injected")),
             Some((at, Fault::Dead)) if number >= at => Err(unavailable("dead")),
             Some((at, Fault::AnswerLost)) if at == number => {
-                work(&mut inner.objects)?;
+                work(&mut inner)?;
                 Err(unavailable("the answer was lost"))
             }
-            _ => work(&mut inner.objects),
+            _ => work(&mut inner),
         }
     }
 
     fn write(&self, key: &Key, body: &Bytes, condition: &Condition) -> Result<Version, Error> {
-        self.request(Request::Put(key.clone()), key.as_str(), |objects| {
-            let holds = match (condition, objects.get(key)) {
+        self.request(Request::Put(key.clone()), key.as_str(), |inner| {
+            let holds = match (condition, inner.objects.get(key)) {
                 (Condition::None, _) | (Condition::Absent, None) => true,
                 (Condition::Unchanged(wanted), Some(found)) => version_of(found) == *wanted,
                 (Condition::Absent, Some(_)) => false,
@@ -122,7 +130,8 @@ impl Memory {
             if !holds {
                 return Err(Error::Conflict(key.clone()));
             }
-            objects.insert(key.clone(), body.clone());
+            inner.objects.insert(key.clone(), body.clone());
+            inner.modified_ms.insert(key.clone(), inner.clock_ms);
             Ok(version_of(body))
         })
     }
@@ -154,8 +163,9 @@ impl Store for Memory {
     }
 
     fn get<'a>(&'a self, key: &'a Key, bytes_max: usize) -> Later<'a, (Bytes, Version)> {
-        let read = self.request(Request::Get(key.clone()), key.as_str(), |objects| {
-            let found = objects
+        let read = self.request(Request::Get(key.clone()), key.as_str(), |inner| {
+            let found = inner
+                .objects
                 .get(key)
                 .ok_or_else(|| Error::NotFound(key.clone()))?;
             if found.len() > bytes_max {
@@ -167,8 +177,9 @@ impl Store for Memory {
     }
 
     fn range<'a>(&'a self, key: &'a Key, position: u64, length: usize) -> Later<'a, Bytes> {
-        let read = self.request(Request::Get(key.clone()), key.as_str(), |objects| {
-            let found = objects
+        let read = self.request(Request::Get(key.clone()), key.as_str(), |inner| {
+            let found = inner
+                .objects
                 .get(key)
                 .ok_or_else(|| Error::NotFound(key.clone()))?;
             let start = usize::try_from(position).unwrap_or(usize::MAX);
@@ -187,14 +198,14 @@ impl Store for Memory {
         after: Option<&'a Key>,
         limit: usize,
     ) -> Later<'a, Vec<Listed>> {
-        let listed = self.request(Request::List(prefix.to_owned()), prefix, |objects| {
-            let named = objects.iter().filter(|(key, _)| {
+        let listed = self.request(Request::List(prefix.to_owned()), prefix, |inner| {
+            let named = inner.objects.iter().filter(|(key, _)| {
                 key.as_str().starts_with(prefix) && after.is_none_or(|after| *key > after)
             });
             let listed = named.take(limit).map(|(key, bytes)| Listed {
                 key: key.clone(),
                 bytes: bytes.len() as u64,
-                modified_ms: 0,
+                modified_ms: inner.modified_ms.get(key).copied().unwrap_or_default(),
             });
             Ok(listed.collect())
         });
@@ -203,8 +214,8 @@ impl Store for Memory {
 
     fn delete<'a>(&'a self, key: &'a Key) -> Later<'a, ()> {
         at_once(
-            self.request(Request::Delete(key.clone()), key.as_str(), |objects| {
-                objects.remove(key);
+            self.request(Request::Delete(key.clone()), key.as_str(), |inner| {
+                inner.objects.remove(key);
                 Ok(())
             }),
         )

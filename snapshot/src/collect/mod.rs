@@ -1,0 +1,285 @@
+//! Removes what nobody needs any more.
+//!
+//! - The committed manifest, the newest ones at or below it, and every chunk that one of them reaches stay.
+//! - What is younger than the grace, by the store's clock, stays, and so does what a young manifest reaches: a leader
+//!   may be about to commit it.
+//! - A manifest newer than the committed one, of a leader that was deposed before it was committed, goes after the grace.
+//! - Manifests go before the chunks: whatever ends the work in between, no manifest that is there lacks a chunk by it.
+//! - What has to stay and cannot be read ends the work before anything was removed. What cannot be read and would go
+//!   needs no reading.
+//! - Objects that this format does not name are not touched.
+//! - Where a later life of the cluster was begun, nothing is removed: looked at before every [`BATCH`] objects.
+//!
+//! Doing it again goes on where it ended. What it cannot know is left to whoever calls: that the committed manifest is
+//! still the committed one (leadership has to be confirmed after it was looked up), and that no snapshot of the same
+//! partition is being made meanwhile by the same leader, which could name a chunk that an earlier try left.
+
+mod error;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::key::{self, Key};
+use crate::manifest::{self, Manifest, Name};
+use crate::source::{Incarnation, Source};
+use crate::store::{self, Listed, Store};
+use objects::Objects;
+
+pub use error::Error;
+
+/// Objects that are removed before it is looked again whether a later life of the cluster was begun.
+pub const BATCH: usize = 100;
+
+/// What stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The life of the cluster that collects. Only the last one may.
+    pub incarnation: Incarnation,
+    /// So many of the newest manifests at or below the committed one stay; it does in any case. More of them are more
+    /// points to go back to, and more chunks.
+    pub keep_manifests: usize,
+    /// What is younger stays. It has to be longer than any snapshot takes, and than any read of a manifest that has
+    /// been replaced.
+    pub grace_ms: i64,
+    /// Everything is looked at and nothing removed.
+    pub dry_run: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            incarnation: Incarnation(1),
+            keep_manifests: 3,
+            grace_ms: 3_600_000,
+            dry_run: false,
+        }
+    }
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Manifests that stay, the young ones among them.
+    pub kept_manifests: u64,
+    /// Chunks that stay because a manifest that stays reaches them.
+    pub kept_chunks: u64,
+    /// Objects that nobody needs and that stay only because they, or their topic's manifests, are young.
+    pub young: u64,
+    /// Objects that this format does not name.
+    pub unknown: u64,
+    /// What was removed, in that order; with [`Policy::dry_run`], what would be.
+    pub deleted: Vec<Key>,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Collects one partition, whose committed manifest this is.
+///
+/// # Errors
+/// See [`Error`]. What was removed until then is removed.
+///
+/// # Panics
+/// When the manifest is another partition's.
+pub async fn partition(
+    store: &dyn Store,
+    source: &Source,
+    committed: &Name,
+    policy: &Policy,
+    now_ms: i64,
+) -> Result<Collected, Error> {
+    assert_eq!(committed.source, *source, "it is this partition's manifest");
+    let mut collector = Collector::new(store, policy, now_ms);
+    collector.is_the_last_life().await?;
+    let prefix = key::partition_prefix(source.topic_id, source.partition);
+    let objects = Objects::list(store, &prefix).await?;
+    if let Some((_, later)) = objects
+        .manifests
+        .iter()
+        .find(|(age, _)| age.incarnation > policy.incarnation)
+    {
+        return Err(Error::Superseded(later.key.clone()));
+    }
+    let (kept, dropped) = collector.divide(objects.manifests, committed)?;
+    let reached = collector
+        .reached(&kept, source, committed, &objects.chunks)
+        .await?;
+    collector.collected.kept_manifests = kept.len() as u64;
+    collector.collected.unknown = objects.unknown;
+    let (kept, orphans): (Vec<Listed>, Vec<Listed>) = objects
+        .chunks
+        .into_iter()
+        .partition(|listed| reached.contains(&listed.key));
+    collector.collected.kept_chunks = kept.len() as u64;
+    let orphans = collector.old_ones(orphans);
+    collector.remove(&dropped).await?;
+    collector.remove(&orphans).await?;
+    Ok(collector.collected)
+}
+
+/// Collects all topics but these. NB: the topics have to be as the metadata group knows them now, and the deletions
+/// among them committed: a topic that is missing by mistake is a topic that was deleted.
+///
+/// # Errors
+/// [`Error::NothingAlive`] without any topic, which is what missing metadata looks like; else see [`Error`].
+pub async fn deleted_topics(
+    store: &dyn Store,
+    alive: &BTreeSet<Uuid>,
+    policy: &Policy,
+    now_ms: i64,
+) -> Result<Collected, Error> {
+    if alive.is_empty() {
+        return Err(Error::NothingAlive);
+    }
+    let mut collector = Collector::new(store, policy, now_ms);
+    collector.is_the_last_life().await?;
+    let mut dead: BTreeMap<(Uuid, i32), Objects> = BTreeMap::new();
+    objects::each(store, key::TOPICS_PREFIX, |listed| {
+        match key::object(&listed.key) {
+            Some(object) if alive.contains(&object.topic_id) => {}
+            Some(object) => {
+                let of = dead.entry((object.topic_id, object.partition)).or_default();
+                of.add(object.kind, listed);
+            }
+            None => collector.collected.unknown += 1,
+        }
+    })
+    .await?;
+    for objects in dead.into_values() {
+        collector.dead_partition(objects).await?;
+    }
+    Ok(collector.collected)
+}
+
+struct Collector<'a> {
+    store: &'a dyn Store,
+    policy: &'a Policy,
+    now_ms: i64,
+    collected: Collected,
+}
+
+impl<'a> Collector<'a> {
+    fn new(store: &'a dyn Store, policy: &'a Policy, now_ms: i64) -> Self {
+        assert!(policy.grace_ms >= 0, "a grace is no debt");
+        Self {
+            store,
+            policy,
+            now_ms,
+            collected: Collected::default(),
+        }
+    }
+
+    /// Whether no later life of the cluster was begun. What it inherited is its own to collect.
+    async fn is_the_last_life(&self) -> Result<(), Error> {
+        let own = key::incarnation(self.policy.incarnation);
+        let later = self
+            .store
+            .list(key::INCARNATIONS_PREFIX, Some(&own), 1)
+            .await?;
+        match later.into_iter().next() {
+            Some(later) => Err(Error::Superseded(later.key)),
+            None => Ok(()),
+        }
+    }
+
+    /// What was written in the future is young.
+    fn is_young(&self, listed: &Listed) -> bool {
+        self.now_ms.saturating_sub(listed.modified_ms) < self.policy.grace_ms
+    }
+
+    /// The manifests that stay, and those that go.
+    fn divide(
+        &self,
+        mut manifests: Vec<objects::Aged>,
+        committed: &Name,
+    ) -> Result<(Vec<Listed>, Vec<Listed>), Error> {
+        let committed = (committed.age(), committed.key());
+        manifests.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
+        if !manifests.iter().any(|(age, _)| *age == committed.0) {
+            return Err(Error::Missing(committed.1));
+        }
+        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+        // The first one at or below the committed manifest is itself.
+        let mut room = self.policy.keep_manifests.max(1);
+        for (age, listed) in manifests {
+            let is_of_the_newest = age <= committed.0 && room > 0;
+            room -= usize::from(is_of_the_newest);
+            if is_of_the_newest || self.is_young(&listed) {
+                kept.push(listed);
+            } else {
+                dropped.push(listed);
+            }
+        }
+        Ok((kept, dropped))
+    }
+
+    /// Every chunk that one of the manifests names. Those of the committed one are there.
+    async fn reached(
+        &self,
+        kept: &[Listed],
+        source: &Source,
+        committed: &Name,
+        chunks: &[Listed],
+    ) -> Result<BTreeSet<Key>, Error> {
+        let there: BTreeSet<&Key> = chunks.iter().map(|listed| &listed.key).collect();
+        let committed = committed.key();
+        let mut reached = BTreeSet::new();
+        for Listed { key, .. } in kept {
+            let (bytes, _) = match self.store.get(key, manifest::BYTES_MAX).await {
+                Err(store::Error::NotFound(key)) => return Err(Error::Missing(key)),
+                read => read?,
+            };
+            let manifest =
+                Manifest::decode(&bytes, key, source).map_err(|why| Error::Unreadable {
+                    key: key.clone(),
+                    why,
+                })?;
+            for named in manifest.chunks {
+                if *key == committed && !there.contains(&named.key) {
+                    return Err(Error::Missing(named.key));
+                }
+                reached.insert(named.key);
+            }
+        }
+        Ok(reached)
+    }
+
+    /// Those that are not young.
+    fn old_ones(&mut self, objects: Vec<Listed>) -> Vec<Listed> {
+        let before = objects.len();
+        let (_, old): (Vec<Listed>, Vec<Listed>) = objects
+            .into_iter()
+            .partition(|listed| self.is_young(listed));
+        self.collected.young += (before - old.len()) as u64;
+        old
+    }
+
+    /// A partition of a topic that is no more. While one of its manifests is young, what it reaches has to stay: all.
+    async fn dead_partition(&mut self, objects: Objects) -> Result<(), Error> {
+        let manifests: Vec<Listed> = objects.manifests.into_iter().map(|(_, l)| l).collect();
+        if manifests.iter().any(|listed| self.is_young(listed)) {
+            self.collected.young += (manifests.len() + objects.chunks.len()) as u64;
+            return Ok(());
+        }
+        let chunks = self.old_ones(objects.chunks);
+        self.remove(&manifests).await?;
+        self.remove(&chunks).await
+    }
+
+    async fn remove(&mut self, objects: &[Listed]) -> Result<(), Error> {
+        for batch in objects.chunks(BATCH) {
+            self.is_the_last_life().await?;
+            for listed in batch {
+                if !self.policy.dry_run {
+                    self.store.delete(&listed.key).await?;
+                }
+                self.collected.deleted.push(listed.key.clone());
+                self.collected.bytes += listed.bytes;
+            }
+        }
+        Ok(())
+    }
+}
