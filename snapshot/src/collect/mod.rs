@@ -11,8 +11,9 @@
 //! - Where a later life of the cluster was begun, nothing is removed: looked at before every [`BATCH`] objects.
 //!
 //! Doing it again goes on where it ended. What it cannot know is left to whoever calls: that the committed manifest is
-//! still the committed one (leadership has to be confirmed after it was looked up), and that no snapshot of the same
-//! partition is being made meanwhile by the same leader, which could name a chunk that an earlier try left.
+//! still the committed one (leadership has to be confirmed after it was looked up), and that meanwhile the same leader
+//! neither makes a snapshot of the partition nor waits for one to be committed: it could name a chunk, or adopt a
+//! manifest, that an earlier try left longer ago than the grace.
 
 mod error;
 mod objects;
