@@ -129,12 +129,15 @@ impl Pipeline {
         finished
     }
 
-    /// The group is closed: what it wrote proves nothing to a later replica, whose persists begin at 1 again.
+    /// The group is closed: what it wrote proves nothing to a later replica, whose persists begin at 1 again. And nothing
+    /// is said that rests on it: what a full disk kept waiting of it is never written.
     pub(super) fn forget(&mut self, group: GroupId) {
         for pending in &mut self.pending {
             pending.persists.retain(|&(of, _)| of != group);
+            pending.sends.retain(|&(_, of, _)| of != group);
         }
         self.waiting.persists.retain(|&(of, _)| of != group);
+        self.waiting.sends.retain(|&(_, of, _)| of != group);
     }
 
     pub(super) fn is_synced(&self, append: AppendId) -> bool {

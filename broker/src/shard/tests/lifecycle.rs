@@ -232,6 +232,14 @@ fn writes_of_a_removed_replica_prove_nothing_about_its_successor() {
     assert!(opened.is_some_and(|r| r != old), "before any sync");
     let later = std::mem::take(&mut cluster.at(THREE).unsynced);
     cluster.at(THREE).unsynced = writing.into_iter().chain(later).collect();
+    cluster.sync(THREE);
+    cluster.flush(THREE);
+    let said = cluster
+        .wire
+        .iter()
+        .flat_map(|(_, _, batch)| &batch.messages);
+    let of_the_old: Vec<_> = said.filter(|(_, message)| message.from == old).collect();
+    assert!(of_the_old.is_empty(), "it is gone: {of_the_old:?}");
     cluster.run(500);
     assert!(
         cluster

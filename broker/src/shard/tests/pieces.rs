@@ -123,6 +123,37 @@ mod pipeline {
         let finished = pipeline.finish(AppendId(2), &[]);
         assert_eq!(finished.persists, [(OTHER, PersistSeq(1))]);
     }
+
+    #[test]
+    fn a_closed_group_says_nothing_that_rests_on_its_writes() {
+        let mut pipeline = Pipeline::default();
+        for group in [GROUP, OTHER] {
+            pipeline.persist(group, PersistSeq(1), vec![record(group)]);
+            let waits = pipeline.send_after(AppendId(1), (TWO, group, message()));
+            assert_eq!(waits, None);
+        }
+        pipeline.take();
+        pipeline.forget(GROUP);
+        let finished = pipeline.finish(AppendId(1), &[]);
+        assert_eq!(finished.sends, [(TWO, OTHER, message())]);
+    }
+
+    /// The log drops what it held of a group when that is removed, and then holds nothing of it.
+    #[test]
+    fn x9_nothing_is_said_of_what_a_full_disk_never_wrote() {
+        let mut pipeline = Pipeline::default();
+        pipeline.persist(GROUP, PersistSeq(1), vec![record(GROUP)]);
+        pipeline.take();
+        let waits = pipeline.send_after(AppendId(1), (TWO, GROUP, message()));
+        assert_eq!(waits, None);
+        let held = pipeline.finish(AppendId(1), &[GROUP]);
+        assert!(held.sends.is_empty() && held.persists.is_empty());
+        pipeline.forget(GROUP);
+        let removal = pipeline.append(record(GROUP));
+        pipeline.take();
+        let finished = pipeline.finish(removal, &[]);
+        assert!(finished.sends.is_empty() && finished.persists.is_empty());
+    }
 }
 
 mod timers {
