@@ -21,8 +21,42 @@ pub enum What {
         /// May be empty.
         partitions: Vec<i32>,
     },
+    /// As [`What::Assigned`], but whether it heard the answer is not known.
+    AnsweredAssignment {
+        /// In this generation.
+        generation: i32,
+        /// May be empty.
+        partitions: Vec<i32>,
+    },
+    /// A coordinator that gives partitions to each member by itself answered its heartbeat.
+    Told {
+        /// The epoch that the member has reached.
+        epoch: i32,
+        /// It came as a new member.
+        joins: bool,
+        /// It had said what it owns.
+        says_owned: bool,
+        /// What it is to own from now on; None if that is as it was.
+        partitions: Option<Vec<i32>>,
+        /// It may be silent for so long, in the unit of the event's time.
+        session: u64,
+        /// It may take so long to give up what it is to own no longer.
+        rebalance: u64,
+    },
+    /// It has given up everything but these.
+    Kept {
+        /// May be empty: also when its process has ended, or it was told that it is a member no longer.
+        partitions: Vec<i32>,
+    },
     /// It read the committed offset, to begin there.
     Began {
+        /// Of this partition.
+        partition: i32,
+        /// 0 when nothing was committed.
+        offset: i64,
+    },
+    /// As [`What::Began`], but whether it heard the answer is not known.
+    AnsweredOffset {
         /// Of this partition.
         partition: i32,
         /// 0 when nothing was committed.
@@ -39,7 +73,7 @@ pub enum What {
     },
     /// It committed.
     Committed {
-        /// In this generation; negative for one who is no member.
+        /// In this generation, or epoch; negative for one who is no member.
         generation: i32,
         /// For this partition.
         partition: i32,

@@ -3,10 +3,11 @@
 //!
 //! | finding | |
 //! |---|---|
-//! | two owners | two members were assigned a partition in one generation |
+//! | two owners | two members were assigned a partition in one generation; or one was told to own it while another had neither given it up nor been silent too long |
 //! | another assignment | a member was assigned something else in the same generation |
 //! | generation went back | a member's generation, or that of an assignment that began after another had ended |
-//! | late owner | a commit succeeded that began after an assignment of a later generation had ended |
+//! | epoch went back | a member's epoch, or that of a join that began after another member's had been told |
+//! | late owner | a commit succeeded that began after an assignment of a later generation had ended, or after another one had been told to own the partition in a later epoch |
 //! | lost commit | a committed offset was read that is lower than one acknowledged before the question |
 //! | offset went back | a committed offset was read that is lower than one read before |
 //! | skipped | a record between a partition's beginning and its last committed offset that nobody read |
@@ -17,6 +18,7 @@
 //! keeps the partition from one assignment to its next.
 
 mod history;
+mod owners;
 mod rising;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use history::{Event, Outcome, What};
+use owners::{Owners, Told};
 use rising::Rising;
 
 /// Everything that is wrong with a history, in words; empty when nothing is.
@@ -48,6 +51,8 @@ pub struct Judge {
     own: BTreeMap<usize, (i32, Vec<i32>)>,
     /// Of assignments that have ended.
     generations: Rising<i32>,
+    /// Where the coordinator gives partitions to each member by itself.
+    given: Owners,
     partitions: BTreeMap<i32, Partition>,
     /// Where each member is in its partitions.
     positions: BTreeMap<usize, BTreeMap<i32, i64>>,
@@ -80,9 +85,45 @@ impl Judge {
                 wrong.extend(self.generation(event, *generation, partitions));
                 wrong
             }
+            What::AnsweredAssignment {
+                generation,
+                partitions,
+            } => {
+                let mut wrong = self.owners(event.member, *generation, partitions);
+                wrong.extend(self.follows(event, *generation, i32::MIN));
+                wrong
+            }
+            What::Told {
+                epoch,
+                joins,
+                says_owned,
+                partitions,
+                session,
+                rebalance,
+            } => self.given.told(&Told {
+                member: event.member,
+                begun: event.begun,
+                ended: event.ended,
+                epoch: *epoch,
+                joins: *joins,
+                says_owned: *says_owned,
+                partitions: partitions.as_deref(),
+                session: *session,
+                rebalance: *rebalance,
+            }),
+            What::Kept { partitions } => {
+                self.given.kept(event.begun, event.member, partitions);
+                let positions = self.positions.entry(event.member).or_default();
+                positions.retain(|partition, _| partitions.contains(partition));
+                Vec::new()
+            }
             What::Began { partition, offset } => {
                 let own = self.positions.entry(event.member).or_default();
                 own.insert(*partition, *offset);
+                let of = self.partitions.entry(*partition).or_default();
+                of.told(event, *partition, *offset)
+            }
+            What::AnsweredOffset { partition, offset } => {
                 let of = self.partitions.entry(*partition).or_default();
                 of.told(event, *partition, *offset)
             }
@@ -102,19 +143,29 @@ impl Judge {
             } => {
                 let of = self.partitions.entry(*partition).or_default();
                 of.committed(event, *offset, *outcome);
-                let is_late = *outcome == Outcome::Ok && *generation >= 0;
-                let newest = self.generations.before(event.begun).filter(|_| is_late);
-                let newest = newest.filter(|newest| generation < newest).into_iter();
-                let member = event.member;
-                let late = newest.map(|newest| {
-                    format!(
-                        "late owner: {member} of generation {generation} committed {offset} of partition \
-                         {partition} in generation {newest}"
-                    )
-                });
-                late.collect()
+                let commit = (*generation, *partition, *offset);
+                let late = self.late_owner(event, commit);
+                late.filter(|_| *outcome == Outcome::Ok)
+                    .into_iter()
+                    .collect()
             }
         }
+    }
+
+    fn late_owner(
+        &self,
+        event: &Event,
+        (generation, partition, offset): (i32, i32, i64),
+    ) -> Option<String> {
+        let (member, begun) = (event.member, event.begun);
+        let newest = self.generations.before(begun);
+        let newest = newest.filter(|newest| generation < *newest);
+        let given = self.given.later(member, begun, generation, partition);
+        let newest = newest.or(given).filter(|_| generation >= 0)?;
+        Some(format!(
+            "late owner: {member} of generation {generation} committed {offset} of partition {partition} in \
+             generation {newest}"
+        ))
     }
 
     /// What is wrong with the whole.
@@ -156,6 +207,11 @@ impl Judge {
         let is_kept = |p: &i32| held.contains(p) && partitions.contains(p);
         let positions = self.positions.entry(member).or_default();
         positions.retain(|partition, _| is_kept(partition));
+        self.follows(event, generation, before)
+    }
+
+    fn follows(&mut self, event: &Event, generation: i32, before: i32) -> Option<String> {
+        let member = event.member;
         let highest = self.generations.before(event.begun).unwrap_or(i32::MIN);
         self.generations.raise(event.ended, generation);
         let before = before.max(highest);

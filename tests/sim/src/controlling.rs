@@ -166,8 +166,10 @@ impl World {
         let Some(missing) = missing else {
             let partitions = |name: &str| image.topic_named(name).map(|t| t.partitions.clone());
             let (records, groups) = (partitions("t"), partitions(OFFSETS_TOPIC));
+            let topic = image.topic_named("t").map(|topic| topic.id);
             self.groups = records.unwrap_or_default();
             self.consumer_groups.partitions = groups.unwrap_or_default();
+            self.consumer_groups.topic = topic.unwrap_or_default();
             return Ok(());
         };
         let (name, partitions) = wanted[missing];

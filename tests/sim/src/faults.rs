@@ -1,6 +1,7 @@
 //! What goes wrong in a run, and when.
 
 use broker::metadata::{Command, Image};
+use raft::effect::Role;
 use raft::types::{GroupId, NodeId, Tick};
 use wal::model::Fault;
 
@@ -34,6 +35,23 @@ const KINDS: [Kind; 7] = [
 pub(crate) struct Faults {
     due: [u64; KINDS.len()],
     mend_at: Option<u64>,
+    /// The broker that serves its clients, but gets round to no message of another one and to no timer, and until when.
+    deaf: Option<(usize, u64)>,
+    /// When the next one does.
+    deaf_at: u64,
+    /// The broker that dies with an answer that it has just given.
+    pub(crate) dying: Option<usize>,
+}
+
+impl Faults {
+    pub(crate) fn is_deaf(&self, at: usize, now: u64) -> bool {
+        self.deaf_until(at, now).is_some()
+    }
+
+    pub(crate) fn deaf_until(&self, at: usize, now: u64) -> Option<u64> {
+        let (deaf, until) = self.deaf?;
+        (deaf == at && now < until).then_some(until)
+    }
 }
 
 fn mean_ms(every: &Every, kind: Kind) -> u64 {
@@ -80,6 +98,13 @@ impl World {
                 Kind::Wipe => self.inject_wipe(),
             }
         }
+        self.inject_deafness();
+        if let Some(at) = self.faults.dying.take()
+            && self.nodes[at].up.is_some()
+        {
+            self.report.counts.died_answering += 1;
+            self.crash(at);
+        }
         if self.faults.mend_at.is_some_and(|at| at <= self.now) {
             self.faults.mend_at = None;
             self.network.heal();
@@ -98,6 +123,37 @@ impl World {
     fn up(&self) -> Vec<usize> {
         let up = (0..self.nodes.len()).filter(|at| self.nodes[*at].up.is_some());
         up.collect()
+    }
+
+    /// A coordinator may be deposed without hearing of it, and its clients ask it still.
+    fn inject_deafness(&mut self) {
+        if self.faults.deaf.is_some_and(|(_, until)| until <= self.now) {
+            self.faults.deaf = None;
+        }
+        let mean = self.plan.consumer_groups.deaf_every_ms;
+        if mean == 0 || self.faults.deaf.is_some() || self.faults.deaf_at > self.now {
+            return;
+        }
+        let first = self.faults.deaf_at == 0;
+        self.faults.deaf_at = self.now + self.random.between(1, mean * 2);
+        let coordinated = self.random.pick(&self.consumer_groups.partitions).copied();
+        let leads = |at: &usize| {
+            let up = self.nodes[*at].up.as_ref();
+            let status = up.into_iter().flat_map(|up| up.shard.status());
+            let mut own = status.filter(|status| Some(status.group) == coordinated);
+            own.any(|status| status.role == Role::Leader)
+        };
+        let leader = (0..self.nodes.len()).find(leads).filter(|_| !first);
+        if let Some(at) = leader {
+            self.report.counts.deaf += 1;
+            let until = self.now + self.random.between(100, 500);
+            self.faults.deaf = Some((at, until));
+        }
+    }
+
+    /// The power goes everywhere, and nobody is in the middle of anything.
+    pub(crate) fn crash_all(&mut self) {
+        self.up().into_iter().for_each(|at| self.crash(at));
     }
 
     /// The power of a broker goes at one of the next calls to its disk.

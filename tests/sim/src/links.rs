@@ -79,6 +79,10 @@ impl World {
         let Some(at) = self.place_of(packet.to) else {
             return Ok(());
         };
+        if let Some(until) = self.faults.deaf_until(at, self.now) {
+            self.network.hold(until, packet);
+            return Ok(());
+        }
         self.note(0xC0 + packet.batch.messages.len() as u64);
         let Some(up) = &mut self.nodes[at].up else {
             return Ok(());

@@ -104,6 +104,12 @@ impl Network {
         self.on_the_way.insert((arrives, self.sequence), packet);
     }
 
+    /// Who gets it does not get round to it before.
+    pub fn hold(&mut self, until: u64, packet: Packet) {
+        self.sequence += 1;
+        self.on_the_way.insert((until, self.sequence), packet);
+    }
+
     /// When the next packet arrives.
     #[must_use]
     pub fn next(&self) -> Option<u64> {

@@ -173,6 +173,7 @@ impl Node {
             groups: broker::coordinator::core::Config {
                 initial_rebalance_delay_ms: 30,
                 session_timeout_min_ms: 100,
+                consumer_session_timeout_ms: plan.consumer_groups.session_ms,
                 ..Default::default()
             },
             ..Config::default()

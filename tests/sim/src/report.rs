@@ -110,6 +110,14 @@ counts! {
     group_fetches,
     /// Members that got an assignment.
     members_assigned,
+    /// Assignments that a coordinator gave to members by itself.
+    members_given,
+    /// Members of the consumer protocol that were told that they are none any more.
+    members_fenced,
+    /// Static members of it that came while the one before was still there.
+    instances_unreleased,
+    /// Commits refused because of a member's epoch.
+    stale_epochs,
     /// Members that stopped for a while and went on.
     members_paused,
     /// Members whose process ended.
@@ -118,6 +126,10 @@ counts! {
     members_left,
     /// Commits refused because of who sent them, or when.
     zombies_refused,
+    /// Coordinators that for some time served clients and heard of nothing else.
+    deaf,
+    /// Brokers that died with an answer to a member of a group that they had just given.
+    died_answering,
     /// Commits acknowledged by another broker than the one before.
     coordinators_moved,
     /// Logs of coordinators that were trimmed under a state record.

@@ -160,6 +160,9 @@ impl World {
         self.chaos = false;
         self.network.heal();
         self.faults = Faults::default();
+        if !self.consumer_groups.partitions.is_empty() && self.random.chance(500) {
+            self.crash_all();
+        }
         self.restarts.clear();
         for at in 0..self.nodes.len() {
             if self.nodes[at].disk.is_cut() {
@@ -176,7 +179,7 @@ impl World {
                 self.begin(at, group);
             }
         }
-        self.consumer_groups.heal(&mut self.random);
+        self.consumer_groups.heal(self.now, &mut self.random);
         Ok(())
     }
 
@@ -248,9 +251,12 @@ impl World {
     fn next_time(&self) -> u64 {
         let mut next = self.housekeeping_at;
         next = next.min(self.network.next().unwrap_or(u64::MAX));
-        for up in self.nodes.iter().filter_map(|n| n.up.as_ref()) {
-            next = next.min(up.shard.deadline().0).min(up.controls_at);
-            next = next.min(up.log_wants());
+        for (at, node) in self.nodes.iter().enumerate() {
+            let Some(up) = &node.up else { continue };
+            if !self.faults.is_deaf(at, self.now) {
+                next = next.min(up.shard.deadline().0);
+            }
+            next = next.min(up.controls_at).min(up.log_wants());
         }
         let clients = self.clients.iter().map(|c| c.acts_at);
         next.min(clients.min().unwrap_or(u64::MAX))
@@ -262,7 +268,7 @@ impl World {
         let Some(up) = &mut self.nodes[at].up else {
             return Ok(());
         };
-        if up.shard.deadline() > now {
+        if up.shard.deadline() > now || self.faults.is_deaf(at, self.now) {
             return Ok(());
         }
         up.shard.set_wall(wall_ms);
@@ -275,6 +281,7 @@ impl World {
         self.register()?;
         self.create_topic()?;
         self.consume()?;
+        self.all_are_answered()?;
         let due = self.restarts.iter().filter(|(_, when)| **when <= self.now);
         for at in due.map(|(at, _)| *at).collect::<Vec<_>>() {
             self.restarts.remove(&at);

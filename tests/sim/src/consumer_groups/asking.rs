@@ -1,5 +1,7 @@
 //! Requests on their way to a coordinator and back.
 
+use std::collections::BTreeSet;
+
 use broker::broker::Rejection;
 use broker::coordinator::reply::GroupReply;
 use protocol::error_code::ErrorCode;
@@ -18,8 +20,10 @@ const ANSWER_LOST_PER_MILLE: u64 = 30;
 /// Chance that a member looks for its coordinator though it knows one, in a thousand: so that a new one gets commits
 /// while an old one has not heard of it.
 const LOOKS_ANEW_PER_MILLE: u64 = 250;
+/// Chance that a broker dies with an answer that it has just given, in a thousand.
+const DIES_PER_MILLE: u64 = 10;
 /// By then every request that reached a coordinator is answered, in ms.
-const SETTLED_MS: u64 = 5_000;
+const SETTLED_MS: u64 = 4_000;
 /// The wall clock when a run begins, in ms.
 const WALL_MS: u64 = 1_700_000_000_000;
 
@@ -37,6 +41,17 @@ pub enum Ask {
     },
     /// Nothing: it lives.
     Heartbeat,
+    /// To be a member, to own what it owns, or to be a member no longer: all of the consumer protocol.
+    Beat {
+        /// 0 to join, below to leave.
+        epoch: i32,
+        /// It says everything.
+        is_full: bool,
+        /// What it owns, if it says so.
+        owned: Option<BTreeSet<i32>>,
+    },
+    /// How the group is, where the coordinator gives partitions.
+    Describe,
     /// To be a member no longer.
     Leave,
     /// To commit.
@@ -50,6 +65,8 @@ pub enum Ask {
     Fetch {
         /// Of these partitions.
         partitions: Vec<i32>,
+        /// As a member of this epoch; -1 for one who does not say that he is one.
+        epoch: i32,
     },
 }
 
@@ -74,13 +91,19 @@ impl World {
 
     /// A member acts.
     pub(crate) fn member(&mut self, number: usize) -> Outcome {
+        let acted = self.act(number);
+        self.consumer_groups.note_kept(number, self.now);
+        acted
+    }
+
+    fn act(&mut self, number: usize) -> Outcome {
         let (now, chaos) = (self.now, self.chaos);
         let groups = &mut self.consumer_groups;
         let member = &mut groups.members[number];
         member.acts_at = now + self.random.between(1, 40);
-        if let Some((ask, reply)) = member.inbox.take() {
-            self.hear(number, &ask, reply);
-            return Ok(());
+        groups.groups[member.group].history.at(now);
+        if let Some((asked, reply)) = member.inbox.take() {
+            return self.hear(&asked, reply);
         }
         if member.is_down() {
             member.start(self.plan.partitions);
@@ -158,16 +181,21 @@ impl World {
             return Ok(());
         };
         let Some(at) = self.coordinator_of(number, id) else {
+            self.consumer_groups.members[number].begin_anew();
             return Ok(());
         };
         let groups = &mut self.consumer_groups;
+        let topic = groups.topic;
         let member = &mut groups.members[number];
         let group = &mut groups.groups[member.group];
         let wait = match ask {
             Ask::Join | Ask::Sync { .. } => ANSWER_MS + group.plan.rebalance_ms,
             _ => ANSWER_MS,
         };
-        let request = member.request(group, &ask);
+        let request = member.request(group, topic, &ask);
+        groups.note_kept(number, now);
+        let member = &mut groups.members[number];
+        let group = &mut groups.groups[member.group];
         let begun = group.history.now();
         member.coordinator = Some(at);
         member.asked = Some((begun, now + wait));
@@ -220,10 +248,19 @@ impl World {
             Err(why) => GroupReply::failed(why.code),
         };
         self.note(0x1_0000 + asked.begun);
+        let assigns = matches!(
+            reply,
+            GroupReply::Joined(_) | GroupReply::Synced { .. } | GroupReply::ConsumerBeaten(_)
+        );
+        let may_die = self.chaos && assigns && self.plan.every.crash > 0;
+        if may_die && self.random.chance(DIES_PER_MILLE) {
+            self.faults.dying = Some(at);
+        }
         self.count_answer(at, &asked, &reply);
         let groups = &mut self.consumer_groups;
         let member = &mut groups.members[asked.member];
         let group = &mut groups.groups[member.group];
+        group.history.at(self.now);
         group
             .history
             .answered(&asked, &reply)
@@ -234,24 +271,31 @@ impl World {
         }
         member.asked = None;
         if member.paused_until > self.now {
-            member.inbox = Some((asked.ask, reply));
-        } else {
-            self.hear(asked.member, &asked.ask, reply);
+            member.inbox = Some((asked, reply));
+            return Ok(());
         }
-        Ok(())
+        let heard = self.hear(&asked, reply);
+        self.consumer_groups.note_kept(asked.member, self.now);
+        heard
     }
 
-    fn hear(&mut self, number: usize, ask: &Ask, reply: GroupReply) {
+    fn hear(&mut self, asked: &Asked, reply: GroupReply) -> Outcome {
         let groups = &mut self.consumer_groups;
-        let member = &mut groups.members[number];
+        let member = &mut groups.members[asked.member];
+        let group = &mut groups.groups[member.group];
+        let heard = group.history.heard(asked, &reply, &group.plan);
+        heard.map_err(|why| format!("{}: {why}", group.name))?;
         let mut moment = Moment {
             now: self.now,
-            sharing: groups.groups[member.group].plan.sharing,
+            chaos: self.chaos,
+            sharing: group.plan.sharing,
+            rebalance_ms: group.plan.rebalance_ms,
             partitions: self.plan.partitions,
             random: &mut self.random,
         };
         member.acts_at = moment.now + moment.random.between(1, 20);
-        member.hears(ask, reply, &mut moment);
+        member.hears(&asked.ask, reply, &mut moment);
+        Ok(())
     }
 
     fn count_answer(&mut self, at: usize, asked: &Asked, reply: &GroupReply) {
@@ -271,6 +315,20 @@ impl World {
                     ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId
                 );
                 counts.zombies_refused += u64::from(is_old);
+                counts.stale_epochs += u64::from(*code == ErrorCode::StaleMemberEpoch);
+            }
+            (Ask::Beat { epoch, .. }, GroupReply::Failed { code, .. }) => {
+                let is_fenced = matches!(
+                    code,
+                    ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId
+                );
+                counts.members_fenced += u64::from(is_fenced && *epoch > 0);
+                let is_taken = *code == ErrorCode::UnreleasedInstanceId;
+                counts.instances_unreleased += u64::from(is_taken);
+            }
+            (Ask::Beat { epoch, .. }, GroupReply::ConsumerBeaten(beaten)) => {
+                let gives = beaten.assignment.as_ref().filter(|_| *epoch >= 0);
+                counts.members_given += u64::from(gives.is_some());
             }
             (Ask::Fetch { .. }, GroupReply::Fetched(_)) => counts.group_fetches += 1,
             (Ask::Sync { .. }, GroupReply::Synced { .. }) => counts.members_assigned += 1,
@@ -290,7 +348,9 @@ impl World {
             };
             let groups = &mut self.consumer_groups;
             let member = &mut groups.members[asked.member];
-            groups.groups[member.group].history.unanswered(&asked);
+            let history = &mut groups.groups[member.group].history;
+            history.at(self.now);
+            history.unanswered(&asked);
             if member.asked.is_some_and(|(begun, _)| begun == asked.begun) {
                 // Its connection ends.
                 member.asked = None;

@@ -15,7 +15,9 @@ const BACK_MAX_MS: u64 = 2_000;
 /// What it hears in.
 pub(super) struct Moment<'a> {
     pub(super) now: u64,
+    pub(super) chaos: bool,
     pub(super) sharing: Sharing,
+    pub(super) rebalance_ms: u64,
     /// Of the topic that is read.
     pub(super) partitions: i32,
     pub(super) random: &'a mut Random,
@@ -31,7 +33,9 @@ impl Moment<'_> {
 impl Member {
     /// An answer.
     pub(super) fn hears(&mut self, ask: &Ask, reply: GroupReply, moment: &mut Moment<'_>) {
-        if matches!(ask, Ask::Commit { generation, .. } if *generation != self.generation) {
+        if let Ask::Commit { generation, .. } | Ask::Sync { generation, .. } = ask
+            && *generation != self.generation
+        {
             // It was late, and nobody waits for it.
             return;
         }
@@ -39,11 +43,13 @@ impl Member {
             GroupReply::Failed { code, member } => self.hears_failure(ask, code, member, moment),
             GroupReply::Joined(joined) => self.has_joined(joined, moment.partitions),
             GroupReply::Synced { assignment, .. } => {
-                self.has_synced(&assignor::partitions(&assignment), moment.sharing);
+                self.has_synced(&assignor::partitions(&assignment), moment);
             }
             GroupReply::Fetched(offsets) => self.has_fetched(&offsets),
             GroupReply::Offsets(_) => self.has_committed(ask),
             GroupReply::Left(_) => self.end(moment.later()),
+            GroupReply::ConsumerBeaten(beaten) => self.has_beaten(beaten, moment),
+            GroupReply::ConsumerDescribed(described) => self.has_seen(&described),
             _ => {}
         }
     }
@@ -57,6 +63,9 @@ impl Member {
     ) {
         if *ask == Ask::Leave {
             return self.end(moment.later());
+        }
+        if self.is_given && self.hears_of_epochs(ask, code, moment) {
+            return;
         }
         match code {
             ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => self.hears_nothing(),
@@ -87,6 +96,7 @@ impl Member {
     /// again.
     pub(super) fn hears_nothing(&mut self) {
         self.coordinator = None;
+        self.begin_anew();
         if matches!(self.phase, Phase::Syncing(_)) {
             self.phase = Phase::Joining;
         }
@@ -98,23 +108,26 @@ impl Member {
             true => assignor::assign(&joined, partitions),
             false => Vec::new(),
         };
+        self.late_sync = Some(self.generation).filter(|before| *before >= 0);
         self.id = joined.member;
         self.generation = joined.generation;
         self.leader = joined.leader;
         self.phase = Phase::Syncing(assignments);
     }
 
-    /// A member that shares by and by and has to give something up joins again, for somebody else to get it.
-    fn has_synced(&mut self, assigned: &[i32], sharing: Sharing) {
+    /// A member that shares by and by and has to give something up joins again, for somebody else to get it. When the
+    /// faults have ended, one that took another one's place does so in its stead.
+    fn has_synced(&mut self, assigned: &[i32], moment: &Moment<'_>) {
         let held = std::mem::take(&mut self.owned);
-        let position = |partition: &i32| match sharing {
+        let position = |partition: &i32| match moment.sharing {
             Sharing::Cooperative => held.get(partition).copied().flatten(),
             _ => None,
         };
         self.owned = assigned.iter().map(|p| (*p, position(p))).collect();
         self.proof = Proof::Nothing;
-        let gives_up = held.keys().any(|p| !self.owned.contains_key(p));
-        self.phase = match sharing {
+        let gives_up = held.keys().any(|p| !self.owned.contains_key(p))
+            || (!moment.chaos && std::mem::take(&mut self.is_successor));
+        self.phase = match moment.sharing {
             Sharing::Cooperative if gives_up => Phase::Joining,
             _ => Phase::Working,
         };
@@ -128,7 +141,8 @@ impl Member {
         }
         let is_proof = self.proof == Proof::Committed || self.kind == Kind::Observer;
         if is_proof && offsets.len() == self.owned.len() {
-            self.proof = Proof::Read;
+            let looks_on = self.is_given && self.is_observer();
+            self.proof = if looks_on { Proof::Seen } else { Proof::Read };
         }
     }
 

@@ -2,20 +2,25 @@
 //!
 //! An answer counts from when the broker gave it, also where it was lost on its way: what a broker has said must hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use broker::coordinator::reply::GroupReply;
+use broker::coordinator::consumer::partitions::Partitions;
+use broker::coordinator::reply::{ConsumerBeaten, ConsumerDescribed, GroupReply};
 use judge::{Event, Judge, Outcome, What};
 use protocol::error_code::ErrorCode;
 
 use super::asking::{Ask, Asked};
 use super::assignor;
+use super::plan::GroupPlan;
+
+/// More than happens in a millisecond.
+const IN_A_MS: u64 = 1 << 16;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct History {
     judge: Judge,
-    /// Time as the judge sees it: no two things happen at once.
+    /// Time as the judge sees it: no two things happen at once. [`IN_A_MS`] of it are a millisecond.
     clock: u64,
     /// Who led each generation, by those who synced in it.
     leaders: BTreeMap<i32, String>,
@@ -26,6 +31,11 @@ pub(super) struct History {
 type Checked = Result<(), String>;
 
 impl History {
+    /// The time of the run, in ms.
+    pub(super) fn at(&mut self, now: u64) {
+        self.clock = self.clock.max(now * IN_A_MS);
+    }
+
     /// Now.
     pub(super) fn now(&mut self) -> u64 {
         self.clock += 1;
@@ -98,11 +108,49 @@ impl History {
             (Ask::Sync { generation, leader }, GroupReply::Synced { assignment, .. }) => {
                 self.synced(asked, *generation, leader.as_deref(), assignment)
             }
-            (Ask::Fetch { partitions }, GroupReply::Fetched(offsets)) => {
+            (Ask::Fetch { partitions, .. }, GroupReply::Fetched(offsets)) => {
                 let answered = offsets.iter().map(|offset| offset.partition);
                 if !answered.eq(partitions.iter().copied()) {
                     return Err(format!("{asked:?} was answered {offsets:?}"));
                 }
+                for told in offsets {
+                    let what = What::AnsweredOffset {
+                        partition: told.partition,
+                        offset: told.offset.max(0),
+                    };
+                    self.take(asked.member, asked.begun, what)?;
+                }
+                Ok(())
+            }
+            (Ask::Describe, GroupReply::ConsumerDescribed(described)) => shares(described),
+            (Ask::Beat { epoch: 0, .. }, GroupReply::ConsumerBeaten(beaten)) => {
+                match beaten.assignment {
+                    Some(_) => Ok(()),
+                    None => Err(format!("{asked:?} was answered {beaten:?}")),
+                }
+            }
+            (Ask::Join, GroupReply::Joined(_))
+            | (Ask::Beat { .. }, GroupReply::ConsumerBeaten(_))
+            | (Ask::Heartbeat, GroupReply::Done)
+            | (Ask::Leave, GroupReply::Left(_)) => Ok(()),
+            (ask, reply) => Err(format!("{ask:?} was answered {reply:?}")),
+        }
+    }
+
+    /// And the member hears it.
+    pub(super) fn heard(&mut self, asked: &Asked, reply: &GroupReply, plan: &GroupPlan) -> Checked {
+        match (&asked.ask, reply) {
+            (Ask::Beat { epoch, .. }, GroupReply::ConsumerBeaten(beaten)) if *epoch >= 0 => {
+                self.told(asked, beaten, plan)
+            }
+            (Ask::Sync { generation, .. }, GroupReply::Synced { assignment, .. }) => {
+                let what = What::Assigned {
+                    generation: *generation,
+                    partitions: assignor::partitions(assignment),
+                };
+                self.take(asked.member, asked.begun, what)
+            }
+            (Ask::Fetch { .. }, GroupReply::Fetched(offsets)) => {
                 for told in offsets {
                     let what = What::Began {
                         partition: told.partition,
@@ -112,11 +160,31 @@ impl History {
                 }
                 Ok(())
             }
-            (Ask::Join, GroupReply::Joined(_))
-            | (Ask::Heartbeat, GroupReply::Done)
-            | (Ask::Leave, GroupReply::Left(_)) => Ok(()),
-            (ask, reply) => Err(format!("{ask:?} was answered {reply:?}")),
+            _ => Ok(()),
         }
+    }
+
+    fn told(&mut self, asked: &Asked, beaten: &ConsumerBeaten, plan: &GroupPlan) -> Checked {
+        let Ask::Beat { epoch, owned, .. } = &asked.ask else {
+            return Ok(());
+        };
+        let numbers = |all: &Partitions| all.iter().map(|(_, partition)| partition).collect();
+        let what = What::Told {
+            epoch: beaten.epoch,
+            joins: *epoch == 0,
+            says_owned: owned.is_some(),
+            partitions: beaten.assignment.as_ref().map(numbers),
+            session: plan.session_ms * IN_A_MS,
+            rebalance: plan.rebalance_ms * IN_A_MS,
+        };
+        self.take(asked.member, asked.begun, what)
+    }
+
+    /// A member has given up everything but these.
+    pub(super) fn kept(&mut self, member: usize, partitions: Vec<i32>) {
+        let begun = self.now();
+        let taken = self.take(member, begun, What::Kept { partitions });
+        taken.expect("who gives up does nothing wrong");
     }
 
     /// The coordinator is gone with its answer.
@@ -162,11 +230,22 @@ impl History {
             }
         }
         let partitions = assignor::partitions(assignment);
-        let what = What::Assigned {
+        let what = What::AnsweredAssignment {
             generation,
             partitions,
         };
         self.take(asked.member, asked.begun, what)
+    }
+}
+
+/// No partition is described as that of two members.
+fn shares(described: &ConsumerDescribed) -> Checked {
+    let assigned = described.members.iter().flat_map(|m| &m.assigned);
+    let all: Vec<i32> = assigned.flat_map(|a| a.partitions.clone()).collect();
+    let each: BTreeSet<i32> = all.iter().copied().collect();
+    match all.len() == each.len() {
+        true => Ok(()),
+        false => Err(format!("a partition of two members: {described:?}")),
     }
 }
 
@@ -184,11 +263,22 @@ fn may_fail(ask: &Ask, code: ErrorCode) -> bool {
         ErrorCode::IllegalGeneration => {
             matches!(ask, Ask::Sync { .. } | Ask::Heartbeat | Ask::Commit { .. })
         }
-        ErrorCode::GroupIdNotFound => {
-            matches!(ask, Ask::Commit { generation, .. } if *generation >= 0)
+        ErrorCode::GroupIdNotFound => match ask {
+            Ask::Commit { generation, .. } => *generation >= 0,
+            _ => *ask == Ask::Describe,
+        },
+        ErrorCode::FencedMemberEpoch | ErrorCode::UnreleasedInstanceId => {
+            matches!(ask, Ask::Beat { .. })
         }
+        ErrorCode::StaleMemberEpoch => match ask {
+            Ask::Commit { .. } => true,
+            Ask::Fetch { epoch, .. } => *epoch >= 0,
+            _ => false,
+        },
         _ => match ask {
-            Ask::Fetch { .. } => false,
+            Ask::Describe => false,
+            Ask::Beat { .. } => is_of_members && code != ErrorCode::RebalanceInProgress,
+            Ask::Fetch { epoch, .. } => *epoch >= 0 && code == ErrorCode::UnknownMemberId,
             Ask::Commit { generation, .. } => *generation >= 0 && is_of_members,
             _ => is_of_members,
         },

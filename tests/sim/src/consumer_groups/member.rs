@@ -6,16 +6,20 @@ use broker::coordinator::reply::GroupReply;
 use broker::coordinator::request::{
     Client, Commit, CommitOffset, Fetch, GroupRequest, Join, MemberRef, Sync,
 };
+use broker::metadata::TopicId;
 use bytes::Bytes;
 
 use super::Group;
-use super::asking::Ask;
+use super::asking::{Ask, Asked};
 use super::assignor::{self, COOPERATIVE, RANGE, ROUND_ROBIN};
+use super::beats::Given;
 use super::plan::{GroupPlan, Sharing};
 use crate::random::Random;
 
 /// Heartbeats in a session.
 const HEARTBEATS: u64 = 4;
+/// Chance that it asked for its assignment twice, and one question comes after the next rebalance, in a thousand.
+const LATE_SYNC_PER_MILLE: u64 = 200;
 /// The topic that all groups read.
 pub(super) const TOPIC: &str = "t";
 
@@ -72,6 +76,8 @@ pub(super) enum Proof {
     Nothing,
     /// It has committed for everything that it owns.
     Committed,
+    /// One who looks on has read it; it is yet to see that the group is stable.
+    Seen,
     /// It has read that back.
     Read,
 }
@@ -84,8 +90,13 @@ pub(super) struct Member {
     /// Of all members of the run.
     pub(super) number: usize,
     pub(super) kind: Kind,
-    /// The id that a coordinator gave; empty before.
+    /// Whether the coordinator gives partitions to it.
+    pub(super) is_given: bool,
+    /// How often its process has started.
+    lives: u64,
+    /// The id that a coordinator gave; empty before. Its own choice where partitions are given to it.
     pub(super) id: String,
+    /// Or the epoch.
     pub(super) generation: i32,
     /// Who leads this generation, as it was told.
     pub(super) leader: String,
@@ -97,13 +108,20 @@ pub(super) struct Member {
     /// What it waits for: when that began in the history, and until when it waits.
     pub(super) asked: Option<(u64, u64)>,
     /// An answer that came while it was paused.
-    pub(super) inbox: Option<(Ask, GroupReply)>,
+    pub(super) inbox: Option<(Asked, GroupReply)>,
     pub(super) paused_until: u64,
     pub(super) heartbeat_at: u64,
     pub(super) acts_at: u64,
     pub(super) proof: Proof,
     /// What it last had to commit, and in which generation: it may still be on its way when the next one has begun.
     pub(super) late: Option<(i32, Vec<(i32, i64)>)>,
+    /// The generation before this one: a question for its assignment may still be on its way too.
+    pub(super) late_sync: Option<i32>,
+    /// A process before this one had its name. What that had yet to give up, when members share by and by, nobody may
+    /// own until the group rebalances: as with Java's members.
+    pub(super) is_successor: bool,
+    /// Where partitions are given to it.
+    pub(super) given: Given,
 }
 
 impl Member {
@@ -112,6 +130,8 @@ impl Member {
             group,
             number,
             kind,
+            is_given: false,
+            lives: 0,
             id: String::new(),
             generation: -1,
             leader: String::new(),
@@ -125,15 +145,26 @@ impl Member {
             acts_at,
             proof: Proof::Nothing,
             late: None,
+            late_sync: None,
+            is_successor: false,
+            given: Given::default(),
         }
     }
 
     /// Its process starts: it knows nothing but who it is.
     pub(super) fn start(&mut self, partitions: i32) {
         let fresh = Self::new(self.group, self.number, self.kind.clone(), self.acts_at);
-        *self = fresh;
+        let before = std::mem::replace(self, fresh);
+        self.is_given = before.is_given;
+        self.lives = before.lives + 1;
+        self.is_successor = matches!(self.kind, Kind::Static(_)) && before.lives > 0;
+        self.given.noted = before.given.noted;
         if self.kind.is_member() {
             self.phase = Phase::Joining;
+            if self.is_given {
+                self.id = format!("member-{}-{}", self.number, self.lives);
+                self.generation = 0;
+            }
         } else {
             self.phase = Phase::Working;
             self.owned = (0..partitions).map(|p| (p, None)).collect();
@@ -144,6 +175,10 @@ impl Member {
     pub(super) fn end(&mut self, until: u64) {
         self.phase = Phase::Down;
         self.owned.clear();
+        self.given = Given {
+            noted: std::mem::take(&mut self.given.noted),
+            ..Given::default()
+        };
         (self.asked, self.inbox, self.paused_until) = (None, None, 0);
         self.acts_at = until;
     }
@@ -184,6 +219,8 @@ impl Member {
     ) -> Result<Option<Ask>, String> {
         let ask = match &self.phase {
             Phase::Down => return Ok(None),
+            Phase::Joining if self.is_given => self.beat(),
+            Phase::Leaving if self.is_given => self.farewell(random),
             Phase::Joining => Ask::Join,
             Phase::Syncing(_) => Ask::Sync {
                 generation: self.generation,
@@ -202,6 +239,7 @@ impl Member {
         group: &mut Group,
         random: &mut Random,
     ) -> Result<Option<Ask>, String> {
+        self.maybe_reconcile(now);
         let late = self.late.take_if(|(of, _)| chaos && *of < self.generation);
         if let Some((generation, offsets)) = late {
             return Ok(Some(Ask::Commit {
@@ -209,30 +247,49 @@ impl Member {
                 offsets,
             }));
         }
+        let late = self.late_sync.take_if(|_| chaos);
+        if let Some(generation) = late.filter(|_| random.chance(LATE_SYNC_PER_MILLE)) {
+            let leader = None;
+            return Ok(Some(Ask::Sync { generation, leader }));
+        }
         let unknown = self.owned.iter().filter(|(_, next)| next.is_none());
         let unknown: Vec<i32> = unknown.map(|(partition, _)| *partition).collect();
-        if !unknown.is_empty() {
-            return Ok(Some(Ask::Fetch {
-                partitions: unknown,
-            }));
+        // NB: an epoch that it has not heard of yet keeps it from asking.
+        let beats_first = self.is_given && now >= self.heartbeat_at;
+        if !unknown.is_empty() && !beats_first {
+            return Ok(Some(self.fetch(unknown)));
         }
         // NB: one that was paused may commit before it hears that it is a member no longer.
         let is_late = self.kind.is_member() && now >= self.heartbeat_at;
         if is_late && random.chance(if chaos { 500 } else { 1000 }) {
             self.heartbeat_at = now + group.plan.session_ms / HEARTBEATS;
-            return Ok(Some(Ask::Heartbeat));
+            let beat = match self.is_given {
+                true => self.beat(),
+                false => Ask::Heartbeat,
+            };
+            return Ok(Some(beat));
         }
-        let all = || self.owned.keys().copied().collect();
         if self.owned.is_empty() {
             self.proof = Proof::Read;
         }
+        let all = |member: &Self| member.fetch(member.owned.keys().copied().collect());
         match self.proof {
             _ if self.owned.is_empty() => Ok(None),
-            _ if chaos && self.is_observer() => Ok(Some(Ask::Fetch { partitions: all() })),
+            _ if chaos && self.is_observer() => Ok(Some(all(self))),
             _ if chaos => self.commit(group, random, 600).map(Some),
             Proof::Nothing if !self.is_observer() => self.commit(group, random, 1000).map(Some),
-            Proof::Nothing | Proof::Committed => Ok(Some(Ask::Fetch { partitions: all() })),
+            Proof::Nothing | Proof::Committed => Ok(Some(all(self))),
+            Proof::Seen => Ok(Some(Ask::Describe)),
             Proof::Read => Ok(None),
+        }
+    }
+
+    /// Where members say who they are, it does.
+    fn fetch(&self, partitions: Vec<i32>) -> Ask {
+        let says = self.is_given && self.kind.is_member();
+        Ask::Fetch {
+            partitions,
+            epoch: if says { self.generation } else { -1 },
         }
     }
 
@@ -273,7 +330,7 @@ impl Member {
         if !chaos && self.proof == Proof::Read && self.phase == Phase::Working {
             let is_member = self.kind.is_member();
             self.acts_at = if is_member {
-                self.heartbeat_at.max(now + 1)
+                self.heartbeat_at.min(self.reconciles_at()).max(now + 1)
             } else {
                 u64::MAX
             };
@@ -281,7 +338,7 @@ impl Member {
     }
 
     /// The request.
-    pub(super) fn request(&self, group: &Group, ask: &Ask) -> GroupRequest {
+    pub(super) fn request(&self, group: &Group, topic: TopicId, ask: &Ask) -> GroupRequest {
         let name = group.name.clone();
         let member = MemberRef {
             id: self.id.clone(),
@@ -303,6 +360,20 @@ impl Member {
                     _ => Vec::new(),
                 },
             }),
+            Ask::Beat {
+                epoch,
+                is_full,
+                owned,
+            } => {
+                let ask = (*epoch, *is_full, owned.as_ref());
+                GroupRequest::ConsumerBeat(self.beat_request(
+                    &group.plan,
+                    (name, member),
+                    topic,
+                    ask,
+                ))
+            }
+            Ask::Describe => GroupRequest::ConsumerDescribe { group: name },
             Ask::Heartbeat => GroupRequest::Heartbeat {
                 group: name,
                 generation: self.generation,
@@ -323,10 +394,13 @@ impl Member {
                 offsets: offsets.iter().map(committed).collect(),
                 retention_ms: None,
             }),
-            Ask::Fetch { partitions } => GroupRequest::Fetch(Fetch {
+            Ask::Fetch { partitions, epoch } => GroupRequest::Fetch(Fetch {
                 group: name,
-                member: MemberRef::default(),
-                member_epoch: -1,
+                member: MemberRef {
+                    id: if *epoch < 0 { String::new() } else { member.id },
+                    instance: None,
+                },
+                member_epoch: *epoch,
                 partitions: Some(partitions.iter().map(|p| (TOPIC.to_owned(), *p)).collect()),
             }),
         }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `plan` | which groups a run has |
 //! | `member`, `hearing` | a member: what it asks next, what it makes of an answer |
+//! | `beats` | a member to which the coordinator gives partitions (the consumer protocol) |
 //! | `assignor` | what the leader of a group gives to whom |
 //! | `asking` | requests on their way to a coordinator and back |
 //! | `history` | what was asked and answered, for the judge |
@@ -16,6 +17,7 @@
 
 mod asking;
 mod assignor;
+mod beats;
 mod hearing;
 mod history;
 mod member;
@@ -23,12 +25,13 @@ pub mod plan;
 mod states;
 
 use broker::coordinator::partition_of;
+use broker::metadata::TopicId;
 use raft::types::{GroupId, NodeId};
 
 pub use asking::{Ask, Asked};
 use history::History;
-use member::{Kind, Member, Proof};
-use plan::{GroupPlan, Plan};
+use member::{Kind, Member, Phase, Proof};
+use plan::{GroupPlan, Plan, Sharing};
 pub use states::States;
 
 use crate::random::Random;
@@ -39,6 +42,8 @@ pub(crate) struct ConsumerGroups {
     plan: Plan,
     /// The partitions of the internal topic.
     pub(crate) partitions: Vec<GroupId>,
+    /// The topic that all groups read.
+    pub(crate) topic: TopicId,
     groups: Vec<Group>,
     members: Vec<Member>,
     /// Members act.
@@ -62,7 +67,9 @@ impl ConsumerGroups {
         let mut groups = Vec::new();
         for (at, group) in plan.groups.iter().enumerate() {
             for kind in Kind::all(group) {
-                members.push(Member::new(at, members.len(), kind, random.below(200)));
+                let mut member = Member::new(at, members.len(), kind, random.below(200));
+                member.is_given = group.sharing == Sharing::Given;
+                members.push(member);
             }
             groups.push(Group {
                 name: format!("group-{at}"),
@@ -74,6 +81,7 @@ impl ConsumerGroups {
         Self {
             plan,
             partitions: Vec::new(),
+            topic: TopicId::default(),
             groups,
             members,
             begun: false,
@@ -110,16 +118,38 @@ impl ConsumerGroups {
         due.filter(|_| self.begun).collect()
     }
 
-    /// The faults have ended: of those who are gone some come back, but one of each group at least.
-    pub(crate) fn heal(&mut self, random: &mut Random) {
+    /// The faults have ended: some members are gone for good, as often as not without anybody having missed them yet. One
+    /// of each group at least stays, or comes back.
+    pub(crate) fn heal(&mut self, now: u64, random: &mut Random) {
         let mut here = vec![false; self.groups.len()];
         for member in self.members.iter_mut().filter(|m| !m.is_observer()) {
-            if member.is_down() && here[member.group] && random.chance(500) {
+            let goes = match member.is_down() {
+                true => random.chance(500),
+                false => random.chance(300),
+            };
+            if here[member.group] && goes {
                 member.stay_away();
             } else {
                 here[member.group] = true;
             }
+            let shares = self.groups[member.group].plan.sharing == Sharing::Cooperative;
+            if shares && member.is_working() && std::mem::take(&mut member.is_successor) {
+                member.phase = Phase::Joining;
+            }
             member.proof = Proof::Nothing;
+        }
+        (0..self.members.len()).for_each(|number| self.note_kept(number, now));
+    }
+
+    /// What a member has given up since it was last looked at.
+    fn note_kept(&mut self, number: usize, now: u64) {
+        let member = &mut self.members[number];
+        let held = member.held();
+        let noted = std::mem::replace(&mut member.given.noted, held.clone());
+        if member.is_given && !noted.is_subset(&held) {
+            let history = &mut self.groups[member.group].history;
+            history.at(now);
+            history.kept(number, held.into_iter().collect());
         }
     }
 
@@ -150,6 +180,9 @@ impl ConsumerGroups {
         for (at, group) in self.groups.iter().enumerate() {
             if !self.is_covered(at, partitions) {
                 why += &format!("; {} does not cover {partitions} partitions", group.name);
+                for member in self.members.iter().filter(|m| m.group == at) {
+                    why += &format!("; {member:?}");
+                }
             }
         }
         why
