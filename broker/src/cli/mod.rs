@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod bench;
+pub mod bucket;
 pub mod client;
 pub mod cluster;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod output;
 pub mod partition;
 pub mod produce;
 pub mod serve;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -60,6 +62,10 @@ enum Command {
     Group(group::Group),
     /// Describe a partition, move it, move its leadership.
     Partition(partition::Partition),
+    /// Take snapshots, see how far they are.
+    Snapshot(snapshot::Snapshot),
+    /// Look into a snapshot store, without a cluster.
+    Bucket(bucket::Bucket),
     /// List the brokers.
     Node(node::Node),
     /// The cluster's state.
@@ -117,6 +123,8 @@ fn execute(command: Command) -> Result<()> {
         Command::Consume(consume) => block_on(consume.run()),
         Command::Group(group) => block_on(group.run()),
         Command::Partition(partition) => block_on(partition.run()),
+        Command::Snapshot(snapshot) => block_on(snapshot.run()),
+        Command::Bucket(bucket) => block_on(bucket.run()),
         Command::Node(node) => block_on(node.run()),
         Command::Cluster(cluster) => block_on(cluster.run()),
         Command::Config(config) => config.run(),

@@ -75,6 +75,18 @@ pub struct Name {
     partition: i32,
 }
 
+impl Name {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition's number.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+}
+
 impl std::str::FromStr for Name {
     type Err = String;
 

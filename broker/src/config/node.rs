@@ -233,6 +233,10 @@ settings! {
         snapshot_bytes: u64 = 256 * MIB as u64, "snapshot.size", Kind::Bytes { min: 64 * KIB, max: 16 * GIB };
         /// Partitions that a broker puts into the store at once.
         snapshot_jobs: u32 = 1, "snapshot.jobs", Kind::Count { min: 1, max: 64 };
+        /// Snapshots of a partition that stay in the store when there are newer ones: points to go back to.
+        snapshot_keep: u32 = 3, "snapshot.keep", Kind::Count { min: 1, max: 10_000 };
+        /// What nothing refers to stays in the store for so long. Longer than any snapshot or read takes.
+        snapshot_grace_ms: u64 = 3_600_000, "snapshot.grace", Kind::Millis { min: 100, max: 365 * DAY };
         /// Memory for what is read from the store.
         snapshot_cache_bytes: u64 = 64 * MIB as u64, "snapshot.cache.size", Kind::Bytes { min: MIB, max: MAX_SIZE };
 

@@ -27,6 +27,8 @@ pub(crate) mod kind {
     pub(crate) const GROUP: u8 = 4;
     /// The groups that are coordinated there, as JSON.
     pub(crate) const GROUPS: u8 = 5;
+    /// A group (u64): put it into the store.
+    pub(crate) const SNAPSHOT: u8 = 6;
 }
 
 /// How long to wait for news of a controller before asking again.
@@ -294,6 +296,11 @@ impl Broker {
                 let name = std::str::from_utf8(&request.body).ok()?;
                 let view = self.group_here(name).await;
                 serde_json::to_vec(&view).ok().map(Bytes::from)
+            }
+            kind::SNAPSHOT => {
+                let group = u64::from_be_bytes(request.body.get(..8)?.try_into().ok()?);
+                self.ask_for_snapshot(GroupId(group)).ok()?;
+                Some(Bytes::new())
             }
             kind::GROUPS => {
                 let lines = self.groups_here().await;

@@ -42,6 +42,7 @@ impl Broker {
             }
             Order::CheckRetention { .. } => self.check_retention(order),
             Order::CheckLocalRetention { .. } => self.check_local_retention(order),
+            Order::CollectSnapshots { group, stored } => self.collect_snapshots(group, stored),
             Order::TakeSnapshot(wanted) => self.take_snapshot(*wanted),
             Order::Peers(peers) => {
                 self.network

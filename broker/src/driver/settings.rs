@@ -63,6 +63,7 @@ pub(super) fn shard(
             bytes: node.snapshot_bytes,
             at_once: node.snapshot_jobs as usize,
             rest_ms: SNAPSHOT_REST_MS,
+            collect_ms: node.snapshot_grace_ms / COLLECTIONS_PER_GRACE,
         }),
         ..shard::Config::default()
     }
@@ -70,6 +71,8 @@ pub(super) fn shard(
 
 /// A partition that could not be put into the store is tried again after so long.
 const SNAPSHOT_REST_MS: u64 = 2000;
+/// How often the store is cleaned up while an object becomes old enough to go.
+const COLLECTIONS_PER_GRACE: u64 = 6;
 
 /// For the coordinators of consumer groups.
 fn groups_config(config: &Config) -> coordinator::core::Config {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use raft::effect::Role;
 use raft::types::{GroupId, NodeId, Tick};
 
-use super::status::{GroupStatus, MemberStatus, Status};
+use super::status::{GroupStatus, MemberStatus, SnapshotStatus, Status};
 use crate::broker::Broker;
 use crate::metrics::node::{
     ClusterMetrics, FollowerMetrics, GroupMetrics, NodeMetrics, NodeState, RaftMetrics, RpcMetrics,
@@ -103,6 +103,14 @@ impl Broker {
             high_watermark: s.offsets.1,
             log_end_offset: s.offsets.2,
             log_bytes: self.reader.group_bytes(s.group, s.replica),
+            local_start_offset: s.local_start,
+            snapshot: s.stored.map(|stored| SnapshotStatus {
+                incarnation: stored.incarnation,
+                leader_epoch: stored.leader_epoch,
+                index: stored.index,
+                next_offset: stored.next_offset,
+            }),
+            snapshot_lag_ms: s.unstored_ms,
             in_sync: s.in_sync.iter().map(|node| node.0).collect(),
             members: s.members.iter().map(member).collect(),
         }

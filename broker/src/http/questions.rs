@@ -27,6 +27,15 @@ pub enum Question {
     Group(String, oneshot::Sender<Result<GroupView, Failure>>),
     /// All groups of consumers.
     Groups(oneshot::Sender<GroupsView>),
+    /// Put a partition into the snapshot store.
+    Snapshot {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Whether its leader has begun.
+        answer: oneshot::Sender<Result<(), Failure>>,
+    },
     /// Hand leadership of a partition to a node.
     Transfer {
         /// The topic.
@@ -64,6 +73,16 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 let broker = Rc::clone(&broker);
                 tokio::task::spawn_local(async move {
                     let _ = to.send(broker.groups_view().await);
+                });
+            }
+            Question::Snapshot {
+                topic,
+                partition,
+                answer,
+            } => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    let _ = answer.send(broker.snapshot_now(&topic, partition).await);
                 });
             }
             Question::Transfer {

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Question;
+use crate::controller::Failure;
 use crate::metrics::render;
 
 /// A broker that does not answer within this is not ready.
@@ -35,6 +36,10 @@ pub fn routes(ask: Ask) -> Router {
         .route("/v1/groups", get(groups))
         .route("/v1/groups/{group}", get(group))
         .route("/v1/partitions/{topic}/{partition}/leader", post(transfer))
+        .route(
+            "/v1/partitions/{topic}/{partition}/snapshot",
+            post(snapshot),
+        )
         .with_state(ask)
 }
 
@@ -101,6 +106,18 @@ async fn group(State(ask): State<Ask>, Path(name): Path<String>) -> Response {
     }
 }
 
+async fn snapshot(
+    State(ask): State<Ask>,
+    Path((topic, partition)): Path<(String, i32)>,
+) -> Response {
+    let question = |answer| Question::Snapshot {
+        topic,
+        partition,
+        answer,
+    };
+    asked(put(&ask, TRANSFER_MAX, question).await)
+}
+
 #[derive(Deserialize)]
 struct To {
     to: i32,
@@ -117,7 +134,12 @@ async fn transfer(
         to,
         answer,
     };
-    match put(&ask, TRANSFER_MAX, question).await {
+    asked(put(&ask, TRANSFER_MAX, question).await)
+}
+
+/// The answer to what is only begun.
+fn asked(outcome: Option<Result<(), Failure>>) -> Response {
+    match outcome {
         Some(Ok(())) => Json(json!({ "schema": 1, "asked": true })).into_response(),
         Some(Err(failure)) => {
             let status = match failure.code {

@@ -62,10 +62,29 @@ pub struct GroupStatus {
     pub log_end_offset: i64,
     /// Bytes in the log.
     pub log_bytes: u64,
+    /// First Kafka offset in the log here; what is older is in the snapshot store.
+    pub local_start_offset: i64,
+    /// The newest snapshot.
+    pub snapshot: Option<SnapshotStatus>,
+    /// As leader: for how long the store has lacked something, in ms.
+    pub snapshot_lag_ms: u64,
     /// As leader: nodes of the voters in sync.
     pub in_sync: Vec<i32>,
     /// Nodes of all members.
     pub members: Vec<MemberStatus>,
+}
+
+/// A snapshot in the store. Its manifest's name is made of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// The life of the cluster in which it was taken.
+    pub incarnation: u32,
+    /// The epoch of the leader that took it.
+    pub leader_epoch: i32,
+    /// The last index that it sums up.
+    pub index: u64,
+    /// First Kafka offset that it does not hold.
+    pub next_offset: i64,
 }
 
 /// A member of a group.

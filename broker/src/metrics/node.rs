@@ -323,6 +323,10 @@ pub struct SnapshotMetrics {
     pub taken: Vec<(&'static str, u64)>,
     /// Snapshots that did not get there.
     pub failed: u64,
+    /// Objects that were removed because nothing refers to them.
+    pub collected: u64,
+    /// Their bytes.
+    pub collected_bytes: u64,
     /// Seconds of each.
     pub seconds: Reading,
     /// Bytes of records that were put into chunks.

@@ -113,6 +113,8 @@ pub(super) struct Group {
     pub(super) unstored_since: Option<Tick>,
     /// When the last snapshot was begun here.
     pub(super) planned_at: Tick,
+    /// When the store is to be cleaned up after this partition.
+    pub(super) collect_due: Tick,
     /// Bytes of batches that it lacks, as far as this process knows.
     pub(super) unstored_bytes: u64,
     pub(super) retention_due: Tick,

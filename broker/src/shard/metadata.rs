@@ -372,6 +372,7 @@ impl Shard {
             unstored_bytes: 0,
             unstored_since: None,
             planned_at: now,
+            collect_due: now,
             silence_mark: None,
             retention_due: Tick(now.0 + self.config.retention_interval_ms),
             shown: derived,

@@ -177,8 +177,10 @@ struct Io {
     unstored: BTreeSet<GroupId>,
     /// Of how many bytes on that is told again.
     unstored_bytes_max: u64,
-    /// Groups with a newer snapshot since the last flush.
+    /// Groups whose logs may be trimmed below a snapshot: with a newer one since the last flush, or to be looked at again.
     stored: BTreeSet<GroupId>,
+    /// Groups led here whose newer snapshot was committed since the last flush.
+    collectable: BTreeSet<GroupId>,
     /// Partitions without records that have applied something since the last housekeeping.
     command_logs: BTreeSet<GroupId>,
     disk_full: bool,
@@ -223,6 +225,7 @@ impl Shard {
             unstored: BTreeSet::new(),
             unstored_bytes_max: config.snapshots.map_or(u64::MAX, |policy| policy.bytes),
             stored: BTreeSet::new(),
+            collectable: BTreeSet::new(),
             command_logs: BTreeSet::new(),
             disk_full: false,
             image_replaced: false,
@@ -420,7 +423,7 @@ impl Shard {
         while self.signal_coordinators(now) {
             self.flush_proposed(now);
         }
-        self.order_local_trims();
+        self.order_after_snapshots(now);
         self.order_trims();
         self.evict();
         self.io.leaders.drain_into(&mut self.io.liveness);

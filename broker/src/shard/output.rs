@@ -115,6 +115,14 @@ pub enum Order {
         /// Only below this offset.
         stored_below: i64,
     },
+    /// Remove from the store what this snapshot, the newest one, and those kept before it do not reach; answer with
+    /// [`super::Shard::snapshots_collected`], always.
+    CollectSnapshots {
+        /// Of this group, led here.
+        group: GroupId,
+        /// The newest one.
+        stored: Stored,
+    },
     /// Put a partition into the store; answer with [`super::Shard::snapshot_taken`], always.
     TakeSnapshot(Box<Wanted>),
     /// The brokers that are registered changed: connect to these.

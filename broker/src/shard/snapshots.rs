@@ -29,6 +29,8 @@ pub struct Policy {
     pub at_once: usize,
     /// After a failure a partition rests for so long, in ms.
     pub rest_ms: u64,
+    /// What no manifest reaches any longer is looked for with the first snapshot after so long, in ms.
+    pub collect_ms: u64,
 }
 
 /// Why a snapshot is taken.
@@ -95,7 +97,7 @@ pub(super) struct Snapshots {
     due: Timers,
     /// Whose turn it is.
     queue: BTreeMap<GroupId, Trigger>,
-    /// Being taken.
+    /// Being taken, or cleaned up after.
     running: BTreeSet<GroupId>,
 }
 
@@ -117,6 +119,9 @@ impl Io {
         let lacks = group.partition().is_some_and(PartitionState::is_unstored);
         group.unstored_since = lacks.then_some(group.planned_at);
         self.stored.insert(group.id);
+        if group.is_leader() {
+            self.collectable.insert(group.id);
+        }
     }
 }
 
@@ -240,8 +245,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Asks, for replicas whose snapshots are newer than before, what may go from their logs.
-    pub(super) fn order_local_trims(&mut self) {
+    /// Asks, for replicas whose snapshots are newer than before, what may go from their logs; and, where they are led
+    /// here, what may go from the store.
+    pub(super) fn order_after_snapshots(&mut self, now: Tick) {
+        for id in std::mem::take(&mut self.io.collectable) {
+            self.order_collection(now, id);
+        }
         for id in std::mem::take(&mut self.io.stored) {
             let Some(group) = self.groups.get(&id) else {
                 continue;
@@ -265,6 +274,32 @@ impl Shard {
                 });
             }
         }
+    }
+
+    /// NB: the commit has just proven that this is the leader and that this snapshot is the newest. None is taken
+    /// meanwhile: it could name what is being removed.
+    fn order_collection(&mut self, now: Tick, id: GroupId) {
+        let (Some(policy), Some(group)) = (self.config.snapshots, self.groups.get_mut(&id)) else {
+            return;
+        };
+        let stored = group.partition().and_then(PartitionState::stored);
+        let Some(stored) = stored.filter(|_| group.is_leader() && now >= group.collect_due) else {
+            return;
+        };
+        if i64::from(stored.leader_epoch) != i64::try_from(group.node.term().0).unwrap_or(-1)
+            || !self.snapshots.running.insert(id)
+        {
+            return;
+        }
+        group.collect_due = Tick(now.0 + policy.collect_ms);
+        self.io
+            .orders
+            .push(Order::CollectSnapshots { group: id, stored });
+    }
+
+    /// The answer to [`Order::CollectSnapshots`], however it ended.
+    pub fn snapshots_collected(&mut self, id: GroupId) {
+        self.snapshots.running.remove(&id);
     }
 
     /// The answer to [`Order::CheckLocalRetention`]: below this offset the log may go.

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 const READ_BYTES: u64 = 4 << 20;
 /// Pieces that are made ahead of the store.
 const PIECES_MAX: usize = 8;
-/// Less urgent than all that clients wait for.
-const NICE: i32 = 10;
+/// Less urgent than what clients wait for, and not so little that it starves where processors are always busy.
+const NICE: i32 = 5;
 
 /// Why chunks cannot be made. The log and the store are as they were.
 #[derive(Debug, thiserror::Error)]

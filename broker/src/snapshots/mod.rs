@@ -2,6 +2,7 @@
 //! need from there. What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
 
 mod build;
+mod clean;
 mod plan;
 mod take;
 
@@ -11,14 +12,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::error_code::ErrorCode;
 use raft::types::GroupId;
 use snapshot::archive::{self, Archive};
+use snapshot::collect;
 use snapshot::manifest::Name;
 use snapshot::owner;
 use snapshot::source::{Incarnation, Source};
 use uuid::Uuid;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Rejection};
+use crate::controller::Failure;
+use crate::driver::control::kind;
+use crate::handlers::lookup;
 use crate::metadata::Image;
 use crate::metrics::histogram::Histogram;
 use crate::metrics::node::SnapshotMetrics;
@@ -28,6 +34,8 @@ use take::{Subject, Take, Taken};
 
 /// Before the store is asked again whose it is.
 const CLAIM_PAUSE: Duration = Duration::from_secs(5);
+/// The life of a cluster that was never restored.
+const FIRST: Incarnation = Incarnation(1);
 /// Seconds that a snapshot takes.
 const TAKE_SECONDS: &[f64] = &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
 
@@ -38,6 +46,7 @@ pub(crate) struct Snapshots {
     cluster_id: String,
     incarnation: Incarnation,
     chunk_bytes: u64,
+    collection: collect::Policy,
     /// It is this cluster's.
     is_claimed: Cell<bool>,
     figures: Figures,
@@ -48,6 +57,9 @@ struct Figures {
     /// Taken and in the store.
     taken: RefCell<BTreeMap<Trigger, u64>>,
     failed: Cell<u64>,
+    /// Objects that were removed, and their bytes.
+    collected: Cell<u64>,
+    collected_bytes: Cell<u64>,
     /// Bytes of records that were written into chunks.
     raw_bytes: Cell<u64>,
     /// What these chunks take in the store.
@@ -75,12 +87,20 @@ impl Snapshots {
         Ok(Some(Rc::new(Self {
             archive: Archive::new(store, cache),
             cluster_id: Uuid::from_u128(cluster).to_string(),
-            incarnation: Incarnation(1),
+            incarnation: FIRST,
             chunk_bytes: config.node.snapshot_bytes,
+            collection: collect::Policy {
+                incarnation: FIRST,
+                keep_manifests: config.node.snapshot_keep as usize,
+                grace_ms: i64::try_from(config.node.snapshot_grace_ms).unwrap_or(i64::MAX),
+                dry_run: false,
+            },
             is_claimed: Cell::new(false),
             figures: Figures {
                 taken: RefCell::default(),
                 failed: Cell::new(0),
+                collected: Cell::new(0),
+                collected_bytes: Cell::new(0),
                 raw_bytes: Cell::new(0),
                 stored_bytes: Cell::new(0),
                 seconds: Histogram::new(TAKE_SECONDS),
@@ -111,6 +131,8 @@ impl Snapshots {
             claimed: self.is_claimed.get(),
             taken: Trigger::ALL.map(count).to_vec(),
             failed: figures.failed.get(),
+            collected: figures.collected.get(),
+            collected_bytes: figures.collected_bytes.get(),
             seconds: figures.seconds.read(),
             raw_bytes: figures.raw_bytes.get(),
             stored_bytes: figures.stored_bytes.get(),
@@ -174,6 +196,10 @@ impl Figures {
     }
 }
 
+fn no_such_partition(code: ErrorCode) -> Failure {
+    Failure::new(code, "there is no such partition".to_owned())
+}
+
 /// The name of a partition's manifest.
 pub(crate) fn name_of(source: &Source, stored: &Stored) -> Name {
     Name {
@@ -184,7 +210,41 @@ pub(crate) fn name_of(source: &Source, stored: &Stored) -> Name {
     }
 }
 
+/// How long a leader may take to begin.
+const ASK_WAIT: Duration = Duration::from_secs(5);
+
 impl Broker {
+    /// Has a partition put into the store by its leader, wherever that is, as soon as it can be.
+    pub(crate) async fn snapshot_now(&self, topic: &str, partition: i32) -> Result<(), Failure> {
+        let group = {
+            let image = self.image();
+            let topic = lookup::topic_named(&image, topic).map_err(no_such_partition)?;
+            lookup::group_of(topic, partition).map_err(no_such_partition)?
+        };
+        let Some(leader) = self.leader(group).map(|leader| leader.node) else {
+            let message = "nobody leads the partition now".to_owned();
+            return Err(Failure::new(ErrorCode::LeaderNotAvailable, message));
+        };
+        if leader == self.node {
+            let asked = self.ask_for_snapshot(group);
+            return asked.map_err(|why| Failure::new(why.code, why.message));
+        }
+        let body = bytes::Bytes::copy_from_slice(&group.0.to_be_bytes());
+        let asked = self.network.request(leader, kind::SNAPSHOT, body, ASK_WAIT);
+        let refused = |why| {
+            let message = format!("its leader, broker {leader}, has not begun: {why}");
+            Failure::new(ErrorCode::NotLeaderOrFollower, message)
+        };
+        asked.await.map(|_| ()).map_err(refused)
+    }
+
+    /// The same of a partition that is led here.
+    pub(crate) fn ask_for_snapshot(&self, group: GroupId) -> Result<(), Rejection> {
+        let asked = self.shard.borrow_mut().ask_for_snapshot(group);
+        self.work.notify_one();
+        asked
+    }
+
     /// Begins to put a partition into the store; the shard is told how it ended.
     pub(crate) fn take_snapshot(self: &Rc<Self>, wanted: Wanted) {
         let broker = self.clone();

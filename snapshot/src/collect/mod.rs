@@ -3,17 +3,17 @@
 //! - The committed manifest, the newest ones at or below it, and every chunk that one of them reaches stay.
 //! - What is younger than the grace, by the store's clock, stays, and so does what a young manifest reaches: a leader
 //!   may be about to commit it.
-//! - A manifest newer than the committed one, of a leader that was deposed before it was committed, goes after the grace.
+//! - A manifest newer than the committed one stays, and what it reaches: whoever collects may have been deposed without
+//!   knowing it, and then it is the next leader's. One that was never committed goes when a committed one is newer.
 //! - Manifests go before the chunks: whatever ends the work in between, no manifest that is there lacks a chunk by it.
 //! - What has to stay and cannot be read ends the work before anything was removed. What cannot be read and would go
 //!   needs no reading.
 //! - Objects that this format does not name are not touched.
 //! - Where a later life of the cluster was begun, nothing is removed: looked at before every [`BATCH`] objects.
 //!
-//! Doing it again goes on where it ended. What it cannot know is left to whoever calls: that the committed manifest is
-//! still the committed one (leadership has to be confirmed after it was looked up), and that meanwhile the same leader
-//! neither makes a snapshot of the partition nor waits for one to be committed: it could name a chunk, or adopt a
-//! manifest, that an earlier try left longer ago than the grace.
+//! Doing it again goes on where it ended. What it cannot know is left to whoever calls: that the committed manifest
+//! was committed, and that meanwhile the same leader makes no snapshot of the partition: it could name a chunk that an
+//! earlier try left longer ago than the grace.
 
 mod error;
 mod objects;
@@ -208,7 +208,7 @@ impl<'a> Collector<'a> {
         for (age, listed) in manifests {
             let is_of_the_newest = age <= committed.0 && room > 0;
             room -= usize::from(is_of_the_newest);
-            if is_of_the_newest || self.is_young(&listed) {
+            if is_of_the_newest || age > committed.0 || self.is_young(&listed) {
                 kept.push(listed);
             } else {
                 dropped.push(listed);

@@ -204,9 +204,9 @@ impl World {
             }
             Order::Halt(halt) => Err(format!("{} halted: {halt}", self.nodes[at].id)),
             Order::CheckRetention { .. } | Order::Peers(_) => Ok(()),
-            Order::CheckLocalRetention { .. } | Order::TakeSnapshot(_) => {
-                Err("there is no snapshot store here".to_owned())
-            }
+            Order::CheckLocalRetention { .. }
+            | Order::TakeSnapshot(_)
+            | Order::CollectSnapshots { .. } => Err("there is no snapshot store here".to_owned()),
         }
     }
 

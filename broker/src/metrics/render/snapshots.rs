@@ -69,6 +69,16 @@ fn taken(snapshots: &SnapshotMetrics, out: &mut Families) {
             snapshots.failed,
         ),
         (
+            "walser_snapshot_collected_total",
+            "Objects that were removed from the store because nothing refers to them.",
+            snapshots.collected,
+        ),
+        (
+            "walser_snapshot_collected_bytes_total",
+            "Bytes of the objects that were removed from the store.",
+            snapshots.collected_bytes,
+        ),
+        (
             "walser_snapshot_raw_bytes_total",
             "Bytes of records that were put into chunks.",
             snapshots.raw_bytes,

@@ -9,12 +9,14 @@ use crate::shard::{Order, Plan, SnapshotPolicy, Trigger, Wanted};
 
 const LAG_MS: u64 = 300;
 const REST_MS: u64 = 200;
+const COLLECT_MS: u64 = 3000;
 
 const POLICY: SnapshotPolicy = SnapshotPolicy {
     lag_max_ms: LAG_MS,
     bytes: 10_000,
     at_once: 1,
     rest_ms: REST_MS,
+    collect_ms: COLLECT_MS,
 };
 
 fn with_store(brokers: i32, topic: &[(&str, &str)]) -> Cluster {
@@ -57,8 +59,25 @@ fn taken(cluster: &mut Cluster, node: NodeId, wanted: &Wanted) {
     let shard = &mut cluster.at(node).shard;
     shard.snapshot_taken(now, wanted.group, wanted.term, Some(stored(wanted)));
     cluster.settle();
+    for of in collections(cluster, node) {
+        assert_eq!(of, stored(wanted), "the newest one");
+        cluster.at(node).shard.snapshots_collected(wanted.group);
+    }
     // Followers hear of the commit with the next frame.
     cluster.run(50);
+}
+
+/// After which snapshots the store was to be cleaned up, since the last look.
+fn collections(cluster: &mut Cluster, node: NodeId) -> Vec<Stored> {
+    let mut after = Vec::new();
+    cluster.at(node).orders.retain(|order| match order {
+        Order::CollectSnapshots { stored, .. } => {
+            after.push(*stored);
+            false
+        }
+        _ => true,
+    });
+    after
 }
 
 /// Everything produced is in a snapshot that all replicas know.
@@ -291,6 +310,49 @@ fn a_follower_that_was_away_gets_the_base_and_knows_the_store() {
     assert_eq!((status.offsets, status.local_start), ((0, 15, 15), 15));
     let plan = cluster.shard(THREE).plan_read(&fetch(0)).unwrap();
     assert!(matches!(plan, Plan::Store { stored: Some(of), .. } if of == stored(&next)));
+}
+
+#[test]
+fn the_leader_cleans_up_after_a_snapshot_now_and_then_and_takes_none_meanwhile() {
+    let mut cluster = with_store(3, &[]);
+    let mut ends = Vec::new();
+    for round in 0..6 {
+        cluster.produce(ONE, batch(3), Acks::All);
+        cluster.settle();
+        cluster.run(LAG_MS + 200);
+        let ordered = wanted(&mut cluster, ONE);
+        let now = cluster.now;
+        let [only] = &ordered[..] else {
+            panic!("{round}: {ordered:?}")
+        };
+        let shard = &mut cluster.at(ONE).shard;
+        shard.snapshot_taken(now, GROUP, only.term, Some(stored(only)));
+        cluster.settle();
+        let after = collections(&mut cluster, ONE);
+        if after.is_empty() {
+            continue;
+        }
+        assert_eq!(after, [stored(only)]);
+        ends.push(round);
+        cluster.produce(ONE, batch(3), Acks::All);
+        cluster.settle();
+        cluster.run(LAG_MS * 2);
+        assert!(
+            wanted(&mut cluster, ONE).is_empty(),
+            "not while it cleans up"
+        );
+        cluster.at(ONE).shard.snapshots_collected(GROUP);
+        cluster.run(50);
+        let next = wanted(&mut cluster, ONE).remove(0);
+        taken(&mut cluster, ONE, &next);
+    }
+    assert!(ends.len() == 2 && ends[0] == 0, "{ends:?}");
+    for node in [TWO, THREE] {
+        assert!(
+            collections(&mut cluster, node).is_empty(),
+            "only the leader"
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! `walser bucket`: a snapshot store as it is, without a cluster.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use snapshot::key::Key;
+use snapshot::store::location::Location;
+use snapshot::store::{self, Store};
+use snapshot::verify::{self, Finding, Kind};
+
+use super::exit::{Exit, Failure, Result};
+use super::output::{Format, Table, column, print, wide};
+
+/// Names in one answer of the store.
+const PAGE: usize = 1000;
+/// A larger object is not printed.
+const PRINT_BYTES_MAX: usize = 256 << 20;
+
+/// Look into a snapshot store, without a cluster.
+#[derive(Debug, Args)]
+pub struct Bucket {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The objects, with their lengths.
+    Ls {
+        #[command(flatten)]
+        at: At,
+        /// Only names that begin so, as topics/TOPIC-ID/0/.
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// Print what a manifest, or another JSON object, says.
+    Cat {
+        #[command(flatten)]
+        at: At,
+        /// The object's name, as `ls` shows it.
+        key: String,
+    },
+    /// Read everything and compare it with what was written. Exit code 11 when something is damaged or missing.
+    Verify {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+struct At {
+    /// The store: /a/folder, or s3://bucket/prefix?region=...&endpoint=...&path-style=true
+    #[arg(value_name = "URL")]
+    url: Location,
+    /// What the answer looks like.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl At {
+    async fn open(&self) -> Result<Arc<dyn Store>> {
+        // A folder that is not there must not be made by looking into it.
+        if let Location::Folder(path) = &self.url
+            && !path.is_dir()
+        {
+            let why = format!("{} is no folder", path.display());
+            return Err(Failure::with(Exit::NotFound, why));
+        }
+        self.url.open().await.map_err(refused)
+    }
+}
+
+impl Bucket {
+    /// Runs it.
+    pub async fn run(self) -> Result<()> {
+        match self.verb {
+            Verb::Ls { at, prefix } => list(&at, &prefix).await,
+            Verb::Cat { at, key } => cat(&at, &key).await,
+            Verb::Verify { at } => verify(&at).await,
+        }
+    }
+}
+
+async fn list(at: &At, prefix: &str) -> Result<()> {
+    let store = at.open().await?;
+    let mut table = Table::new(&[column("bytes"), column("modified_ms"), column("key")]);
+    let mut after: Option<Key> = None;
+    loop {
+        let page = store.list(prefix, after.as_ref(), PAGE).await;
+        let page = page.map_err(refused)?;
+        let Some(last) = page.last() else {
+            return table.print(at.format, "objects");
+        };
+        after = Some(last.key.clone());
+        for object in &page {
+            let key = object.key.as_str();
+            table.row(vec![
+                json!(object.bytes),
+                json!(object.modified_ms),
+                json!(key),
+            ]);
+        }
+    }
+}
+
+async fn cat(at: &At, name: &str) -> Result<()> {
+    let key = Key::parse(name);
+    let key = key.ok_or_else(|| Failure::usage(format!("{name:?} is no object's name")))?;
+    let store = at.open().await?;
+    let (bytes, _) = store.get(&key, PRINT_BYTES_MAX).await.map_err(refused)?;
+    let value: Value = snapshot::sealed::decode(&bytes).map_err(|why| {
+        Failure::with(Exit::Corruption, format!("{key}: {why}")).next(
+            "only JSON objects are printed; snapshot/FORMAT.md says how to read chunks with gunzip",
+        )
+    })?;
+    let format = match at.format {
+        Format::Yaml => Format::Yaml,
+        Format::Text | Format::Wide | Format::Json => Format::Json,
+    };
+    print(&format.data(&value).expect("both are data"))
+}
+
+async fn verify(at: &At) -> Result<()> {
+    let store = at.open().await?;
+    let report = verify::store(&*store).await.map_err(refused)?;
+    let columns = [
+        column("kind"),
+        column("key"),
+        column("offsets"),
+        column("what"),
+        wide("topic_id"),
+        wide("partition"),
+    ];
+    let mut table = Table::new(&columns);
+    for finding in &report.findings {
+        table.row(row(finding));
+    }
+    let summary = json!({
+        "schema": 1,
+        "sound": report.is_sound(),
+        "manifests": report.manifests,
+        "chunks": report.chunks,
+        "stored_bytes": report.stored_bytes,
+        "raw_bytes": report.raw_bytes,
+        "findings": table.values(),
+    });
+    match at.format.data(&summary) {
+        Some(data) => print(&data)?,
+        None => {
+            if !report.findings.is_empty() {
+                table.print(at.format, "findings")?;
+            }
+            print(&format!(
+                "read {} manifests and {} chunks: {} bytes, {} of records\n",
+                report.manifests, report.chunks, report.stored_bytes, report.raw_bytes
+            ))?;
+        }
+    }
+    if report.is_sound() {
+        return Ok(());
+    }
+    let bad = report.findings.iter().filter(|f| f.kind != Kind::Orphan);
+    let why = format!("{} objects are damaged or missing", bad.count());
+    Err(Failure::with(Exit::Corruption, why)
+        .next("what the brokers' logs still hold is not affected; restore these objects from a copy of the store"))
+}
+
+fn row(finding: &Finding) -> Vec<Value> {
+    let kind = match finding.kind {
+        Kind::Damaged => "damaged",
+        Kind::Missing => "missing",
+        Kind::Orphan => "orphan",
+    };
+    let source = finding.source.as_ref();
+    vec![
+        json!(kind),
+        json!(finding.key.as_str()),
+        json!(finding.offsets.map(|(from, to)| format!("{from}..{to}"))),
+        json!(finding.what),
+        json!(source.map(|source| source.topic_id.to_string())),
+        json!(source.map(|source| source.partition)),
+    ]
+}
+
+fn refused(why: store::Error) -> Failure {
+    let exit = match &why {
+        store::Error::NotFound(_) => Exit::NotFound,
+        why if why.retriable() => Exit::Unreachable,
+        _ => Exit::Failure,
+    };
+    Failure::with(exit, why.to_string())
+}
