@@ -30,6 +30,9 @@ const KINDS: [Kind; 7] = [
     Kind::Wipe,
 ];
 
+/// Chance that it is any broker that hears nothing for a while, not a coordinator, in a thousand.
+const ANY_DEAF_PER_MILLE: u64 = 300;
+
 /// When the next fault of each kind comes, and when the network is mended.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -125,7 +128,8 @@ impl World {
         up.collect()
     }
 
-    /// A coordinator may be deposed without hearing of it, and its clients ask it still.
+    /// A coordinator may be deposed without hearing of it, and its clients ask it still. And any broker may hear of many
+    /// things at once.
     fn inject_deafness(&mut self) {
         if self.faults.deaf.is_some_and(|(_, until)| until <= self.now) {
             self.faults.deaf = None;
@@ -144,9 +148,12 @@ impl World {
             own.any(|status| status.role == Role::Leader)
         };
         let leader = (0..self.nodes.len()).find(leads).filter(|_| !first);
-        if let Some(at) = leader {
+        let up = self.up();
+        let any = self.random.pick(&up).copied();
+        let any = any.filter(|_| !first && self.random.chance(ANY_DEAF_PER_MILLE));
+        if let Some(at) = any.or(leader) {
             self.report.counts.deaf += 1;
-            let until = self.now + self.random.between(100, 500);
+            let until = self.now + self.random.between(100, 1500);
             self.faults.deaf = Some((at, until));
         }
     }

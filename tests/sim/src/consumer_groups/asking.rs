@@ -21,7 +21,7 @@ const ANSWER_LOST_PER_MILLE: u64 = 30;
 /// while an old one has not heard of it.
 const LOOKS_ANEW_PER_MILLE: u64 = 250;
 /// Chance that a broker dies with an answer that it has just given, in a thousand.
-const DIES_PER_MILLE: u64 = 10;
+const DIES_PER_MILLE: u64 = 40;
 /// By then every request that reached a coordinator is answered, in ms.
 const SETTLED_MS: u64 = 4_000;
 /// The wall clock when a run begins, in ms.

@@ -22,6 +22,8 @@ const LEAVES: i32 = -1;
 const LEAVES_FOR_A_WHILE: i32 = -2;
 /// So long it takes as a rule to give partitions up, in ms.
 const GIVES_UP_MS: u64 = 40;
+/// Chance that it takes longer, perhaps too long, in a thousand.
+const SLOW_PER_MILLE: u64 = 300;
 /// Chance that a static member leaves for good, in a thousand.
 const FOR_GOOD_PER_MILLE: u64 = 300;
 
@@ -137,7 +139,7 @@ impl Member {
         let owns_it = target.iter().eq(self.owned.keys());
         self.given.pending = None;
         if !owns_it {
-            let takes = match moment.chaos && moment.random.chance(100) {
+            let takes = match moment.chaos && moment.random.chance(SLOW_PER_MILLE) {
                 true => moment.random.between(0, moment.rebalance_ms * 3 / 2),
                 false => moment.random.between(0, GIVES_UP_MS),
             };
