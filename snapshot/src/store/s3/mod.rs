@@ -12,7 +12,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{Builder, Credentials, Region};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
@@ -420,10 +420,17 @@ where
     let status = why
         .raw_response()
         .map_or(0, |response| response.status().as_u16());
-    let (key, why) = (key.to_owned(), DisplayErrorContext(why).to_string());
+    let (key, why) = (key.to_owned(), in_words(&why));
     match status {
         // 408 and 409 are races and time; 429 and 5xx are the service's own trouble; 0 never arrived.
         0 | 408 | 409 | 429 | 500.. => Error::Unavailable { key, why },
         _ => Error::Refused { key, why },
     }
+}
+
+/// An error and what caused it, each once: the library's own text for it repeats all of it as its data structures.
+fn in_words(why: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(why), |why| why.source());
+    let words: Vec<String> = causes.map(ToString::to_string).collect();
+    words.join(": ")
 }
