@@ -28,7 +28,8 @@ pub use error::{Error, Problem};
 pub use kind::Kind;
 pub use memory::ram_bytes;
 pub use node::{
-    ElectionProfile, ElectionTimes, LogFormat, NodeConfig, ReplaceWiped, ValidateRecords,
+    ElectionProfile, ElectionTimes, GroupMigration, LogFormat, NodeConfig, ReplaceWiped,
+    ValidateRecords,
 };
 pub use source::{Source, Sources};
 

@@ -32,6 +32,20 @@ words! {
 }
 
 words! {
+    /// Which way a group with members goes from one protocol of consumer groups to the other (KIP-848).
+    pub enum GroupMigration {
+        /// Neither way: a group changes its protocol when it has no members.
+        Disabled = "disabled",
+        /// To the consumer protocol, when the first member of that comes.
+        Upgrade = "upgrade",
+        /// To the classic protocol, when the last member of the consumer protocol has gone.
+        Downgrade = "downgrade",
+        /// Both ways.
+        Bidirectional = "bidirectional",
+    }
+}
+
+words! {
     /// How far the broker looks into compressed batches.
     pub enum ValidateRecords {
         /// Header and CRC always; compressed batches are opened only where the broker must read them.
@@ -217,6 +231,9 @@ settings! {
         /// Members of one group of the consumer protocol.
         group_consumer_members_max: u32 = 10_000,
             "group.consumer.max.size", Kind::Count { min: 1, max: 1_000_000 };
+        /// Whether a group changes its protocol while members are replaced one by one.
+        group_consumer_migration: GroupMigration = GroupMigration::Bidirectional,
+            "group.consumer.migration.policy", Kind::Words(GroupMigration::WORDS);
         /// Partitions of the topic that holds the groups, when it is created. More spread the groups over more brokers.
         offsets_topic_partitions: i32 = 50, "offsets.topic.num.partitions", Kind::Count { min: 1, max: 1000 };
         /// Replicas of each of its partitions, at most as many as there are brokers.

@@ -19,7 +19,7 @@ use super::forget::Forgetting;
 use super::member_ids::MemberIds;
 use super::rebalances::Rebalances;
 use super::reply::GroupReply;
-use super::request::{ConsumerBeat, GroupRequest, Join, Leaver, MemberRef, Sync};
+use super::request::{GroupRequest, Join, Leaver, MemberRef, Sync};
 use super::state::{Groups, StoredGroup};
 use super::timers::{Timer, Timers};
 use super::under_way::{Step, UnderWay, Waiting, refusal};
@@ -55,6 +55,10 @@ pub struct Config {
     pub assignors: Assignors,
     /// Members of one group of the consumer protocol.
     pub consumer_members_max: usize,
+    /// A group of the classic protocol, with members, becomes one of the consumer protocol when a member of that comes.
+    pub upgrades: bool,
+    /// And is one of the classic protocol again when the last such member has gone.
+    pub downgrades: bool,
     /// How often expiry looks.
     pub expiry_interval_ms: u64,
     /// Of the member ids that are given out.
@@ -77,6 +81,8 @@ impl Default for Config {
             consumer_heartbeat_interval_ms: 5_000,
             assignors: Assignors::default(),
             consumer_members_max: 10_000,
+            upgrades: true,
+            downgrades: true,
             expiry_interval_ms: 600_000,
             seed: 1,
         }
@@ -103,7 +109,7 @@ type Consumers = BTreeMap<String, consumer::Group>;
 
 /// What became of a proposal.
 #[derive(Clone, Copy, Debug)]
-enum Outcome {
+pub(super) enum Outcome {
     Committed,
     Refused,
 }
@@ -174,6 +180,11 @@ impl Coordinator {
         request: GroupRequest,
         out: &mut Vec<Effect>,
     ) {
+        if let Some(group) = request.said_to()
+            && self.consumers.contains_key(group)
+        {
+            return self.ask_consumers(now, ticket, request, out);
+        }
         match request {
             GroupRequest::Join(join) => self.join(now, ticket, join, out),
             GroupRequest::Sync(sync) => self.sync(now, ticket, sync, out),
@@ -276,18 +287,12 @@ impl Coordinator {
         outcome: Outcome,
         out: &mut Vec<Effect>,
     ) {
-        let (live, consumers, mut cx) = self.split(now, out);
         match step {
             None => {}
-            Some(Step::Changed) => {
-                let group = consumers.get_mut(group);
-                let group = group.expect("a group stays while its command is under way");
-                match outcome {
-                    Outcome::Committed => group.committed(&mut cx, token),
-                    Outcome::Refused => group.refused(&mut cx, token),
-                }
-            }
+            Some(Step::Changed) => self.consumers_changed(now, group, token, outcome, out),
+            Some(Step::Downgraded) => self.downgraded(now, group, token, outcome, out),
             Some(step) => {
+                let (live, mut cx) = self.live(now, out);
                 if let Some(live) = live.get_mut(group) {
                     match outcome {
                         Outcome::Committed => live.committed(&mut cx, token, step),
@@ -300,7 +305,7 @@ impl Coordinator {
     }
 
     /// The groups of both kinds, and what they need of the rest.
-    fn split<'a>(
+    pub(super) fn split<'a>(
         &'a mut self,
         now: Now<'a>,
         out: &'a mut Vec<Effect>,
@@ -376,7 +381,7 @@ impl Coordinator {
     }
 
     /// Something has happened to the group: is it still live, does it still count?
-    fn settle(&mut self, now: Now<'_>, group: &str, out: &mut Vec<Effect>) {
+    pub(super) fn settle(&mut self, now: Now<'_>, group: &str, out: &mut Vec<Effect>) {
         let is_proposing = self.under_way.is_proposing(group);
         let (all, mut cx) = self.live(now, out);
         if let Some(live) = all.get_mut(group)
@@ -407,8 +412,6 @@ impl Coordinator {
             ErrorCode::InvalidGroupId
         } else if !timeouts.contains(&join.session_timeout_ms) {
             ErrorCode::InvalidSessionTimeout
-        } else if self.consumers.contains_key(&join.group) {
-            ErrorCode::InconsistentGroupProtocol
         } else if is_known {
             ErrorCode::None
         } else if !join.member.id.is_empty() {
@@ -460,40 +463,6 @@ impl Coordinator {
         }
     }
 
-    /// A group without members becomes one of the consumer protocol, whatever it was.
-    fn consumer_beat(
-        &mut self,
-        now: Now<'_>,
-        ticket: Ticket,
-        beat: ConsumerBeat,
-        out: &mut Vec<Effect>,
-    ) {
-        let stored = now.groups.get(&beat.group);
-        let may = if self.consumers.contains_key(&beat.group) {
-            Ok(())
-        } else if self.live.contains_key(&beat.group) {
-            Err(ErrorCode::GroupIdNotFound)
-        } else if beat.epoch == 0 {
-            stored.map_or_else(|| self.has_room(now, &beat.group), |_| Ok(()))
-        } else if stored.is_some_and(|stored| stored.consumer.is_some()) {
-            Err(ErrorCode::UnknownMemberId)
-        } else {
-            Err(ErrorCode::GroupIdNotFound)
-        };
-        if let Err(code) = may {
-            return self.hold(ticket, GroupReply::failed(code), out);
-        }
-        let name = beat.group.clone();
-        self.note_unstored(now, &name);
-        let (consumers, mut cx) = self.consumers(now, out);
-        let group = consumers.entry(name.clone()).or_insert_with(|| {
-            let state = stored.map(StoredGroup::as_consumers).unwrap_or_default();
-            consumer::Group::new(&name, state)
-        });
-        group.beat(&mut cx, ticket, beat);
-        self.settle(now, &name, out);
-    }
-
     fn leave(
         &mut self,
         now: Now<'_>,
@@ -502,11 +471,6 @@ impl Coordinator {
         members: &[Leaver],
         out: &mut Vec<Effect>,
     ) {
-        let (consumers, mut cx) = self.consumers(now, out);
-        if let Some(consumers) = consumers.get_mut(group) {
-            consumers.ask_to_leave(&mut cx, ticket, members);
-            return self.settle(now, group, out);
-        }
         match self.has_members(group) {
             Err(ErrorCode::UnknownMemberId) => {
                 let codes = vec![ErrorCode::UnknownMemberId; members.len()];
@@ -541,13 +505,15 @@ impl Coordinator {
             | Timer::Sync(group)
             | Timer::Empty(group)
             | Timer::Session(group, _)
-            | Timer::Revocation(group, _) => group.clone(),
+            | Timer::Revocation(group, _)
+            | Timer::Rejoin(group, _) => group.clone(),
         };
         let (live, consumers, mut cx) = self.split(now, out);
         if let Some(consumers) = consumers.get_mut(&group) {
             match &timer {
                 Timer::Session(_, id) => consumers.session_timer(&mut cx, id),
                 Timer::Revocation(_, id) => consumers.revocation_timer(&mut cx, id),
+                Timer::Rejoin(_, id) => consumers.rejoin_timer(&mut cx, id),
                 Timer::Join(_)
                 | Timer::Sync(_)
                 | Timer::Empty(_)
@@ -561,7 +527,7 @@ impl Coordinator {
                 Timer::Sync(_) => live.sync_timer(&mut cx),
                 Timer::Empty(_) => live.empty_timer(&mut cx),
                 Timer::Session(_, id) => live.session_timer(&mut cx, &id),
-                Timer::Revocation(..) | Timer::Expiry | Timer::Forget => {}
+                Timer::Revocation(..) | Timer::Rejoin(..) | Timer::Expiry | Timer::Forget => {}
             }
         }
         self.settle(now, &group, out);

@@ -47,11 +47,12 @@ impl Coordinator {
                 let (state, members, generation) = live.figures();
                 (state, members, Some(generation))
             }
-            (None, Some(_)) => match consumers {
+            (None, Some(stored)) => match consumers {
                 Some(group) => (group.name(), group.members.len(), Some(group.epoch)),
                 None => {
                     let generation = membership.map(|membership| membership.generation);
-                    (GroupStateName::Empty, 0, generation)
+                    let members = membership.map_or(0, |membership| membership.members.len());
+                    (stored.classic_name(), members, generation)
                 }
             },
             (None, None) => return None,

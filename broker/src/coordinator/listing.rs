@@ -23,7 +23,8 @@ impl Coordinator {
         let described = match (self.live.get(group), now.groups.get(group)) {
             (Some(live), _) => live.described(),
             (None, stored) => {
-                let stored = stored.filter(|stored| stored.consumer.is_none());
+                let is_other = self.consumers.contains_key(group);
+                let stored = stored.filter(|stored| stored.consumer.is_none() && !is_other);
                 Described {
                     state: stored.map_or(GroupStateName::Dead, |_| GroupStateName::Empty),
                     protocol_type: stored.map_or_else(String::new, protocol_type),
@@ -67,7 +68,7 @@ impl Coordinator {
             None => Listed {
                 group: name.to_owned(),
                 protocol_type: protocol_type(group),
-                state: GroupStateName::Empty,
+                state: group.classic_name(),
                 group_type: "classic",
             },
         });

@@ -36,6 +36,7 @@ pub mod figures;
 mod forget;
 mod listing;
 mod member_ids;
+mod migration;
 mod offsets;
 pub mod rebalances;
 pub mod reply;

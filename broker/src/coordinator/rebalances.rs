@@ -25,14 +25,19 @@ pub enum Reason {
     LeaderRejoined,
     /// A static member was restarted, and the group could not go on as it was.
     StaticMemberReturned,
-    /// A member had joined and did not ask for its assignment in time.
+    /// A member had joined and did not ask for its assignment in time; or, in a group of the consumer protocol, was
+    /// told to join again and did not.
     SyncTimedOut,
     /// The leader's assignment could not be stored.
     AssignmentNotStored,
-    /// Of the consumer protocol: topics that members subscribe to are new, have grown, or are gone.
+    /// Of the consumer protocol: topics that the member subscribes to have changed, or are new or gone.
     TopicsChanged,
     /// Of the consumer protocol: the member did not give up partitions in time.
     RevocationTimedOut,
+    /// The last member of the consumer protocol has gone: those that remain assign among themselves again.
+    Downgraded,
+    /// The first member of the consumer protocol has come to a group of the classic one: the coordinator assigns now.
+    Upgraded,
 }
 
 impl Reason {
@@ -50,6 +55,8 @@ impl Reason {
             Self::AssignmentNotStored => "assignment_not_stored",
             Self::TopicsChanged => "topics_changed",
             Self::RevocationTimedOut => "revocation_timed_out",
+            Self::Downgraded => "downgraded",
+            Self::Upgraded => "upgraded",
         }
     }
 }

@@ -248,6 +248,8 @@ pub struct ConsumerMember {
     pub assigned: Vec<NamedPartitions>,
     /// What it is to own.
     pub target: Vec<NamedPartitions>,
+    /// It speaks the classic protocol.
+    pub is_classic: bool,
 }
 
 /// Partitions of a topic.

@@ -68,6 +68,27 @@ pub enum GroupRequest {
     },
 }
 
+impl GroupRequest {
+    /// The group that a member says this to, or an operator who sends members away.
+    #[must_use]
+    pub fn said_to(&self) -> Option<&str> {
+        match self {
+            Self::Join(Join { group, .. })
+            | Self::Sync(Sync { group, .. })
+            | Self::Heartbeat { group, .. }
+            | Self::ConsumerBeat(ConsumerBeat { group, .. })
+            | Self::Leave { group, .. } => Some(group),
+            Self::ConsumerDescribe { .. }
+            | Self::Commit(_)
+            | Self::Fetch(_)
+            | Self::Describe { .. }
+            | Self::List
+            | Self::Delete { .. }
+            | Self::DeleteOffsets { .. } => None,
+        }
+    }
+}
+
 /// A member as a request names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberRef {

@@ -11,6 +11,7 @@ use super::codec::{
 };
 use super::command::GroupCommand;
 use super::consumer;
+use super::reply::GroupStateName;
 use super::request::{Client, CommitOffset};
 use super::subscription::CONSUMER as CONSUMER_TYPE;
 use crate::metadata::TopicId;
@@ -55,6 +56,16 @@ impl StoredGroup {
         };
         let former = self.membership.as_ref().map(former);
         self.consumer.clone().or(former).unwrap_or_default()
+    }
+
+    /// The state of a group of the classic protocol that is not live. If it has members, it is about to be one of the
+    /// consumer protocol.
+    pub(super) fn classic_name(&self) -> GroupStateName {
+        let membership = self.membership.as_ref();
+        match membership.is_some_and(|membership| !membership.members.is_empty()) {
+            true => GroupStateName::PreparingRebalance,
+            false => GroupStateName::Empty,
+        }
     }
 
     /// When it lost its last member, if it ever had one.

@@ -17,6 +17,9 @@ pub(super) enum Timer {
     Session(String, String),
     /// A member of a group of the consumer protocol has not given up partitions in time.
     Revocation(String, String),
+    /// A member of the classic protocol, in a group of the consumer protocol, has not joined again in time, or has
+    /// joined and not asked for its assignment.
+    Rejoin(String, String),
     /// Offsets may have expired.
     Expiry,
     /// Offsets of deleted topics may be there.

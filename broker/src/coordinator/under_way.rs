@@ -28,6 +28,8 @@ pub(super) enum Step {
     Deleted,
     /// A group of the consumer protocol changes.
     Changed,
+    /// A group of the consumer protocol, whose members all speak the classic one, is of that again.
+    Downgraded,
 }
 
 /// A proposal that is not yet committed.
@@ -120,6 +122,13 @@ impl UnderWay {
     /// Whether a proposal of this group is not yet settled.
     pub(super) fn is_proposing(&self, group: &str) -> bool {
         self.by_group.contains_key(group)
+    }
+
+    /// Whether one is that the group goes on with a step.
+    pub(super) fn is_stepping(&self, group: &str) -> bool {
+        let proposals = self.proposals.values();
+        let mut steps = proposals.filter(|waiting| waiting.step.is_some());
+        self.is_proposing(group) && steps.any(|waiting| waiting.group == group)
     }
 
     /// A majority has confirmed.

@@ -1,6 +1,6 @@
 //! From the configuration to what each part of a broker needs to know.
 
-use crate::config::{self, Config, ReplaceWiped};
+use crate::config::{self, Config, GroupMigration, ReplaceWiped};
 use crate::controller::Policy;
 use crate::coordinator;
 use crate::data_directory;
@@ -76,8 +76,10 @@ const COLLECTIONS_PER_GRACE: u64 = 6;
 
 /// For the coordinators of consumer groups.
 fn groups_config(config: &Config) -> coordinator::core::Config {
+    use GroupMigration::{Bidirectional, Downgrade, Upgrade};
     let (node, cluster) = (&config.node, &config.cluster);
     let entry_max = i64::try_from(cluster.entry_max_bytes).unwrap_or(i64::MAX);
+    let migration = node.group_consumer_migration;
     coordinator::core::Config {
         initial_rebalance_delay_ms: node.group_initial_rebalance_delay_ms,
         session_timeout_min_ms: node.group_session_timeout_min_ms,
@@ -87,6 +89,8 @@ fn groups_config(config: &Config) -> coordinator::core::Config {
         assignors: node.group_consumer_assignors.clone(),
         members_max: node.group_members_max as usize,
         consumer_members_max: node.group_consumer_members_max as usize,
+        upgrades: matches!(migration, Upgrade | Bidirectional),
+        downgrades: matches!(migration, Downgrade | Bidirectional),
         command_bytes_max: usize::try_from(entry_max - ENTRY_ROOM_BYTES).unwrap_or(0),
         offsets_retention_ms: node.offsets_retention_ms,
         ..coordinator::core::Config::default()

@@ -109,6 +109,12 @@ pub static BROKER_KEYS: &[Key] = &[
         "Members of one group of the consumer protocol.",
     ),
     row(
+        "group.consumer.migration.policy",
+        Kind::String,
+        Some("bidirectional"),
+        "Which way a group with members goes from one protocol to the other.",
+    ),
+    row(
         "group.consumer.session.timeout.ms",
         Kind::Int,
         Some("45000"),

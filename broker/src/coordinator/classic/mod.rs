@@ -13,6 +13,7 @@
 mod join;
 mod leave;
 mod member;
+mod migration;
 mod rebalance;
 mod static_member;
 mod sync;
@@ -136,6 +137,9 @@ impl Group {
             live.keep_session(cx, id);
         }
         live.subscribed = live.subscribed_topics();
+        if stored.leader.is_empty() {
+            live.begin_anew(cx);
+        }
         live
     }
 
@@ -180,7 +184,7 @@ impl Group {
                 }
             }
             Step::Replaced(replaced) => self.replacement_stored(cx, &replaced),
-            Step::Changed => unreachable!("of another protocol"),
+            Step::Changed | Step::Downgraded => unreachable!("of another protocol"),
             Step::Deleted => {
                 // Nothing is stored that would have to be replaced.
                 if self.emptying == Emptying::Refused {
@@ -201,7 +205,7 @@ impl Group {
             }
             Step::Emptied => self.emptying_refused(cx, token),
             Step::Replaced(replaced) => self.replacement_refused(cx, *replaced),
-            Step::Changed => unreachable!("of another protocol"),
+            Step::Changed | Step::Downgraded => unreachable!("of another protocol"),
             Step::Deleted => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use protocol::error_code::ErrorCode;
 
+use super::partitions::Partitions;
 use super::state::{Change, LEFT, Member, Phase};
 use super::{Group, pattern};
 use crate::coordinator::context::Context;
@@ -38,7 +39,8 @@ impl Group {
             Err(code) => return GroupReply::failed(code),
         };
         if known == Known::Returned {
-            self.hand_over(cx, &beat);
+            let instance = beat.member.instance.clone().unwrap_or_default();
+            self.hand_over(cx, &instance, &beat.member.id);
         }
         let id = beat.member.id.clone();
         let before = self.state.members.get(&id).cloned().unwrap_or_default();
@@ -55,6 +57,7 @@ impl Group {
             });
         }
         let reason = match known {
+            _ if self.is_upgrading && self.has_classic() => Reason::Upgraded,
             Known::New => Reason::Joined,
             Known::Member | Known::Returned => Reason::SubscriptionChanged,
         };
@@ -65,8 +68,17 @@ impl Group {
         self.told(cx, &id, &beat, &before)
     }
 
+    /// Whether the member may come.
+    pub(in crate::coordinator) fn may_enter(
+        &self,
+        cx: &Context<'_>,
+        beat: &ConsumerBeat,
+    ) -> Result<(), ErrorCode> {
+        self.admit(cx, beat).map(|_| ())
+    }
+
     /// Whether the member may go on, and as what. Nothing is changed by asking.
-    fn admit(&mut self, cx: &Context<'_>, beat: &ConsumerBeat) -> Result<Known, ErrorCode> {
+    fn admit(&self, cx: &Context<'_>, beat: &ConsumerBeat) -> Result<Known, ErrorCode> {
         let known = self.recognize(beat)?;
         if known == Known::New && self.state.members.len() >= cx.config.consumer_members_max {
             return Err(ErrorCode::GroupMaxSizeReached);
@@ -76,16 +88,20 @@ impl Group {
         }
         if beat.says_something() || known != Known::Member {
             let before = self.state.members.get(&beat.member.id);
-            let own = described_anew(before.unwrap_or(&Member::default()), beat).said_bytes();
-            let all = self.state.members.iter();
-            let others = all.filter(|(id, _)| **id != beat.member.id);
-            let others = others.map(|(id, member)| id.len() + member.said_bytes());
-            // A half: the partitions of a member have to go into a command too.
-            if own + others.sum::<usize>() > cx.config.command_bytes_max / 2 {
+            let after = described_anew(before.unwrap_or(&Member::default()), beat);
+            if !self.has_room(cx, &beat.member.id, &after) {
                 return Err(ErrorCode::GroupMaxSizeReached);
             }
         }
         Ok(known)
+    }
+
+    /// Whether all that the members say of themselves leaves room for what this one says.
+    pub(super) fn has_room(&self, cx: &Context<'_>, id: &str, member: &Member) -> bool {
+        let others = self.state.members.iter().filter(|(other, _)| *other != id);
+        let others = others.map(|(id, member)| id.len() + member.said_bytes());
+        // A half: the partitions of a member have to go into a command too.
+        member.said_bytes() + others.sum::<usize>() <= cx.config.command_bytes_max / 2
     }
 
     fn recognize(&self, beat: &ConsumerBeat) -> Result<Known, ErrorCode> {
@@ -105,7 +121,9 @@ impl Group {
             };
         };
         let member = &self.state.members[holder];
-        if beat.epoch == 0 && member.epoch == LEFT {
+        // NB: one of the classic protocol does not say that it will come back, as it does not among its own.
+        let may_return = member.epoch == LEFT || (member.classic.is_some() && holder != id);
+        if beat.epoch == 0 && may_return {
             let is_taken = holder != id && self.state.members.contains_key(id);
             return match is_taken {
                 true => Err(ErrorCode::UnreleasedInstanceId),
@@ -122,17 +140,18 @@ impl Group {
     }
 
     /// The new id gets all that the old one had; it has yet to reach the target's epoch.
-    fn hand_over(&mut self, cx: &mut Context<'_>, beat: &ConsumerBeat) {
-        let instance = beat.member.instance.as_ref();
-        let old = instance.and_then(|instance| self.instances.get(instance));
+    pub(super) fn hand_over(&mut self, cx: &mut Context<'_>, instance: &str, new: &str) {
+        let old = self.instances.get(instance);
         let old = old.expect("the member was recognized by it").clone();
-        let new = beat.member.id.clone();
+        let new = new.to_owned();
         let mut member = self.state.members[&old].clone();
         let target = self.state.targets.get(&old).cloned();
         member.epoch = 0;
         member.previous_epoch = 0;
         member.phase = Phase::Stable;
-        cx.timers.cancel(&self.session(&old));
+        // Its process has ended, or is fenced: what it was to give up is free.
+        member.revoking = Partitions::default();
+        self.cancel_timers(cx, &old);
         if old != new {
             self.change(Change::RemoveMember { id: old });
         }
@@ -190,6 +209,7 @@ fn described_anew(before: &Member, beat: &ConsumerBeat) -> Member {
         member.instance.clone_from(&beat.member.instance);
     }
     member.client = beat.client.clone();
+    member.classic = None;
     if beat.rack.is_some() {
         member.rack.clone_from(&beat.rack);
     }

@@ -51,6 +51,15 @@ impl Group {
         }
     }
 
+    /// Unless it has joined, and asked for its assignment, meanwhile.
+    pub(super) fn drop_late(&mut self, cx: &mut Context<'_>, id: &str) {
+        let member = self.state.members.get(id);
+        let is_classic = member.is_some_and(|member| member.classic.is_some());
+        if is_classic && !cx.timers.is_set(&self.rejoin(id)) {
+            self.remove(cx, &[id.to_owned()], Reason::SyncTimedOut, "");
+        }
+    }
+
     /// Unless it has given it up meanwhile. It has to begin anew: it hears that it is unknown.
     pub(super) fn drop_unrevoked(&mut self, cx: &mut Context<'_>, id: &str) {
         let member = self.state.members.get(id);
@@ -60,7 +69,8 @@ impl Group {
         }
     }
 
-    /// An operator sends members away (`LeaveGroup`), static ones by their instance alone.
+    /// Members of the classic protocol leave, or an operator sends members away (`LeaveGroup`), static ones by their
+    /// instance alone.
     pub(super) fn expel(&mut self, cx: &mut Context<'_>, members: &[Leaver]) -> GroupReply {
         let mut gone: Vec<String> = Vec::new();
         let mut words = None;
@@ -93,16 +103,20 @@ impl Group {
         Ok(id.clone())
     }
 
-    /// They go, for this reason, and in the first one's own words.
+    /// They go, for this reason, and in the first one's own words. If only members of the classic protocol are left, the
+    /// group is theirs again.
     fn remove(&mut self, cx: &mut Context<'_>, ids: &[String], reason: Reason, words: &str) {
         let Some(first) = ids.first() else {
             return;
         };
         let cause = self.cause(reason, first).in_words(words);
         for id in ids {
-            cx.timers.cancel(&self.session(id));
-            cx.timers.cancel(&self.revocation(id));
+            self.cancel_timers(cx, id);
             self.change(Change::RemoveMember { id: id.clone() });
+        }
+        self.maybe_downgrade(cx);
+        if self.downgrade.is_some() {
+            return;
         }
         let topics = (self.state.topics_hash, self.state.topics_version);
         // Topics are looked at with the next heartbeat: without these members they may be fewer.

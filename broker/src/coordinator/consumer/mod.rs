@@ -20,13 +20,17 @@
 //! |---|---|
 //! | `state` | what is replicated, and in which steps it changes |
 //! | `heartbeat`, `leave` | what members say, and when they are silent |
+//! | `classic_member` | what members of the classic protocol say |
+//! | `migration` | from the classic protocol, and back |
 //! | `target`, `assignor/`, `pattern` | who is to own what |
 //! | `reconcile` | from what a member owns to what it is to own |
 //! | `view` | what others see of it |
 
 pub mod assignor;
+pub(super) mod classic_member;
 mod heartbeat;
 mod leave;
+pub(super) mod migration;
 pub mod partitions;
 mod pattern;
 mod reconcile;
@@ -42,7 +46,7 @@ use super::context::Context;
 use super::effect::Token;
 use super::rebalances::{Cause, Reason};
 use super::reply::GroupReply;
-use super::request::{ConsumerBeat, Leaver};
+use super::request::GroupRequest;
 use super::timers::Timer;
 use super::under_way::{Step, refusal};
 use crate::metadata::TopicId;
@@ -51,13 +55,14 @@ use crate::shard::Ticket;
 /// What is decided in its turn.
 #[derive(Debug)]
 enum Call {
-    Beat(Ticket, Box<ConsumerBeat>),
-    /// An operator sends members away.
-    Leave(Ticket, Vec<Leaver>),
+    /// See [`GroupRequest::said_to`].
+    Asked(Ticket, Box<GroupRequest>),
     /// A member was silent too long.
     Silent(String),
     /// A member has not given up in time what it was told to.
     Unrevoked(String),
+    /// A member of the classic protocol has not joined again in time, or not asked for its assignment.
+    Late(String),
 }
 
 /// See the module.
@@ -84,6 +89,10 @@ pub(super) struct Group {
     seen: Option<u64>,
     /// The topics that fit each pattern, as of then.
     matching: BTreeMap<String, BTreeSet<String>>,
+    /// The log knows it as one of the classic protocol, until the first command is committed.
+    is_upgrading: bool,
+    /// It was decided that it is one of the classic protocol again.
+    downgrade: Option<GroupCommand>,
 }
 
 impl Group {
@@ -101,6 +110,8 @@ impl Group {
             waiting: VecDeque::new(),
             seen: None,
             matching: BTreeMap::new(),
+            is_upgrading: false,
+            downgrade: None,
         };
         group.load(stored);
         group
@@ -127,21 +138,10 @@ impl Group {
         self.state.members.is_empty() && self.under_way.is_none() && self.waiting.is_empty()
     }
 
-    /// A member says something.
-    pub(super) fn beat(&mut self, cx: &mut Context<'_>, ticket: Ticket, beat: ConsumerBeat) {
-        self.waiting.push_back(Call::Beat(ticket, Box::new(beat)));
-        self.decide(cx);
-    }
-
-    /// An operator sends members away.
-    pub(super) fn ask_to_leave(
-        &mut self,
-        cx: &mut Context<'_>,
-        ticket: Ticket,
-        members: &[Leaver],
-    ) {
+    /// A member says something, of either protocol, or an operator sends members away.
+    pub(super) fn ask(&mut self, cx: &mut Context<'_>, ticket: Ticket, request: GroupRequest) {
         self.waiting
-            .push_back(Call::Leave(ticket, members.to_vec()));
+            .push_back(Call::Asked(ticket, Box::new(request)));
         self.decide(cx);
     }
 
@@ -157,10 +157,17 @@ impl Group {
         self.decide(cx);
     }
 
+    /// A member of the classic protocol has not done in time what it was told to.
+    pub(super) fn rejoin_timer(&mut self, cx: &mut Context<'_>, id: &str) {
+        self.waiting.push_back(Call::Late(id.to_owned()));
+        self.decide(cx);
+    }
+
     /// Its command is committed.
     pub(super) fn committed(&mut self, cx: &mut Context<'_>, token: Token) {
         assert_eq!(self.under_way, Some(token), "one is under way at a time");
         self.under_way = None;
+        self.is_upgrading = false;
         if let Some(changes) = self.following.pop_front() {
             return self.propose(cx, changes);
         }
@@ -189,8 +196,8 @@ impl Group {
     /// Everybody who waits, of a coordinator that is none any more.
     pub(super) fn into_tickets(self) -> impl Iterator<Item = Ticket> {
         let waiting = self.waiting.into_iter().filter_map(|call| match call {
-            Call::Beat(ticket, _) | Call::Leave(ticket, _) => Some(ticket),
-            Call::Silent(_) | Call::Unrevoked(_) => None,
+            Call::Asked(ticket, _) => Some(ticket),
+            Call::Silent(_) | Call::Unrevoked(_) | Call::Late(_) => None,
         });
         let answers = self.answers.into_iter().map(|(ticket, _)| ticket);
         answers.chain(waiting)
@@ -204,10 +211,13 @@ impl Group {
         let mut answers = Vec::new();
         while let Some(call) = self.waiting.pop_front() {
             match call {
-                Call::Beat(ticket, beat) => answers.push((ticket, self.heartbeat(cx, *beat))),
-                Call::Leave(ticket, members) => answers.push((ticket, self.expel(cx, &members))),
+                Call::Asked(ticket, request) => answers.push((ticket, self.reply(cx, *request))),
                 Call::Silent(id) => self.drop_silent(cx, &id),
                 Call::Unrevoked(id) => self.drop_unrevoked(cx, &id),
+                Call::Late(id) => self.drop_late(cx, &id),
+            }
+            if let Some(command) = self.downgrade.take() {
+                return self.propose_downgrade(cx, command, answers);
             }
         }
         let mut commands = self.commands(cx.config.command_bytes_max);
@@ -222,6 +232,19 @@ impl Group {
                 self.following = commands;
                 self.propose(cx, first);
             }
+        }
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>, request: GroupRequest) -> GroupReply {
+        match request {
+            GroupRequest::ConsumerBeat(beat) => self.heartbeat(cx, beat),
+            GroupRequest::Join(join) => self.join(cx, join),
+            GroupRequest::Sync(sync) => self.sync(cx, &sync),
+            GroupRequest::Heartbeat {
+                generation, member, ..
+            } => self.classic_heartbeat(cx, generation, &member),
+            GroupRequest::Leave { members, .. } => self.expel(cx, &members),
+            other => unreachable!("no member says that: {other:?}"),
         }
     }
 
@@ -315,9 +338,18 @@ impl Group {
         Timer::Revocation(self.name.clone(), id.to_owned())
     }
 
+    fn rejoin(&self, id: &str) -> Timer {
+        Timer::Rejoin(self.name.clone(), id.to_owned())
+    }
+
     /// The member has been heard of.
     fn keep_session(&self, cx: &mut Context<'_>, id: &str) {
-        cx.set_timer(self.session(id), cx.config.consumer_session_timeout_ms);
+        let member = self.state.members.get(id);
+        let classic = member.and_then(|member| member.classic.as_ref());
+        let after_ms = classic.map_or(cx.config.consumer_session_timeout_ms, |classic| {
+            classic.session_timeout_ms
+        });
+        cx.set_timer(self.session(id), after_ms);
     }
 
     /// Of a member, as of now.
@@ -337,8 +369,13 @@ impl Group {
 
     fn forget_timers(&self, cx: &mut Context<'_>) {
         for id in self.state.members.keys() {
-            cx.timers.cancel(&self.session(id));
-            cx.timers.cancel(&self.revocation(id));
+            self.cancel_timers(cx, id);
         }
+    }
+
+    fn cancel_timers(&self, cx: &mut Context<'_>, id: &str) {
+        cx.timers.cancel(&self.session(id));
+        cx.timers.cancel(&self.revocation(id));
+        cx.timers.cancel(&self.rejoin(id));
     }
 }

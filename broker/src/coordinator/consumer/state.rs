@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::partitions::Partitions;
-use crate::coordinator::codec::{get_len, get_option, get_str, put_len, put_option, put_str};
+use crate::coordinator::codec::{
+    get_bytes, get_len, get_option, get_str, put_bytes, put_len, put_option, put_str,
+};
 use crate::coordinator::request::Client;
 
 /// One group.
@@ -54,6 +56,17 @@ pub struct Member {
     pub assigned: Partitions,
     /// What it owns still, and was told to give up.
     pub revoking: Partitions,
+    /// Of a member that speaks the classic protocol: its generation is its epoch here.
+    pub classic: Option<Classic>,
+}
+
+/// What there is more to say of a member that speaks the classic protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classic {
+    /// Removed after so long a silence.
+    pub session_timeout_ms: u64,
+    /// Protocols that it speaks, the best first, each with its subscription. There is at least one.
+    pub protocols: Vec<(String, Bytes)>,
 }
 
 /// The epoch of a static member that has left and will come back.
@@ -193,7 +206,7 @@ impl State {
 
 impl Member {
     /// Of an encoded one.
-    const LEAST_BYTES: usize = 45;
+    const LEAST_BYTES: usize = 46;
 
     /// Whether it owns what the target says, and nothing else.
     #[must_use]
@@ -227,6 +240,10 @@ impl Member {
         });
         self.assigned.encode(out);
         self.revoking.encode(out);
+        out.put_u8(u8::from(self.classic.is_some()));
+        if let Some(classic) = &self.classic {
+            classic.encode(out);
+        }
     }
 
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
@@ -255,6 +272,11 @@ impl Member {
         };
         member.assigned = Partitions::decode(bytes)?;
         member.revoking = Partitions::decode(bytes)?;
+        member.classic = match bytes.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(Classic::decode(bytes)?),
+            _ => return None,
+        };
         Some(member)
     }
 
@@ -263,7 +285,45 @@ impl Member {
         let topics = self.topics.iter().map(String::len).sum::<usize>();
         let options = [&self.instance, &self.rack, &self.assignor, &self.regex];
         let options = options.into_iter().flatten().map(String::len);
-        self.client.id.len() + topics + options.sum::<usize>()
+        let protocols = self.classic.iter().flat_map(|classic| &classic.protocols);
+        let protocols = protocols.map(|(name, subscription)| name.len() + subscription.len());
+        self.client.id.len() + topics + options.sum::<usize>() + protocols.sum::<usize>()
+    }
+}
+
+impl Classic {
+    /// The protocol that it is told was chosen: the coordinator assigns, so any would do.
+    #[must_use]
+    pub fn protocol(&self) -> &str {
+        let (name, _) = self.protocols.first().expect("there is at least one");
+        name
+    }
+
+    /// Whether it speaks that.
+    #[must_use]
+    pub fn speaks(&self, protocol: &str) -> bool {
+        self.protocols.iter().any(|(name, _)| name == protocol)
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u64(self.session_timeout_ms);
+        put_len(out, self.protocols.len());
+        for (name, subscription) in &self.protocols {
+            put_str(out, name);
+            put_bytes(out, subscription);
+        }
+    }
+
+    /// None also when there is no protocol.
+    fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let mut classic = Self {
+            session_timeout_ms: bytes.try_get_u64().ok()?,
+            protocols: Vec::new(),
+        };
+        for _ in 0..get_len(bytes, 8)? {
+            classic.protocols.push((get_str(bytes)?, get_bytes(bytes)?));
+        }
+        (!classic.protocols.is_empty()).then_some(classic)
     }
 }
 

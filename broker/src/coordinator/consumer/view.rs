@@ -56,6 +56,7 @@ impl State {
             // Also what it still has to give up.
             assigned: named(&member.owned().collect(), catalog),
             target: named(self.targets.get(id).unwrap_or(&none), catalog),
+            is_classic: member.classic.is_some(),
         };
         ConsumerDescribed {
             state: self.name(),
@@ -93,6 +94,7 @@ impl Group {
         match self.state.members.get(&member.id) {
             None => Err(ErrorCode::UnknownMemberId),
             Some(member) if member.epoch == epoch => Ok(()),
+            Some(member) if member.classic.is_some() => Err(ErrorCode::IllegalGeneration),
             Some(_) => Err(ErrorCode::StaleMemberEpoch),
         }
     }
@@ -102,7 +104,8 @@ impl Group {
         if commit.generation < 0 && self.is_empty() {
             return Ok(());
         }
-        if self.state.members.contains_key(&commit.member.id) && !commit.knows_epochs {
+        let member = self.state.members.get(&commit.member.id);
+        if member.is_some_and(|member| member.classic.is_none()) && !commit.knows_epochs {
             return Err(ErrorCode::UnsupportedVersion);
         }
         self.is_current(&commit.member, commit.generation)

@@ -40,6 +40,8 @@ pub(super) fn config() -> Config {
         consumer_session_timeout_ms: SESSION,
         consumer_heartbeat_interval_ms: 1_000,
         consumer_members_max: 4,
+        upgrades: true,
+        downgrades: true,
         expiry_interval_ms: EXPIRY,
         seed: 7,
     }

@@ -12,7 +12,9 @@ use super::{Coordinators, Refused, WAIT, all, ask, check_name, unfit};
 use crate::coordinator::reply::{ConsumerDescribed, ConsumerMember, GroupReply, NamedPartitions};
 use crate::coordinator::request::GroupRequest;
 
-/// Of a member of the consumer protocol (since version 1).
+/// Of a member of the classic protocol (since version 1).
+const CLASSIC: i8 = 0;
+/// Of a member of the consumer protocol.
 const CONSUMER: i8 = 1;
 
 /// Answers it.
@@ -90,7 +92,10 @@ fn member(member: ConsumerMember) -> Member {
         subscribed_topic_regex: Some(Str::from(member.regex.unwrap_or_default())),
         assignment: assignment(member.assigned),
         target_assignment: assignment(member.target),
-        member_type: CONSUMER,
+        member_type: match member.is_classic {
+            true => CLASSIC,
+            false => CONSUMER,
+        },
     }
 }
 

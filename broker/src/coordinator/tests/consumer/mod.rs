@@ -2,7 +2,9 @@
 
 mod assignment;
 mod membership;
+mod migration;
 mod neighbours;
+mod old;
 mod random;
 mod statics;
 mod survival;

@@ -168,7 +168,9 @@ fn an_empty_group_takes_the_other_protocol_and_goes_on_in_its_count() {
     let one = Consumer::join(&mut h, "one", &["t"]);
     assert_eq!(one.epoch, generation + 1);
     assert_eq!(h.offset("g", "t", 0), 7);
-    let request = GroupRequest::Join(harness::join("g", ""));
+    let mut request = harness::join("g", "");
+    request.protocol_type = "connect".to_owned();
+    let request = GroupRequest::Join(request);
     h.assert_failed(request, ErrorCode::InconsistentGroupProtocol);
     h.assert_failed(
         harness::heartbeat("g", 3, "one"),

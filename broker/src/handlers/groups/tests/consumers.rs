@@ -240,6 +240,7 @@ fn a_group_is_described_with_what_each_version_has() {
             regex: Some("or.*".to_owned()),
             assigned: places(&[0]),
             target: places(&[0, 1]),
+            is_classic: true,
         }],
     };
     let fake = Fake::answering(move |group, _| match group {
