@@ -129,10 +129,12 @@ fn because(last: &LastRebalance) -> String {
         "subscription_changed" => "changed its subscription",
         "leader_rejoined" => "joined again as the leader",
         "static_member_returned" => "came back as a static member with other protocols",
-        "sync_timed_out" => "did not ask for its assignment in time",
+        "sync_timed_out" => "did not join again, or ask for its assignment, in time",
         "assignment_not_stored" => "brought an assignment that could not be stored",
         "topics_changed" => "was the first to be heard after the topics had changed",
         "revocation_timed_out" => "did not give up partitions in time",
+        "upgraded" => "came as the first member of the consumer protocol",
+        "downgraded" => "remained, and nobody of the consumer protocol did",
         other => other,
     };
     let mut text = format!(

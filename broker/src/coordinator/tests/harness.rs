@@ -385,6 +385,22 @@ impl Catalog for Topics {
     }
 }
 
+/// A small generator (xorshift).
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).expect("31 bits") % sides
+    }
+}
+
 /// None for a success.
 pub(super) fn failure(reply: &GroupReply) -> ErrorCode {
     match reply {

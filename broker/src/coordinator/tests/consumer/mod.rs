@@ -3,6 +3,7 @@
 mod assignment;
 mod membership;
 mod migration;
+mod mixed;
 mod neighbours;
 mod old;
 mod random;

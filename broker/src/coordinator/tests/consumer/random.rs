@@ -3,19 +3,7 @@
 //! everything is owned.
 
 use super::*;
-use crate::coordinator::tests::harness::{Log, SESSION, config};
-
-/// A small generator (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).expect("31 bits") % sides
-    }
-}
+use crate::coordinator::tests::harness::{Dice, Log, SESSION, config};
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
 
@@ -102,7 +90,7 @@ impl World {
         let mut config = config();
         config.consumer_members_max = 5;
         let mut h = Harness::with(config);
-        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut dice = Dice::new(seed);
         for topic in TOPICS {
             h.topics
                 .put(topic, 1 + i32::try_from(dice.roll(5)).expect("small"));

@@ -23,7 +23,7 @@ import org.apache.kafka.common.serialization.*;
 
 /** Kafka's own Java consumer in groups, of both protocols, and the admin's view of them. */
 public final class Groups {
-  private static final int PARTITIONS = 6;
+  static final int PARTITIONS = 6;
   private static final int COUNT = 50;
   private static final Duration PATIENCE = Duration.ofSeconds(90);
   /** No setting of the client: the pattern that a member subscribes to. */
@@ -36,7 +36,7 @@ public final class Groups {
     void run() throws Exception;
   }
 
-  private interface Look {
+  interface Look {
     boolean holds() throws Exception;
   }
 
@@ -136,14 +136,14 @@ public final class Groups {
     }
   }
 
-  private static String create(String name) throws Exception {
+  static String create(String name) throws Exception {
     String topic = prefix + "-" + name;
     short copies = (short) Math.min(3, admin.describeCluster().nodes().get().size());
     admin.createTopics(List.of(new NewTopic(topic, PARTITIONS, copies))).all().get();
     return topic;
   }
 
-  private static void produce(String topic, int first, int count) throws Exception {
+  static void produce(String topic, int first, int count) throws Exception {
     try (Producer<String, String> producer = new KafkaProducer<>(settings(), new StringSerializer(), new StringSerializer())) {
       List<Future<RecordMetadata>> sent = new ArrayList<>();
       for (String value : values(first, count)) {
@@ -166,7 +166,7 @@ public final class Groups {
     return values;
   }
 
-  private static void until(List<Member> members, String what, Look look) throws Exception {
+  static void until(List<Member> members, String what, Look look) throws Exception {
     long deadline = System.nanoTime() + PATIENCE.toNanos();
     while (!look.holds()) {
       expect(System.nanoTime() < deadline, what + ": not in time, " + members.stream().map(Member::assigned).toList());
@@ -438,11 +438,11 @@ public final class Groups {
     }
   }
 
-  private static ConsumerGroupDescription describe(String group) throws Exception {
+  static ConsumerGroupDescription describe(String group) throws Exception {
     return admin.describeConsumerGroups(List.of(group)).all().get().get(group);
   }
 
-  private static Map<Integer, Long> committed(String group) throws Exception {
+  static Map<Integer, Long> committed(String group) throws Exception {
     Map<Integer, Long> found = new TreeMap<>();
     admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get()
         .forEach((partition, offset) -> found.put(partition.partition(), offset.offset()));
@@ -534,6 +534,9 @@ public final class Groups {
     check("consumer protocol, a pattern", Groups::pattern);
     check("consumer protocol, admin", Groups::consumerAdministration);
     check("a group without members changes its protocol", Groups::otherProtocol);
+    check("three roll to the consumer protocol and back, defaults", () -> GroupMigration.roll("roll-defaults", Map.of(), false));
+    check("three roll to the consumer protocol and back, cooperative", () -> GroupMigration.roll("roll-cooperative", cooperative, false));
+    check("three roll to the consumer protocol and back, static", () -> GroupMigration.roll("roll-static", range, true));
     check("offsets without membership", Groups::withoutMembership);
     check("admin: list, describe, alter, delete", Groups::administration);
     check("the internal topic", Groups::internalTopic);
