@@ -7,9 +7,8 @@ use protocol::error_code::ErrorCode;
 use super::{Group, Member, State};
 use crate::coordinator::catalog::Catalog;
 use crate::coordinator::consumer::classic_member::placed;
-use crate::coordinator::consumer::migration::own_apart;
 use crate::coordinator::consumer::partitions::Partitions;
-use crate::coordinator::consumer::state;
+use crate::coordinator::consumer::state::{self, Phase};
 use crate::coordinator::context::Context;
 use crate::coordinator::rebalances::Reason;
 use crate::coordinator::subscription::{Assignment, Subscription};
@@ -42,7 +41,10 @@ impl Group {
         let members = members
             .map(|(id, member)| Some((id.clone(), self.member(member, catalog)?)))
             .collect::<Option<BTreeMap<_, _>>>();
-        let members = members.filter(own_apart).ok_or(unfit)?;
+        let mut members = members.ok_or(unfit)?;
+        if !own_apart(&mut members) {
+            return Err(unfit);
+        }
         let mut assigned = self.members.values().zip(members.values());
         match assigned.all(|(before, after)| is_known(before, &after.assigned)) {
             true => Ok((self.generation, members)),
@@ -68,6 +70,7 @@ impl Group {
             epoch: self.generation,
             previous_epoch: self.generation,
             assigned: placed(&assignment.partitions, catalog),
+            revoking: placed(&subscription.owned, catalog),
             classic: Some(state::Classic {
                 session_timeout_ms: member.session_timeout_ms,
                 protocols: member.protocols.clone(),
@@ -98,6 +101,25 @@ impl Group {
         let cause = self.cause(Reason::Downgraded, &first);
         self.prepare(cx, cause);
     }
+}
+
+/// Each partition has one owner: who was assigned it, else who had it before the last rebalance, which a cooperative
+/// member may not have given up yet: it says so when it joins again. False if two were assigned one.
+fn own_apart(members: &mut BTreeMap<String, state::Member>) -> bool {
+    let mut owned = BTreeSet::new();
+    for member in members.values() {
+        if !member.assigned.iter().all(|place| owned.insert(place)) {
+            return false;
+        }
+    }
+    for member in members.values_mut() {
+        let before = std::mem::take(&mut member.revoking);
+        member.revoking = before.iter().filter(|place| owned.insert(*place)).collect();
+        if !member.revoking.is_empty() {
+            member.phase = Phase::Unrevoked;
+        }
+    }
+    true
 }
 
 /// Whether these are all that the member was assigned.

@@ -163,10 +163,3 @@ impl Group {
         (self.answers, waiting.collect())
     }
 }
-
-/// Unless two of them own one partition.
-pub(in crate::coordinator) fn own_apart(members: &BTreeMap<String, Member>) -> bool {
-    let mut owned = BTreeSet::new();
-    let mut places = members.values().flat_map(Member::owned);
-    places.all(|place| owned.insert(place))
-}

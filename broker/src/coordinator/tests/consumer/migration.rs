@@ -319,3 +319,95 @@ fn a_conversion_is_whole_in_its_first_command() {
     let members = members.filter(|change| matches!(change, Change::PutMember { .. }));
     assert!(members.count() >= 2);
 }
+
+#[test]
+fn what_a_broker_does_not_know_yet_is_given_to_nobody() {
+    let mut h = harness(1);
+    let older = h.topics.clone();
+    h.topics.put("t", 2);
+    let newest = h.topics.clone();
+    let mut olds = classic(&mut h, true, &[&[0], &[1]]);
+    // The next coordinator has not heard that the topic has grown.
+    h.topics = older;
+    h.fail_over();
+    let beat = || GroupRequest::ConsumerBeat(join("one", &["t"]));
+    h.assert_failed(beat(), ErrorCode::CoordinatorLoadInProgress);
+    assert_eq!(h.describe("g").state, GroupStateName::Stable);
+    h.topics = newest;
+    let mut news = vec![Consumer::join(&mut h, "one", &["t"])];
+    assert_eq!(news[0].owned.len(), 0, "the others own everything");
+    calm(&mut h, &mut olds, &mut news);
+    assert_eq!(all_owned(&h, &olds, &news), [0, 1]);
+}
+
+#[test]
+fn what_a_cooperative_member_has_still_to_give_up_is_its_own() {
+    let mut h = harness(3);
+    let mut olds = classic(&mut h, false, &[&[0, 1, 2]]);
+    // In the next generation it is to give up 2, and has not heard so when a consumer comes.
+    let ticket = h.send(GroupRequest::Join(olds[0].request()));
+    olds[0].generation = h.joined(ticket).generation;
+    let mut sync = olds[0].sync();
+    let kept = given(&partitions(&[("t", 0), ("t", 1)]));
+    sync.assignments = vec![(olds[0].id.clone(), kept)];
+    h.send(GroupRequest::Sync(sync));
+    let mut news = vec![Consumer::join(&mut h, "one", &["t"])];
+    assert_eq!(news[0].owned.len(), 0, "the other one reads all of them");
+    assert_eq!(all_owned(&h, &olds, &news), [0, 1, 2]);
+    calm(&mut h, &mut olds, &mut news);
+    assert_eq!(all_owned(&h, &olds, &news), [0, 1, 2]);
+    assert_eq!(news[0].owned.len(), 1);
+}
+
+#[test]
+fn operators_see_who_turned_the_group() {
+    let mut h = harness(2);
+    let olds = classic(&mut h, true, &[&[0, 1]]);
+    let last = |h: &Harness| {
+        let coordinator = h.coordinator.as_ref().unwrap();
+        let figures = coordinator.figures(&h.groups, "g").unwrap();
+        let (_, cause) = figures.rebalanced.last.unwrap();
+        (cause.reason.name(), cause.member)
+    };
+    let one = Consumer::join(&mut h, "one", &["t"]);
+    assert_eq!(last(&h), ("upgraded", "one".to_owned()));
+    Consumer::join(&mut h, "two", &["t"]).leaves(&mut h);
+    assert_eq!(last(&h), ("left", "two".to_owned()));
+    one.leaves(&mut h);
+    assert_eq!(last(&h), ("downgraded", olds[0].id.clone()));
+}
+
+#[test]
+fn a_group_that_does_not_turn_back_sees_that_topics_have_grown() {
+    let mut config = config();
+    config.downgrades = false;
+    let mut h = Harness::with(config);
+    h.topics.put("t", 1);
+    let mut olds = classic(&mut h, true, &[&[0]]);
+    let mut news = vec![Consumer::join(&mut h, "one", &["t"])];
+    calm(&mut h, &mut olds, &mut news);
+    news.remove(0).leaves(&mut h);
+    calm(&mut h, &mut olds, &mut []);
+    h.topics.put("t", 2);
+    calm(&mut h, &mut olds, &mut []);
+    assert_eq!(all_owned(&h, &olds, &[]), [0, 1]);
+}
+
+#[test]
+fn who_joins_while_the_last_one_goes_tries_again() {
+    let mut h = harness(2);
+    Consumer::join(&mut h, "one", &["t"]);
+    h.commits = Log::Waits;
+    let leaves = h.send(GroupRequest::ConsumerBeat(beat("g", "one", -1)));
+    let joins = h.send(GroupRequest::Join(Old::new(true).request()));
+    let mut request = Old::new(true).request();
+    request.session_timeout_ms = 1;
+    let hurries = h.send(GroupRequest::Join(request));
+    h.release();
+    h.assert_code(joins, ErrorCode::CoordinatorLoadInProgress);
+    h.assert_code(hurries, ErrorCode::InvalidSessionTimeout);
+    assert_eq!(beaten(h.reply(leaves).unwrap()).epoch, -1);
+    let joins = h.ask(GroupRequest::Join(Old::new(true).request()));
+    assert_eq!(harness::failure(&joins), ErrorCode::MemberIdRequired);
+    assert_eq!(h.describe("g").state, GroupStateName::Empty);
+}
