@@ -20,6 +20,11 @@ use crate::coordinator::subscription::{CONSUMER, Subscription};
 use crate::coordinator::under_way::Step;
 use crate::shard::Ticket;
 
+/// What is answered now.
+type Answers = Vec<(Ticket, GroupReply)>;
+/// What is still to be decided.
+type Questions = Vec<(Ticket, GroupRequest)>;
+
 impl Group {
     /// The group of these members, who were of the classic protocol in this generation. None when a command cannot
     /// hold them.
@@ -151,10 +156,7 @@ impl Group {
     }
 
     /// It is over: what is answered now, and what is still to be decided by who comes after it.
-    pub(in crate::coordinator) fn dissolve(
-        self,
-        cx: &mut Context<'_>,
-    ) -> (Vec<(Ticket, GroupReply)>, Vec<(Ticket, GroupRequest)>) {
+    pub(in crate::coordinator) fn dissolve(self, cx: &mut Context<'_>) -> (Answers, Questions) {
         self.forget_timers(cx);
         let waiting = self.waiting.into_iter().filter_map(|call| match call {
             Call::Asked(ticket, request) => Some((ticket, *request)),

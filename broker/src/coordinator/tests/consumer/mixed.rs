@@ -323,7 +323,7 @@ impl World {
         let mut config = config();
         config.consumer_members_max = 2 * CLIENTS;
         config.members_max = 2 * CLIENTS;
-        config.command_bytes_max = [8_000, 1 << 20][usize::from(seed % 3 > 0)];
+        config.command_bytes_max = [8_000, 1 << 20][usize::from(!seed.is_multiple_of(3))];
         // Nothing goes because it is old.
         config.expiry_interval_ms = u64::MAX;
         let mut dice = Dice::new(seed);
