@@ -277,7 +277,7 @@ fn a_group_is_described_with_what_each_version_has() {
         );
         assert_eq!(member.subscribed_topic_names, [text("orders")]);
         assert_eq!(member.subscribed_topic_regex, Some(text("or.*")));
-        assert_eq!(member.member_type, if version >= 1 { 1 } else { -1 });
+        assert_eq!(member.member_type, if version >= 1 { 0 } else { -1 });
         for (assignment, expected) in [
             (&member.assignment, vec![0]),
             (&member.target_assignment, vec![0, 1]),
