@@ -55,6 +55,11 @@ macro_rules! words {
         impl $name {
             /// The words that the configuration takes.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// This one's.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
         }
 
         impl $crate::config::kind::Value for $name {
@@ -66,7 +71,7 @@ macro_rules! words {
             }
 
             fn show(&self, _: &$crate::config::Kind) -> String {
-                match self { $(Self::$variant => $word.to_owned(),)+ }
+                self.word().to_owned()
             }
         }
     };

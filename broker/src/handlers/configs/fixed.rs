@@ -55,6 +55,10 @@ fn settings(config: &Config) -> Vec<(&'static str, Option<&'static str>, String)
         ),
         same("group.consumer.max.size", &node.group_consumer_members_max),
         same(
+            "group.consumer.migration.policy",
+            &node.group_consumer_migration.word(),
+        ),
+        same(
             "group.consumer.session.timeout.ms",
             &node.group_consumer_session_timeout_ms,
         ),
