@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
+use tokio::runtime::LocalOptions;
 use tracing_subscriber::EnvFilter;
 
 use super::config::refused;
@@ -67,9 +67,11 @@ impl Serve {
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
+            .build_local(LocalOptions::default())
             .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-        LocalSet::new().block_on(&runtime, serve(config))
+        // NB: as a task: what wakes the future that a runtime blocks on goes a longer way.
+        let serving = runtime.spawn_local(serve(config));
+        runtime.block_on(serving).expect("a panic aborts the process")
     }
 }
 

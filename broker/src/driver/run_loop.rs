@@ -57,15 +57,19 @@ impl Driver {
     /// Runs until `stop` resolves, the log fails, or the shard halts.
     pub async fn run(&self, stop: impl Future<Output = ()>) -> Ended {
         let mut stop = std::pin::pin!(stop);
+        let mut alarm = std::pin::pin!(tokio::time::sleep_until(self.deadline()));
         loop {
-            let deadline = self.broker.shard.borrow().deadline();
-            let deadline = self.broker.clock.instant(deadline).into();
+            // Setting an alarm costs a wake-up of this very thread. One that is early does no harm.
+            let deadline = self.deadline();
+            if deadline < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(deadline);
+            }
             tokio::select! {
                 biased;
                 () = &mut stop => return Ended::Stopped,
                 () = self.broker.work.notified() => {}
                 () = self.log_events.filled() => {}
-                () = tokio::time::sleep_until(deadline) => {}
+                () = &mut alarm => {}
             }
             // Whatever else is ready to be read goes into the same tick.
             tokio::task::yield_now().await;
@@ -73,6 +77,12 @@ impl Driver {
                 return ended;
             }
         }
+    }
+
+    /// When the shard wants to be told the time.
+    fn deadline(&self) -> tokio::time::Instant {
+        let deadline = self.broker.shard.borrow().deadline();
+        self.broker.clock.instant(deadline).into()
     }
 
     /// Takes in everything that happened, and carries out what follows.

@@ -68,8 +68,8 @@ pub(super) fn command(node: &Node) -> Command {
     command
 }
 
-/// `WALSER_BIN`, or `walser` in the folder of the build that the running test belongs to, built
-/// first when a cargo runs the test: a stale broker would prove nothing.
+/// `WALSER_BIN`. Or, in a test, `walser-tested`, which cargo has built with it. Or, for a program of this package, `walser`
+/// beside it, built first when a cargo runs the program. A stale broker would prove nothing.
 pub fn binary() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     match std::env::var_os("WALSER_BIN") {
@@ -82,6 +82,16 @@ fn build() -> PathBuf {
     let own = std::env::current_exe().expect("harness: no path of the running test");
     let folder = own.ancestors().find(|folder| is_profile(folder));
     let folder = folder.unwrap_or_else(|| panic!("harness: {} is in no build", own.display()));
+    let is_test = own.parent() != Some(folder);
+    if is_test {
+        let path = folder.join("walser-tested");
+        assert!(
+            path.exists(),
+            "harness: cargo has not built {}",
+            path.display()
+        );
+        return path;
+    }
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut command = Command::new(cargo);
         command.args(["build", "--quiet", "-p", "broker", "--bin", "walser"]);
