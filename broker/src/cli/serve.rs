@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::runtime::LocalOptions;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::config::refused;
@@ -71,7 +71,9 @@ impl Serve {
             .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
         // NB: as a task: what wakes the future that a runtime blocks on goes a longer way.
         let serving = runtime.spawn_local(serve(config));
-        runtime.block_on(serving).expect("a panic aborts the process")
+        runtime
+            .block_on(serving)
+            .expect("a panic aborts the process")
     }
 }
 
