@@ -19,7 +19,7 @@ test:
 sim SEED:
     cargo run --release -p sim -- {{SEED}}
 
-# The short benchmark against a throwaway cluster, the floor beside it.
+# The short benchmark on a throwaway cluster, the floor beside it.
 bench:
-    cargo build --release -p broker -p tests
-    target/release/stand target/release/walser bench --quick --bootstrap {} --floor target/floor
+    cargo build --release -p broker
+    target/release/walser bench --quick --dir target --plot target/latency.svg

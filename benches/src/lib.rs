@@ -2,7 +2,8 @@
 //! disk can do at all when an acknowledgement means "synced on a majority".
 //!
 //! [`run`] measures [`Cell`]s against any broker that speaks Kafka and returns a [`Report`];
-//! [`floor_suite`] measures the floor alone, [`run_groups`] consumer groups.
+//! [`floor_suite`] measures the floor alone, [`run_groups`] consumer groups, [`run_suite`] everything that a throwaway
+//! cluster is needed for, which it starts, fills, stops and kills: its [`Trial`]s.
 //!
 //! - An error is never counted as an acknowledgement, and a row that saw one is void.
 //! - Throughput counts acknowledgements that arrived within the window; latency counts every
@@ -12,8 +13,8 @@
 //! - What was acknowledged is read back, record by record.
 //! - What could not be measured is absent, never 0.
 //!
-//! It does not start brokers, asserts no time, and keeps no history. Start reading at `measure`;
-//! the loop that sends is `generator::drive`.
+//! It asserts no time and keeps no history. Start reading at `suite` and `measure`; the loop that sends is
+//! `generator::drive`.
 
 // Counts and durations become ratios and bytes of frames here, with far fewer than 52 bits.
 #![allow(clippy::cast_precision_loss)]
@@ -27,6 +28,11 @@ mod kafka;
 mod measure;
 mod probe;
 mod report;
+mod saturation;
+mod stage;
+mod steady;
+mod suite;
+mod trial;
 
 pub use cell::{Cell, Offered, suite};
 pub use error::{Error, Result};
@@ -36,3 +42,7 @@ pub use kafka::ReadBack;
 pub use measure::{Options, run};
 pub use probe::BrokerProbe;
 pub use report::{FloorFigures, Floors, Log, Millis, Report, Row};
+pub use saturation::Saturation;
+pub use stage::StageOptions;
+pub use suite::{SuiteOptions, SuiteReport, run_suite};
+pub use trial::{Sizes, Trial, TrialRow};

@@ -4,9 +4,10 @@ use crate::cell::{Cell, Offered, suite};
 use crate::error::{Error, Result};
 use crate::floor::{Floor, FloorCell};
 use crate::generator::{self, Ack, Load, Outcome};
-use crate::kafka::{Cluster, PAYLOAD_BYTES_MIN, Produce, Topic, connect, read_back};
+use crate::kafka::{Cluster, PAYLOAD_BYTES_MIN, Topic, producers, read_back};
 use crate::probe::{BrokerProbe, Sample};
 use crate::report::{FloorFigures, Floors, Report, Row, Seen};
+use crate::saturation::Saturation;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ pub struct Options {
     pub keep_topics: bool,
     /// The cells, in order.
     pub cells: Vec<Cell>,
+    /// After them: how much the cluster takes, and its latency below that.
+    pub saturation: Option<Saturation>,
 }
 
 impl Options {
@@ -67,6 +70,7 @@ impl Options {
             read_back: true,
             keep_topics: false,
             cells: suite(),
+            saturation: None,
         }
     }
 
@@ -79,6 +83,21 @@ impl Options {
             floor_measured: Duration::from_secs(1),
             ..Self::full(bootstrap)
         }
+    }
+
+    /// About how long a cell takes: its floor, its topic, its window, reading back.
+    pub(crate) fn estimate(&self) -> Duration {
+        let floor = self
+            .floor_dir
+            .as_ref()
+            .map_or(Duration::ZERO, |_| self.floor_measured);
+        self.warm + self.measured + floor.mul_f64(2.5) + Duration::from_millis(700)
+    }
+
+    /// About how long the saturation takes.
+    pub(crate) fn estimate_saturation(&self, saturation: &Saturation) -> Duration {
+        let step = saturation.step + self.warm.min(saturation.step);
+        step * 7 + self.estimate() * 4
     }
 
     fn validate(&self) -> Result<()> {
@@ -117,31 +136,33 @@ impl Options {
 /// When the options contradict themselves, a broker or a probe cannot be reached, or the floor's
 /// files cannot be written.
 pub fn run(options: &Options) -> Result<Report> {
-    options.validate()?;
     let mut run = Run::new(options)?;
     for (number, cell) in options.cells.iter().enumerate() {
-        eprintln!(
-            "bench: {} ({} of {})",
-            cell.name,
-            number + 1,
-            options.cells.len()
-        );
-        let row = run.cell(cell)?;
-        eprintln!("bench: {}", row.summary());
-        run.rows.push(row);
+        let count = options.cells.len();
+        eprintln!("bench: {} ({} of {count})", cell.name, number + 1);
+        run.and_tell(|run| run.cell(cell).map(|row| vec![row]))?;
     }
-    Ok(Report { rows: run.rows })
+    if let Some(saturation) = &options.saturation {
+        run.and_tell(|run| run.saturation(saturation))?;
+    }
+    Ok(run.into_report())
 }
 
-struct Run<'a> {
-    options: &'a Options,
-    cluster: Cluster,
+/// A run of cells, and what came of them so far.
+pub(crate) struct Run<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) cluster: Cluster,
     floor: Option<Floor>,
-    rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl<'a> Run<'a> {
-    fn new(options: &'a Options) -> Result<Self> {
+    /// Prepares the floor.
+    ///
+    /// # Errors
+    /// When the options contradict themselves, or the floor's files cannot be written.
+    pub(crate) fn new(options: &'a Options) -> Result<Self> {
+        options.validate()?;
         let replicas = options.replication.unsigned_abs().into();
         let open = |dir: &PathBuf| Floor::open(dir, replicas, FLOOR_LOG_BYTES);
         let floor = options.floor_dir.as_ref().map(open).transpose()?;
@@ -153,19 +174,47 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn cell(&mut self, cell: &Cell) -> Result<Row> {
+    /// Measures, says what came of it, and keeps it.
+    pub(crate) fn and_tell(
+        &mut self,
+        measure: impl FnOnce(&mut Self) -> Result<Vec<Row>>,
+    ) -> Result<()> {
+        let rows = measure(self)?;
+        for row in &rows {
+            eprintln!("bench: {}", row.summary());
+        }
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    pub(crate) fn into_report(self) -> Report {
+        Report { rows: self.rows }
+    }
+
+    /// A topic of this run alone: the process is in its name, so that two runs against one cluster do not meet.
+    pub(crate) fn topic(&self, cell: &Cell) -> Result<Topic> {
+        let Cell {
+            name, partitions, ..
+        } = cell;
+        let name = format!("bench-{name}-{}-{partitions}", std::process::id());
+        let Options { replication, .. } = *self.options;
+        self.cluster.create_topic(&name, *partitions, replication)
+    }
+
+    /// Unless it shall be kept.
+    pub(crate) fn drop_topic(&self, name: &str) {
+        if !self.options.keep_topics
+            && let Err(e) = self.cluster.delete_topic(name)
+        {
+            eprintln!("bench: {name} stays behind: {e}");
+        }
+    }
+
+    pub(crate) fn cell(&mut self, cell: &Cell) -> Result<Row> {
         let load = self.load(cell)?;
         let before = self.measure_floor(cell, &load)?;
-        // The process in the name: two runs against one cluster do not meet.
-        let name = format!(
-            "bench-{}-{}-{}",
-            cell.name,
-            std::process::id(),
-            cell.partitions
-        );
-        let topic = self
-            .cluster
-            .create_topic(&name, cell.partitions, self.options.replication)?;
+        let topic = self.topic(cell)?;
+        let name = topic.name.clone();
         let seen = self.attempts(cell, &load, topic);
         let read_back = match &seen {
             Ok((_, acked)) if self.options.read_back => {
@@ -173,11 +222,7 @@ impl<'a> Run<'a> {
             }
             _ => None,
         };
-        if !self.options.keep_topics
-            && let Err(e) = self.cluster.delete_topic(&name)
-        {
-            eprintln!("bench: {name} stays behind: {e}");
-        }
+        self.drop_topic(&name);
         let (seen, _) = seen?;
         let after = self.measure_floor(cell, &load)?;
         let floors = before
@@ -213,13 +258,18 @@ impl<'a> Run<'a> {
         Ok(Load {
             inflight,
             rate,
+            requests: None,
             warm,
             measured,
         })
     }
 
     /// The floor with the same payload and as many requests on the way in all.
-    fn measure_floor(&mut self, cell: &Cell, load: &Load) -> Result<Option<FloorFigures>> {
+    pub(crate) fn measure_floor(
+        &mut self,
+        cell: &Cell,
+        load: &Load,
+    ) -> Result<Option<FloorFigures>> {
         let Some(floor) = &mut self.floor else {
             return Ok(None);
         };
@@ -237,7 +287,12 @@ impl<'a> Run<'a> {
         Ok(Some(FloorFigures::new(&run, &load)))
     }
 
-    fn attempts(&self, cell: &Cell, load: &Load, mut topic: Topic) -> Result<(Seen, Vec<Ack>)> {
+    pub(crate) fn attempts(
+        &self,
+        cell: &Cell,
+        load: &Load,
+        mut topic: Topic,
+    ) -> Result<(Seen, Vec<Ack>)> {
         let mut acked = Vec::new();
         let mut attempt = 1;
         loop {
@@ -256,7 +311,7 @@ impl<'a> Run<'a> {
     }
 
     fn attempt(&self, cell: &Cell, load: &Load, topic: &Topic) -> Result<Seen> {
-        let clients = self.clients(cell, topic)?;
+        let clients = producers(topic, cell.connections, self.options.acks, cell.size_bytes)?;
         let start = Instant::now() + HEAD_START;
         let brokers = &self.options.brokers;
         thread::scope(|scope| {
@@ -279,25 +334,5 @@ impl<'a> Run<'a> {
                 after,
             })
         })
-    }
-
-    /// Connections go to the leaders in turn; those of one leader begin at different partitions.
-    fn clients(&self, cell: &Cell, topic: &Topic) -> Result<Vec<(std::net::TcpStream, Produce)>> {
-        let leaders: Vec<(&String, &Vec<i32>)> = topic.by_leader.iter().collect();
-        if leaders.is_empty() {
-            return Err(Error::Cluster(format!(
-                "{}: no partition has a leader",
-                topic.name
-            )));
-        }
-        (0..cell.connections)
-            .map(|number| {
-                let (address, partitions) = leaders[number % leaders.len()];
-                let turn = number / leaders.len();
-                let (name, acks) = (&topic.name, self.options.acks);
-                let dialect = Produce::new(name, partitions.clone(), turn, acks, cell.size_bytes);
-                Ok((connect(address)?, dialect))
-            })
-            .collect()
     }
 }

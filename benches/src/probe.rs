@@ -47,21 +47,28 @@ impl Sample {
     /// missing would be read as a measurement.
     pub fn take(brokers: &[BrokerProbe]) -> Result<Self> {
         let admins = brokers.iter().filter_map(|broker| broker.admin.as_deref());
-        let logs = admins.map(scrape).collect::<Result<_>>()?;
+        let logs = admins.map(log_counters).collect::<Result<_>>()?;
+        Ok(Self {
+            logs,
+            ..Self::of_processes(brokers)?
+        })
+    }
+
+    /// Looks at the processes only: nobody is asked anything.
+    ///
+    /// # Errors
+    /// When a process that was named is not there.
+    pub fn of_processes(brokers: &[BrokerProbe]) -> Result<Self> {
         let mut pids: Vec<u32> = brokers.iter().filter_map(|broker| broker.pid).collect();
         pids.sort_unstable();
         pids.dedup();
         if pids.is_empty() {
-            return Ok(Self {
-                logs,
-                cpu_seconds: None,
-                rss_bytes: None,
-            });
+            return Ok(Self::default());
         }
         let cpu = pids.iter().copied().map(cpu_seconds).sum::<Result<f64>>()?;
         let rss = pids.iter().copied().map(rss_bytes).sum::<Result<u64>>()?;
         Ok(Self {
-            logs,
+            logs: Vec::new(),
             cpu_seconds: Some(cpu),
             rss_bytes: Some(rss),
         })
@@ -84,7 +91,8 @@ impl Sample {
     }
 }
 
-fn scrape(admin: &str) -> Result<LogCounters> {
+/// Reads one broker's.
+pub(crate) fn log_counters(admin: &str) -> Result<LogCounters> {
     let text = get(admin, "/metrics")?;
     Ok(LogCounters {
         fsyncs: counter(&text, "walser_wal_fsyncs_total"),
@@ -93,19 +101,29 @@ fn scrape(admin: &str) -> Result<LogCounters> {
     })
 }
 
+/// What an admin listener answers.
+pub(crate) fn get(admin: &str, path: &str) -> Result<String> {
+    ask("GET", admin, path)
+}
+
+/// Has an admin listener do something.
+pub(crate) fn post(admin: &str, path: &str) -> Result<String> {
+    ask("POST", admin, path)
+}
+
 /// One request over HTTP/1.0: the answer ends where the connection does, and is never chunked.
-fn get(admin: &str, path: &str) -> Result<String> {
+fn ask(method: &str, admin: &str, path: &str) -> Result<String> {
     let fetch = || {
         let address = admin.to_socket_addrs()?.next();
         let address = address.ok_or_else(|| std::io::Error::other("no such address"))?;
         let mut socket = TcpStream::connect_timeout(&address, SCRAPE_TIMEOUT)?;
         socket.set_read_timeout(Some(SCRAPE_TIMEOUT))?;
-        write!(socket, "GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+        write!(socket, "{method} {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer = fetch().doing(|| format!("GET http://{admin}{path}"))?;
+    let answer = fetch().doing(|| format!("{method} http://{admin}{path}"))?;
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {
         return Err(Error::Malformed {
             peer: admin.into(),
@@ -114,11 +132,31 @@ fn get(admin: &str, path: &str) -> Result<String> {
     };
     match head.split_whitespace().nth(1) {
         Some("200") => Ok(body.into()),
-        _ => Err(Error::Malformed {
-            peer: admin.into(),
-            what: head.lines().take(1).collect(),
-        }),
+        _ => Err(Error::Cluster(format!(
+            "{method} http://{admin}{path}: {} {body}",
+            head.lines().next().unwrap_or_default()
+        ))),
     }
+}
+
+/// Bytes that these brokers' processes have had read from devices, page faults included.
+pub(crate) fn bytes_read(brokers: &[BrokerProbe]) -> Result<u64> {
+    let one = |pid: u32| {
+        let io = proc_file(pid, "io")?;
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("read_bytes: "));
+        let bytes = line.and_then(|bytes| bytes.parse::<u64>().ok());
+        bytes.ok_or_else(|| Error::Malformed {
+            peer: format!("/proc/{pid}/io"),
+            what: io.clone(),
+        })
+    };
+    brokers
+        .iter()
+        .filter_map(|broker| broker.pid)
+        .map(one)
+        .sum()
 }
 
 /// The sum of a family's series in the Prometheus text format, `None` when there is none.

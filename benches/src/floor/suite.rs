@@ -49,6 +49,7 @@ pub fn floor_suite(dir: &Path, replication: usize, measured: Duration) -> Result
             let load = Load {
                 inflight,
                 rate: None,
+                requests: None,
                 warm: measured / 4,
                 measured,
             };

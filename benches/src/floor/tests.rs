@@ -8,6 +8,7 @@ fn run(replicas: usize, size_bytes: usize, inflight: usize, rate: Option<f64>) -
     let load = Load {
         inflight,
         rate,
+        requests: None,
         warm: Duration::from_millis(10),
         measured,
     };

@@ -10,14 +10,12 @@ mod drive;
 #[cfg(test)]
 mod tests;
 
+use crate::report::latencies;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use drive::run;
-
-/// Latencies are kept from 1 us to 100 s with three significant digits, in nanoseconds.
-const LATENCY_BOUNDS_NS: (u64, u64) = (1_000, 100_000_000_000);
+pub use drive::{run, scheduled};
 
 /// How requests are offered.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +24,8 @@ pub struct Load {
     pub inflight: usize,
     /// Requests per second over all connections; `None` is a closed loop.
     pub rate: Option<f64>,
+    /// After so many requests no more are offered; `None` leaves it to the window.
+    pub requests: Option<u64>,
     /// Offered, answered, not counted.
     pub warm: Duration,
     /// The window that is counted.
@@ -106,12 +106,9 @@ pub struct Outcome {
 
 impl Outcome {
     fn new(window: Duration) -> Self {
-        let (low, high) = LATENCY_BOUNDS_NS;
-        let histogram =
-            || Histogram::new_with_bounds(low, high, 3).expect("the bounds are constants that fit");
         Self {
-            latency_ns: histogram(),
-            lag_ns: histogram(),
+            latency_ns: latencies(),
+            lag_ns: latencies(),
             acks: 0,
             acked: Vec::new(),
             errors: BTreeMap::new(),

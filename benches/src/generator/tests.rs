@@ -33,6 +33,7 @@ fn load(inflight: usize, rate: Option<f64>, measured_ms: u64) -> Load {
     Load {
         inflight,
         rate,
+        requests: None,
         warm: Duration::ZERO,
         measured: Duration::from_millis(measured_ms),
     }

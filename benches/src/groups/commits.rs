@@ -9,11 +9,11 @@ use protocol::messages::OffsetCommitRequest;
 use protocol::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::row::empty;
 use super::{Bench, GroupRow, PATIENCE, RETRY, find_coordinator};
 use crate::error::{Doing, Error, Result};
 use crate::kafka::{Client, error_name};
 use crate::probe::Sample;
+use crate::report::latencies;
 
 const COMMIT_VERSION: i16 = 7;
 const WARM: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ impl Bench<'_> {
             ready.wait();
             let mut client = opened?;
             let (began, measured) = (Instant::now(), self.options.measured);
-            let mut took = empty();
+            let mut took = latencies();
             let mut offset = 0;
             while began.elapsed() < WARM + measured {
                 let asked = Instant::now();
@@ -52,7 +52,7 @@ impl Bench<'_> {
                 .collect();
             ready.wait();
             let before = Sample::take(&self.options.brokers);
-            let mut all = empty();
+            let mut all = latencies();
             for thread in threads {
                 let took = thread.join().expect("a committer does not panic")?;
                 all.add(took).expect("the same bounds");

@@ -14,11 +14,10 @@ pub use row::{GroupReport, GroupRow};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use protocol::messages::produce::{PartitionProduceData, TopicProduceData};
-use protocol::messages::{FindCoordinatorRequest, ProduceRequest};
+use protocol::messages::FindCoordinatorRequest;
 
 use crate::error::{Error, Result};
-use crate::kafka::{Client, Cluster, TIMEOUT_MS, Topic, error_name, single_record};
+use crate::kafka::{Cluster, Topic, error_name, prime};
 use crate::probe::BrokerProbe;
 
 /// How often members ask whether a rebalance has begun.
@@ -30,7 +29,6 @@ const RETRY: Duration = Duration::from_millis(10);
 /// Nothing that is measured takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
 const FIND_COORDINATOR_VERSION: i16 = 2;
-const PRODUCE_VERSION: i16 = 7;
 
 /// What is measured, and of which cluster.
 #[derive(Clone, Debug)]
@@ -66,8 +64,8 @@ pub fn run_groups(options: &GroupOptions) -> Result<GroupReport> {
     let name = format!("bench-groups-{}", std::process::id());
     let partitions = i32::try_from(options.members + 1)
         .map_err(|_| Error::Usage("so many members need too many partitions".into()))?;
-    let topic = cluster.create_topic(&name, partitions, options.replication)?;
-    fill(&topic)?;
+    cluster.create_topic(&name, partitions, options.replication)?;
+    let topic = prime(&cluster, &name, partitions, PATIENCE)?;
     let bench = Bench {
         options,
         cluster: &cluster,
@@ -112,41 +110,6 @@ impl Bench<'_> {
     fn group(&self, cell: &str, number: usize) -> String {
         format!("{}-{cell}-{number}", self.topic.name)
     }
-}
-
-/// One record in each partition at least.
-fn fill(topic: &Topic) -> Result<()> {
-    for (leader, partitions) in &topic.by_leader {
-        let data = partitions.iter().map(|partition| PartitionProduceData {
-            index: *partition,
-            records: Some(single_record()),
-        });
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: TIMEOUT_MS,
-            topic_data: vec![TopicProduceData {
-                name: topic.name.as_str().into(),
-                partition_data: data.collect(),
-            }],
-            ..ProduceRequest::default()
-        };
-        let mut client = Client::connect(leader)?;
-        let began = Instant::now();
-        loop {
-            let answer = client.call(&request, PRODUCE_VERSION)?;
-            let mut answers = answer.responses.iter().flat_map(|t| &t.partition_responses);
-            match answers.find(|p| p.error_code != 0) {
-                None => break,
-                // A leader may hear of it after the others have.
-                Some(_) if began.elapsed() < PATIENCE => std::thread::sleep(RETRY),
-                Some(refused) => {
-                    let why = error_name(refused.error_code);
-                    return Err(Error::Cluster(format!("produce to {}: {why}", topic.name)));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The address of a group's coordinator, as soon as there is one.

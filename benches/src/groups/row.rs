@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::report::{Column, Millis, json_lines, number, table};
+use crate::report::{Column, Millis, json_lines, latencies, number, table};
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -39,11 +39,6 @@ const COLUMNS: &[Column<GroupRow>] = &[
     ("fsync/s", |row| number(row.fsyncs_per_second, 0)),
 ];
 
-/// Nanoseconds with three significant digits, up to ten minutes.
-pub(super) fn empty() -> Histogram<u64> {
-    Histogram::new_with_max(600_000_000_000, 3).expect("valid bounds")
-}
-
 impl GroupReport {
     /// One JSON object a row and line.
     #[must_use]
@@ -60,7 +55,7 @@ impl GroupReport {
 
 impl GroupRow {
     pub(super) fn of_times(cell: String, took: &[Duration]) -> Self {
-        let mut all = empty();
+        let mut all = latencies();
         for took in took {
             let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
             all.saturating_record(ns);

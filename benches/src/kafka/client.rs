@@ -111,6 +111,15 @@ pub struct Topic {
     error: i16,
 }
 
+impl Topic {
+    /// The address of a partition's leader.
+    pub(crate) fn leader_of(&self, partition: i32) -> Option<&str> {
+        let leads = |(_, led): &(&String, &Vec<i32>)| led.contains(&partition);
+        let (leader, _) = self.by_leader.iter().find(leads)?;
+        Some(leader)
+    }
+}
+
 impl Cluster {
     /// `bootstrap` is the `host:port` of any broker, or of several, separated by commas.
     #[must_use]

@@ -1,23 +1,29 @@
 //! A Kafka client for benchmarks: one record a request, the same bytes to any broker.
 
 mod client;
+mod fetch;
+mod prime;
 mod produce;
 mod read_back;
 mod record;
 
 pub(crate) use client::{Client, connect};
 pub use client::{Cluster, Topic};
+pub(crate) use fetch::Reader;
+pub(crate) use prime::prime;
 pub use produce::Produce;
+pub(crate) use produce::producers;
 pub(crate) use read_back::first_record;
 pub use read_back::{ReadBack, read_back};
-pub(crate) use record::{PAYLOAD_BYTES_MIN, single_record};
+pub(crate) use record::PAYLOAD_BYTES_MIN;
+use record::single_record;
 
 use protocol::error_code::ErrorCode;
 
 /// What the client calls itself.
 const CLIENT_ID: &str = "walser-bench";
 /// How long a broker may take for one request.
-pub(crate) const TIMEOUT_MS: i32 = 30_000;
+const TIMEOUT_MS: i32 = 30_000;
 
 pub(crate) fn error_name(code: i16) -> String {
     match ErrorCode::from_code(code) {

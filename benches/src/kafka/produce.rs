@@ -2,12 +2,15 @@
 //! answer is known but for three fields. Both cost the cores that they share with the brokers
 //! next to nothing.
 
+use super::client::{Topic, connect};
 use super::{CLIENT_ID, TIMEOUT_MS, error_name, record};
+use crate::error::{Error, Result};
 use crate::generator::{Answer, Asked, Dialect, Verdict};
 use protocol::frame::frame_length;
 use protocol::header::request_frame;
 use protocol::messages::ProduceRequest;
 use protocol::messages::produce::{PartitionProduceData, TopicProduceData};
+use std::net::TcpStream;
 
 /// The last version but one whose request ends with its records.
 const VERSION: i16 = 7;
@@ -84,6 +87,30 @@ impl Produce {
     }
 }
 
+/// Connections to the leaders in turn, each with what it produces; those of one leader begin at different partitions.
+///
+/// # Errors
+/// When a leader cannot be reached, or there is none.
+pub(crate) fn producers(
+    topic: &Topic,
+    connections: usize,
+    acks: i16,
+    size_bytes: usize,
+) -> Result<Vec<(TcpStream, Produce)>> {
+    let leaders: Vec<(&String, &Vec<i32>)> = topic.by_leader.iter().collect();
+    if leaders.is_empty() {
+        let name = &topic.name;
+        return Err(Error::Cluster(format!("{name}: no partition has a leader")));
+    }
+    let producer = |number: usize| {
+        let (address, partitions) = leaders[number % leaders.len()];
+        let turn = number / leaders.len();
+        let dialect = Produce::new(&topic.name, partitions.clone(), turn, acks, size_bytes);
+        Ok((connect(address)?, dialect))
+    };
+    (0..connections).map(producer).collect()
+}
+
 /// One topic, its name, one partition.
 fn answered_topic(name: &str) -> Vec<u8> {
     let length = (name.len() as u16).to_be_bytes();
@@ -106,7 +133,7 @@ impl Dialect for Produce {
         Asked { partition }
     }
 
-    fn answer(&mut self, inbox: &[u8]) -> Result<Option<Answer>, String> {
+    fn answer(&mut self, inbox: &[u8]) -> std::result::Result<Option<Answer>, String> {
         let Some((prefix, rest)) = inbox.split_first_chunk() else {
             return Ok(None);
         };

@@ -3,11 +3,11 @@
 
 use super::client::{Client, Cluster, Topic};
 use super::error_name;
+use super::fetch;
 use super::record::{self, Found};
 use crate::error::{Error, Result};
 use crate::generator::Ack;
 use bytes::{Buf, Bytes};
-use protocol::messages::fetch::{FetchPartition, FetchTopic};
 use protocol::messages::{FetchRequest, FetchResponse};
 use protocol::record_batch::BatchError;
 use serde::Serialize;
@@ -15,10 +15,8 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const FETCH_VERSION: i16 = 11;
 const PARTITIONS_PER_FETCH: usize = 64;
 const FETCH_BYTES: i32 = 16 << 20;
-const FETCH_WAIT_MS: i32 = 200;
 const RETRY: Duration = Duration::from_millis(50);
 /// Without any progress for so long, what is not read is missing.
 const STALLED: Duration = Duration::from_secs(10);
@@ -127,7 +125,7 @@ fn hunt_at_leader(leader: &str, topic: &str, mut hunts: Vec<(i32, &mut Hunt<'_>)
         let partitions = hunts[..asked]
             .iter()
             .map(|(p, hunt)| (*p, hunt.next_offset));
-        let answer = client.call(&fetch(topic, partitions), FETCH_VERSION)?;
+        let answer = client.call(&request(topic, partitions), fetch::VERSION)?;
         let progress = fetched(answer, &mut hunts)?;
         if !progress {
             return Ok(());
@@ -137,9 +135,7 @@ fn hunt_at_leader(leader: &str, topic: &str, mut hunts: Vec<(i32, &mut Hunt<'_>)
 
 /// Reads the first record of a partition, from its leader.
 pub(crate) fn first_record(topic: &Topic, partition: i32, patience: Duration) -> Result<()> {
-    let leads = |(_, led): &(&String, &Vec<i32>)| led.contains(&partition);
-    let leader = topic.by_leader.iter().find(leads);
-    let (leader, _) = leader.ok_or_else(|| {
+    let leader = topic.leader_of(partition).ok_or_else(|| {
         Error::Cluster(format!(
             "partition {partition} of {} has no leader",
             topic.name
@@ -149,14 +145,14 @@ pub(crate) fn first_record(topic: &Topic, partition: i32, patience: Duration) ->
     let began = Instant::now();
     while began.elapsed() < patience {
         let wanted = [(partition, 0)].into_iter();
-        let answer = client.call(&fetch(&topic.name, wanted), FETCH_VERSION)?;
+        let answer = client.call(&request(&topic.name, wanted), fetch::VERSION)?;
         let found = answer
             .responses
             .into_iter()
             .flat_map(|topic| topic.partitions);
         for records in found.filter_map(|data| data.records) {
             let found = record::find(&records.into_bytes()).map_err(|e| Error::Malformed {
-                peer: leader.clone(),
+                peer: leader.into(),
                 what: e.to_string(),
             })?;
             if found.is_some_and(|found| found.id.is_some()) {
@@ -170,25 +166,9 @@ pub(crate) fn first_record(topic: &Topic, partition: i32, patience: Duration) ->
     )))
 }
 
-fn fetch(topic: &str, partitions: impl ExactSizeIterator<Item = (i32, i64)>) -> FetchRequest {
+fn request(topic: &str, partitions: impl ExactSizeIterator<Item = (i32, i64)>) -> FetchRequest {
     let each_bytes = FETCH_BYTES / partitions.len().max(1) as i32;
-    let partitions = partitions.map(|(partition, fetch_offset)| FetchPartition {
-        partition,
-        fetch_offset,
-        partition_max_bytes: each_bytes,
-        ..FetchPartition::default()
-    });
-    FetchRequest {
-        max_wait_ms: FETCH_WAIT_MS,
-        min_bytes: 1,
-        max_bytes: FETCH_BYTES,
-        topics: vec![FetchTopic {
-            topic: topic.into(),
-            partitions: partitions.collect(),
-            ..FetchTopic::default()
-        }],
-        ..FetchRequest::default()
-    }
+    fetch::request(topic, partitions, each_bytes, FETCH_BYTES)
 }
 
 fn fetched(answer: FetchResponse, hunts: &mut [(i32, &mut Hunt<'_>)]) -> Result<bool> {

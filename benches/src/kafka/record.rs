@@ -23,7 +23,7 @@ pub(super) fn batch(payload_bytes: usize) -> Bytes {
 }
 
 /// A batch of one small record.
-pub(crate) fn single_record() -> Bytes {
+pub(super) fn single_record() -> Bytes {
     batch(PAYLOAD_BYTES_MIN)
 }
 
@@ -49,13 +49,13 @@ fn noise(bytes: usize) -> Vec<u8> {
 
 /// One batch at the head of what a fetch returned.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) bytes: usize,
-    pub(super) base_offset: i64,
-    pub(super) last_offset: i64,
+pub(crate) struct Found {
+    pub(crate) bytes: usize,
+    pub(crate) base_offset: i64,
+    pub(crate) last_offset: i64,
     /// The id that the first record's payload begins with; `None` when the CRC contradicts, or
     /// when it is no record of ours.
-    pub(super) id: Option<u64>,
+    pub(crate) id: Option<u64>,
 }
 
 /// Reads a batch, `None` when `data` ends within it, as the last one of a fetch may.

@@ -5,6 +5,11 @@ use crate::generator::Load;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+/// Nanoseconds with three significant digits, up to ten minutes.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_max(600_000_000_000, 3).expect("the bound is a constant that fits")
+}
+
 /// Latency in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[allow(missing_docs)] // The names are the quantiles.

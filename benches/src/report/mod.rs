@@ -1,9 +1,11 @@
 //! What a run says: rows as JSON, one object a line, and as a table for people.
 
 mod figures;
+mod plot;
 mod row;
 mod table;
 
+pub(crate) use figures::latencies;
 pub use figures::{FloorFigures, Floors, Log, Millis};
 pub use row::Row;
 pub(crate) use row::Seen;
@@ -23,6 +25,18 @@ impl Report {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.rows.iter().all(Row::is_sound)
+    }
+
+    /// Whether no row is void.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.rows.iter().all(|row| row.void.is_empty())
+    }
+
+    /// Latency against load as an SVG, when the saturation was searched for.
+    #[must_use]
+    pub fn plot(&self) -> Option<String> {
+        plot::plot(&self.rows)
     }
 
     /// One JSON object a row and line.

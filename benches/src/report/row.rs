@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 /// Version of the rows' shape: fields are added under it, and changed only under another.
 const SCHEMA: &str = "walser.bench.row/1";
 
+const NOT_BACK: &str = "acknowledged records did not come back";
+
 /// One cell's figures. Absent (`null`): could not be measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -40,6 +42,8 @@ pub struct Row {
     pub inflight: Option<usize>,
     /// Requests offered per second; `null` in a closed loop.
     pub offered_per_second: Option<f64>,
+    /// Which share of the highest rate that was sustained, where that was searched for.
+    pub share_of_sustained: Option<f64>,
     /// Length of the window.
     pub window_ms: u128,
     /// Acknowledgements that arrived in the window.
@@ -137,6 +141,7 @@ impl Row {
             connections: cell.connections,
             inflight: load.rate.is_none().then_some(load.inflight),
             offered_per_second: load.rate,
+            share_of_sustained: None,
             window_ms: outcome.window.as_millis(),
             acked: outcome.acks,
             acks_per_second,
@@ -155,6 +160,14 @@ impl Row {
                 .map(|cpu| cpu / (payload_bytes / 1e9)),
             cpu_cores: cpu_seconds.map(|cpu| cpu / outcome.window.as_secs_f64()),
             rss_bytes: seen.after.rss_bytes,
+        }
+    }
+
+    /// What came back of the records of this row, or of several that share a topic.
+    pub(crate) fn note_read_back(&mut self, read_back: ReadBack) {
+        self.read_back = Some(read_back);
+        if !read_back.is_sound() {
+            self.void.push(NOT_BACK.into());
         }
     }
 
@@ -198,7 +211,7 @@ fn reasons_void(
         reasons.push("the generator's p99 lag is over a tenth of the p99".into());
     }
     if read_back.is_some_and(|read_back| !read_back.is_sound()) {
-        reasons.push("acknowledged records did not come back".into());
+        reasons.push(NOT_BACK.into());
     }
     if options.fsync && log.is_some_and(|log| log.fsyncs_per_second == 0.0) {
         reasons.push("no broker synced, although each should".into());

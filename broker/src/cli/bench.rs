@@ -1,9 +1,11 @@
-//! `walser bench`: the benchmark suite against a running cluster.
+//! `walser bench`: the benchmark suite, against a throwaway cluster or a running one.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use benches::{BrokerProbe, GroupOptions, Options};
+use benches::{
+    BrokerProbe, GroupOptions, Options, Saturation, Sizes, StageOptions, SuiteOptions, Trial,
+};
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure, Result};
@@ -63,18 +65,34 @@ struct Groups {
 
 #[derive(Debug, Args)]
 struct Produce {
-    /// Any broker: HOST:PORT.
-    #[arg(short, long, default_value = "127.0.0.1:9092")]
-    bootstrap: String,
-    /// A broker's admin listener and process id, ADMIN|-,PID|-: its counters are shown. May be repeated.
-    #[arg(long = "broker", value_name = "ADMIN,PID")]
+    /// Any broker of a running cluster, HOST:PORT: the cells of produce, and the saturation, are measured there. Without it
+    /// a throwaway cluster is started, on which everything else is measured as well.
+    #[arg(short, long)]
+    bootstrap: Option<String>,
+    /// Of a running cluster: a broker's admin listener and process id, ADMIN|-,PID|-; its counters are shown. May be
+    /// repeated.
+    #[arg(long = "broker", value_name = "ADMIN,PID", requires = "bootstrap")]
     brokers: Vec<String>,
-    /// The short suite: for a look, not for a comparison.
+    /// The short suite, in 90 seconds: for a look, not for a comparison.
     #[arg(long)]
     quick: bool,
-    /// Only this cell. May be repeated.
-    #[arg(long = "cell", value_name = "NAME")]
+    /// As little as possible of everything: what the suite's own test runs.
+    #[arg(long, hide = true)]
+    tiny: bool,
+    /// Only these cells, with commas between them.
+    #[arg(
+        long,
+        visible_alias = "cell",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
     cells: Vec<String>,
+    /// A folder on the disk that shall be measured, for a throwaway cluster and its floor.
+    #[arg(long, value_name = "DIR", conflicts_with = "bootstrap")]
+    dir: Option<PathBuf>,
+    /// A line for the configuration of every broker of a throwaway cluster. May be repeated.
+    #[arg(long, value_name = "LINE", conflicts_with = "bootstrap")]
+    config: Vec<String>,
     /// Replicas of each partition.
     #[arg(long, default_value_t = 3)]
     replication: i16,
@@ -93,6 +111,9 @@ struct Produce {
     /// Leave the topics behind.
     #[arg(long)]
     keep_topics: bool,
+    /// Write latency against load to this file, as an SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// One object a row.
     #[arg(long)]
     json: bool,
@@ -167,54 +188,109 @@ impl Groups {
     }
 }
 
+/// With which `--quick` ends, whatever there was no time for.
+const QUICK_MAX: Duration = Duration::from_secs(85);
+
 impl Produce {
-    fn options(self) -> Result<Options> {
-        let preset = if self.quick {
+    fn run(self) -> Result<()> {
+        let json = self.json;
+        let (said, plot, is_sound, is_whole) = if self.bootstrap.is_some() {
+            let report = benches::run(&self.produce()?).map_err(failed)?;
+            let said = if json {
+                report.json_lines()
+            } else {
+                report.table()
+            };
+            (said, report.plot(), report.is_sound(), report.is_whole())
+        } else {
+            let report = benches::run_suite(&self.suite()?).map_err(failed)?;
+            let said = if json {
+                report.json_lines()
+            } else {
+                report.table()
+            };
+            let plot = report.produce.plot();
+            (said, plot, report.is_sound(), report.is_whole())
+        };
+        print(&said)?;
+        if let (Some(file), Some(plot)) = (&self.plot, plot) {
+            std::fs::write(file, plot).map_err(|error| {
+                Failure::new(format!("cannot write {}: {error}", file.display()))
+            })?;
+        }
+        if !is_sound {
+            let message = "acknowledged records did not come back as they were sent";
+            return Err(Failure::with(Exit::Inconsistent, message));
+        }
+        if !is_whole {
+            let message = "some rows are void or left out: their reasons stand beside them";
+            return Err(Failure::with(Exit::Partial, message));
+        }
+        Ok(())
+    }
+
+    /// The cells of produce.
+    fn produce(&self) -> Result<Options> {
+        let mut options = self.all_of_produce()?;
+        if !self.cells.is_empty() {
+            options.choose(&self.cells).map_err(failed)?;
+        }
+        Ok(options)
+    }
+
+    fn all_of_produce(&self) -> Result<Options> {
+        let preset = if self.quick || self.tiny {
             Options::quick
         } else {
             Options::full
         };
-        let mut options = preset(&self.bootstrap);
+        let mut options = preset(self.bootstrap.as_deref().unwrap_or_default());
         options.brokers = probes(&self.brokers)?;
-        if !self.cells.is_empty() {
-            for name in &self.cells {
-                if options.cells.iter().all(|cell| cell.name != name) {
-                    let all: Vec<&str> = options.cells.iter().map(|cell| cell.name).collect();
-                    return Err(Failure::usage(format!("there is no cell {name}"))
-                        .next(format!("the cells are {}", all.join(", "))));
-                }
-            }
-            options
-                .cells
-                .retain(|cell| self.cells.iter().any(|name| name == cell.name));
+        let step = if self.quick { 500 } else { 4_000 };
+        options.saturation = Some(Saturation {
+            step: Duration::from_millis(if self.tiny { 100 } else { step }),
+        });
+        if self.tiny {
+            options.warm = Duration::from_millis(100);
+            options.measured = Duration::from_millis(200);
+            options.floor_measured = Duration::from_millis(100);
         }
         if let Some(seconds) = self.seconds {
             options.measured = Duration::from_secs(seconds);
         }
         options.replication = self.replication;
         options.acks = self.acks;
-        options.floor_dir = self.floor;
+        options.floor_dir.clone_from(&self.floor);
         options.read_back = !self.no_read_back;
         options.keep_topics = self.keep_topics;
         Ok(options)
     }
 
-    fn run(self) -> Result<()> {
-        let json = self.json;
-        let report = benches::run(&self.options()?).map_err(failed)?;
-        print(&if json {
-            report.json_lines()
-        } else {
-            report.table()
-        })?;
-        if !report.is_sound() {
-            let message = "acknowledged records did not come back as they were sent";
-            return Err(Failure::with(Exit::Inconsistent, message));
+    /// Everything, on a cluster of its own.
+    fn suite(&self) -> Result<SuiteOptions> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
+        let folder = self.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let sizes = match (self.quick, self.tiny) {
+            (_, true) => Sizes::tiny(),
+            (true, false) => Sizes::quick(),
+            (false, false) => Sizes::full(),
+        };
+        let mut options = SuiteOptions {
+            stage: StageOptions {
+                program,
+                folder,
+                brokers: 3,
+                config: self.config.clone(),
+            },
+            produce: self.all_of_produce()?,
+            trials: Trial::ALL.to_vec(),
+            sizes,
+            budget: self.quick.then_some(QUICK_MAX),
+        };
+        if !self.cells.is_empty() {
+            options.choose(&self.cells).map_err(failed)?;
         }
-        if report.rows.iter().any(|row| !row.void.is_empty()) {
-            let message = "some rows are void: their reasons stand beside them";
-            return Err(Failure::with(Exit::Partial, message));
-        }
-        Ok(())
+        Ok(options)
     }
 }

@@ -1,0 +1,220 @@
+//! Producers that go on whatever happens, as an application's do: one a partition, each with one record on the way, sent
+//! when its schedule says. A refused or lost record is sent again, to whoever leads by then.
+//!
+//! Latency counts from the intended instant, so that what could not be sent while nobody led has waited too.
+
+use crate::error::Result;
+use crate::generator::{Ack, Dialect, Verdict};
+use crate::kafka::{Cluster, Produce, connect};
+use crate::report::latencies;
+use hdrhistogram::Histogram;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A client's own patience, 100 ms by default in Kafka's, would hide the broker's.
+const RETRY: Duration = Duration::from_millis(2);
+/// Room for the number of one partition's records in an id.
+const ID_BITS: u32 = 40;
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// What is produced.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) cluster: Cluster,
+    pub(crate) topic: String,
+    pub(crate) partitions: i32,
+    pub(crate) size_bytes: usize,
+    /// Records per second and partition.
+    pub(crate) rate: f64,
+}
+
+/// A record that was acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) ack: Ack,
+    /// Who acknowledged it.
+    pub(crate) leader: Arc<str>,
+    /// When it should have been sent.
+    pub(crate) intended: Instant,
+    /// When the acknowledgement was here.
+    pub(crate) at: Instant,
+}
+
+/// Producers that run.
+pub(crate) struct Steady {
+    stop: Arc<AtomicBool>,
+    /// By partition: the newest acknowledgement.
+    newest: Vec<Arc<Mutex<Option<Sent>>>>,
+    threads: Vec<JoinHandle<Vec<Sent>>>,
+}
+
+impl Steady {
+    /// Starts them.
+    pub(crate) fn start(plan: &Plan) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let (mut newest, mut threads) = (Vec::new(), Vec::new());
+        for partition in 0..plan.partitions {
+            let mine: Arc<Mutex<Option<Sent>>> = Arc::default();
+            newest.push(mine.clone());
+            let producer = Producer {
+                plan: plan.clone(),
+                partition,
+                stop: stop.clone(),
+                newest: mine,
+            };
+            threads.push(thread::spawn(move || producer.run()));
+        }
+        Self {
+            stop,
+            newest,
+            threads,
+        }
+    }
+
+    /// The newest acknowledgement of a partition.
+    pub(crate) fn newest(&self, partition: i32) -> Option<Sent> {
+        let newest = self.newest.get(usize::try_from(partition).ok()?)?;
+        newest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Ends them; all that was acknowledged, by partition and in the order of the acknowledgements.
+    pub(crate) fn stop(mut self) -> Vec<Vec<Sent>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let join = |thread: JoinHandle<_>| thread.join().expect("a producer does not panic");
+        std::mem::take(&mut self.threads)
+            .into_iter()
+            .map(join)
+            .collect()
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Latencies of what should have been sent within a window.
+pub(crate) fn latency(sent: &[Vec<Sent>], window: (Instant, Instant)) -> Histogram<u64> {
+    let mut all = latencies();
+    let within = |one: &&Sent| one.intended >= window.0 && one.intended < window.1;
+    for one in sent.iter().flatten().filter(within) {
+        let took = (one.at - one.intended).as_nanos();
+        all.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
+    }
+    all
+}
+
+/// All acknowledged records, to be read back.
+pub(crate) fn acks(sent: &[Vec<Sent>]) -> Vec<Ack> {
+    sent.iter().flatten().map(|one| one.ack).collect()
+}
+
+struct Producer {
+    plan: Plan,
+    partition: i32,
+    stop: Arc<AtomicBool>,
+    newest: Arc<Mutex<Option<Sent>>>,
+}
+
+/// A connection to who leads, or led.
+struct Link {
+    leader: Arc<str>,
+    socket: TcpStream,
+    dialect: Produce,
+    out: Vec<u8>,
+    inbox: Vec<u8>,
+}
+
+impl Producer {
+    fn run(self) -> Vec<Sent> {
+        let began = Instant::now();
+        let mut sent = Vec::new();
+        let mut link: Option<Link> = None;
+        for number in 0_u64.. {
+            let intended = began + Duration::from_secs_f64(number as f64 / self.plan.rate);
+            thread::sleep(intended.saturating_duration_since(Instant::now()));
+            let id = ((self.partition as u64) << ID_BITS) + number;
+            let Some((leader, offset)) = self.deliver(&mut link, id) else {
+                break;
+            };
+            let partition = self.partition;
+            let one = Sent {
+                ack: Ack {
+                    partition,
+                    offset,
+                    id,
+                },
+                leader,
+                intended,
+                at: Instant::now(),
+            };
+            *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(one.clone());
+            sent.push(one);
+        }
+        sent
+    }
+
+    /// Sends until it is acknowledged; None when the end comes first.
+    fn deliver(&self, link: &mut Option<Link>, id: u64) -> Option<(Arc<str>, i64)> {
+        while !self.stop.load(Ordering::Relaxed) {
+            if link.is_none() {
+                *link = self.link().ok().flatten();
+            }
+            let answered = link.as_mut().map(|link| link.exchange(id));
+            if let (Some(Ok(Verdict::Acked { offset })), Some(link)) = (answered, link.as_ref()) {
+                return Some((link.leader.clone(), offset));
+            }
+            // Whatever it was, it is sent again: a client of this kind delivers at least once.
+            *link = None;
+            thread::sleep(RETRY);
+        }
+        None
+    }
+
+    fn link(&self) -> Result<Option<Link>> {
+        let plan = &self.plan;
+        let topic = plan.cluster.topic(&plan.topic)?;
+        let Some(leader) = topic.leader_of(self.partition) else {
+            return Ok(None);
+        };
+        let socket = connect(leader)?;
+        // A socket that cannot be given a patience waits for ever; nothing else depends on it.
+        let _ = socket.set_read_timeout(Some(ANSWER_MAX));
+        Ok(Some(Link {
+            leader: leader.into(),
+            socket,
+            dialect: Produce::new(&plan.topic, vec![self.partition], 0, -1, plan.size_bytes),
+            out: Vec::new(),
+            inbox: Vec::new(),
+        }))
+    }
+}
+
+impl Link {
+    fn exchange(&mut self, id: u64) -> std::io::Result<Verdict> {
+        self.out.clear();
+        self.inbox.clear();
+        self.dialect.ask(id, &mut self.out);
+        self.socket.write_all(&self.out)?;
+        loop {
+            let mut some = [0; 512];
+            let read = self.socket.read(&mut some)?;
+            if read == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            self.inbox.extend_from_slice(&some[..read]);
+            let answer = self.dialect.answer(&self.inbox);
+            if let Some(answer) = answer.map_err(std::io::Error::other)? {
+                return Ok(answer.verdict);
+            }
+        }
+    }
+}
