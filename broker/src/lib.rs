@@ -21,5 +21,5 @@ pub mod partition;
 pub mod peer;
 pub mod server;
 pub mod shard;
-mod snapshots;
+pub mod snapshots;
 pub mod topic_config;

@@ -388,9 +388,11 @@ impl PartitionState {
                 Kind::Command(PartitionCommand::Groups(command)) => self.groups.apply(command),
                 Kind::Command(PartitionCommand::Stored(stored)) => {
                     // A leader has one under way at a time and begins with what is committed: later is newer. What it
-                    // may not do is to take back what replicas have dropped already.
-                    let held = self.stored.map_or(0, |stored| stored.next_offset);
-                    if stored.next_offset >= held {
+                    // may not do is to take back what replicas have dropped already. An older one is met where a log is
+                    // replayed whose base knows a newer one.
+                    let is_newer =
+                        |held: Stored| *stored > held && stored.next_offset >= held.next_offset;
+                    if self.stored.is_none_or(is_newer) {
                         self.stored = Some(*stored);
                         changed.stored = true;
                     }
@@ -417,6 +419,12 @@ impl PartitionState {
         {
             self.recent.pop_front();
         }
+    }
+
+    /// The log begins with this base, whose state may be the newer one: what of the partition was dropped from the log
+    /// then is in a snapshot that it knows.
+    pub fn begins_with(&mut self, base: &Self) {
+        self.stored = self.stored.max(base.stored);
     }
 
     /// The log was trimmed below a batch: forget what only the trimmed part knew.

@@ -69,8 +69,12 @@ impl Shard {
             let state = MetadataState::restore(from, &state);
             Machine::Metadata(Box::new(state.map_err(|_| RestoreError::State(id))?))
         } else {
-            let state = PartitionState::restore(from, &state);
-            Machine::Partition(Box::new(state.ok_or(RestoreError::State(id))?))
+            let read = |index, state: &Bytes| {
+                PartitionState::restore(index, state).ok_or(RestoreError::State(id))
+            };
+            let mut state = read(from, &state)?;
+            state.begins_with(&read(restored.base.index, &restored.base.state)?);
+            Machine::Partition(Box::new(state))
         };
         let last = restored.last_index.max(restored.base.index);
         let mut hard_state = restored.hard_state;

@@ -1,5 +1,6 @@
 //! From the log to chunks, on a thread of its own that yields to everything else.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -73,6 +74,24 @@ impl Build {
             }
         })?;
         Ok(made)
+    }
+
+    /// All pieces at once.
+    pub(super) fn all(self) -> mpsc::Receiver<Result<Piece, Error>> {
+        let all = RefCell::new(Vec::new());
+        let outcome = self.make(&|piece| {
+            all.borrow_mut().push(Ok(piece));
+            Ok(())
+        });
+        let mut all = all.into_inner();
+        if let Err(Failed::Error(why)) = outcome {
+            all.push(Err(why));
+        }
+        let (pieces, made) = mpsc::channel(all.len().max(1));
+        for piece in all {
+            pieces.try_send(piece).expect("there is room for all");
+        }
+        made
     }
 
     /// An error of None: nobody waits.

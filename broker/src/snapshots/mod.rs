@@ -4,7 +4,7 @@
 mod build;
 mod clean;
 mod plan;
-mod take;
+pub mod take;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -181,6 +181,7 @@ impl Snapshots {
             chunk_bytes: self.chunk_bytes,
             now_ms: broker.wall_ms(),
             wanted,
+            place: take::Place::Thread,
         };
         take.run().await
     }
@@ -201,7 +202,8 @@ fn no_such_partition(code: ErrorCode) -> Failure {
 }
 
 /// The name of a partition's manifest.
-pub(crate) fn name_of(source: &Source, stored: &Stored) -> Name {
+#[must_use]
+pub fn name_of(source: &Source, stored: &Stored) -> Name {
     Name {
         source: source.clone(),
         incarnation: Incarnation(stored.incarnation),

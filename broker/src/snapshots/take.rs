@@ -50,35 +50,63 @@ impl From<build::Error> for Error {
 
 /// Of what a snapshot is, besides what the partition itself knows.
 #[derive(Clone, Debug)]
-pub(super) struct Subject {
-    pub(super) source: Source,
-    pub(super) topic: String,
-    pub(super) configs: std::collections::BTreeMap<String, String>,
-    pub(super) voters: Vec<i32>,
+pub struct Subject {
+    /// The partition.
+    pub source: Source,
+    /// The topic's name.
+    pub topic: String,
+    /// Its configs that are set.
+    pub configs: std::collections::BTreeMap<String, String>,
+    /// Broker ids of the voters.
+    pub voters: Vec<i32>,
 }
 
 /// What became of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
-    pub(super) stored: Stored,
-    /// Bytes of records that went into new chunks, and what these take in the store.
-    pub(super) raw_bytes: u64,
-    pub(super) stored_bytes: u64,
+pub struct Taken {
+    /// What is in the store now.
+    pub stored: Stored,
+    /// Bytes of records that went into new chunks.
+    pub raw_bytes: u64,
+    /// What these chunks take in the store.
+    pub stored_bytes: u64,
 }
 
-pub(super) struct Take<'a> {
-    pub(super) archive: &'a Archive,
-    pub(super) reader: Arc<wal::Reader>,
-    pub(super) subject: Subject,
-    pub(super) incarnation: Incarnation,
-    pub(super) chunk_bytes: u64,
-    pub(super) wanted: Wanted,
-    pub(super) now_ms: i64,
+/// Where chunks are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On a thread of their own, a few pieces ahead of the store.
+    Thread,
+    /// By whoever polls, all at once: where everything has its order, as in a simulation.
+    Here,
+}
+
+/// A snapshot to be taken.
+pub struct Take<'a> {
+    /// What reads the store, and where that is.
+    pub archive: &'a Archive,
+    /// The log.
+    pub reader: Arc<wal::Reader>,
+    /// Of what.
+    pub subject: Subject,
+    /// The life of the cluster.
+    pub incarnation: Incarnation,
+    /// A chunk ends with the batch that brings it to so many bytes.
+    pub chunk_bytes: u64,
+    /// What the partition is.
+    pub wanted: Wanted,
+    /// By this broker's clock.
+    pub now_ms: i64,
+    /// Where chunks are made.
+    pub place: Place,
 }
 
 impl Take<'_> {
     /// Does it. Dropped in the middle it leaves objects that nothing refers to.
-    pub(super) async fn run(self) -> Result<Taken, Error> {
+    ///
+    /// # Errors
+    /// See [`Error`]: the last snapshot holds.
+    pub async fn run(self) -> Result<Taken, Error> {
         let before = match &self.wanted.before {
             Some(stored) => Some(self.archive.manifest(&self.name_of(stored)).await?),
             None => None,
@@ -130,7 +158,10 @@ impl Take<'_> {
             until: wanted.index,
             chunk_bytes: self.chunk_bytes,
         };
-        let mut pieces = build.start()?;
+        let mut pieces = match self.place {
+            Place::Thread => build.start()?,
+            Place::Here => build.all(),
+        };
         let mut chunks = Vec::new();
         let mut open: Option<(key::Key, Box<dyn Upload>)> = None;
         while let Some(piece) = pieces.recv().await {

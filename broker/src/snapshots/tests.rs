@@ -11,7 +11,7 @@ use snapshot::verify::{self, Kind};
 use wal::model::ModelDisk;
 use wal::{Log, Record};
 
-use super::take::Error;
+use super::take::{Error, Place};
 use super::*;
 
 const GROUP: GroupId = GroupId(1);
@@ -108,6 +108,7 @@ impl Partition {
             chunk_bytes: CHUNK_BYTES,
             wanted,
             now_ms: 7,
+            place: Place::Thread,
         };
         take.run().await
     }

@@ -16,6 +16,7 @@ impl World {
         self.clients.iter().all(|c| c.open.is_empty())
             && self.nodes.iter().all(synced)
             && self.consumer_groups.is_well(self.groups.len())
+            && self.is_stored()
             && self.all_groups().into_iter().all(|g| self.is_level(g))
     }
 
@@ -89,6 +90,7 @@ impl World {
                 self.report.counts.cleaned += up.segments_cleaned();
             }
         }
+        self.final_check_of_store()?;
         for group in self.groups.clone() {
             let at = self.leader_of(group)?;
             let up = self.nodes[at].up.as_ref().ok_or("it leads and is up")?;
@@ -166,9 +168,9 @@ impl World {
                     return Err(format!("{group} {}: replicas differ", entry.index));
                 }
             }
-            let known = *offsets.entry(status.applied).or_insert(status.offsets);
-            if known != status.offsets {
-                let found = status.offsets;
+            let found = (status.offsets, status.stored);
+            let known = *offsets.entry(status.applied).or_insert(found);
+            if known != found {
                 return Err(format!(
                     "{group} at {id}: offsets {found:?}, elsewhere {known:?}"
                 ));

@@ -21,6 +21,8 @@ impl World {
         let id = node.id;
         match node.start(self.now, &self.plan, &self.founders) {
             Ok(groups) => {
+                self.open_store(at);
+                let node = &self.nodes[at];
                 let reader = node
                     .up
                     .as_ref()
@@ -66,6 +68,10 @@ impl World {
         node.disk.crash(seed);
         let id = node.id;
         self.account.crashed(id);
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.store.abandoned_by(id);
+            snapshots.judge.crashed(id);
+        }
         self.forget_asked(id);
         self.note(0xB0 + at as u64);
         let links = self.connected.keys().copied();
@@ -150,6 +156,7 @@ impl World {
             for order in orders {
                 self.order(at, order)?;
             }
+            self.run_tasks(at)?;
         }
     }
 
@@ -165,6 +172,9 @@ impl World {
                 let counts = &mut self.report.counts;
                 let states = &mut self.consumer_groups.states;
                 states.observe((id, life), &status, groups, counts)?;
+            }
+            if let Some(snapshots) = &mut self.snapshots {
+                snapshots.observe(id, &status, &mut self.history)?;
             }
             let (group, replica) = (status.group, status.replica);
             let held = self.account.observe(id, &status, |from, until| {
@@ -206,7 +216,7 @@ impl World {
             Order::CheckRetention { .. } | Order::Peers(_) => Ok(()),
             Order::CheckLocalRetention { .. }
             | Order::TakeSnapshot(_)
-            | Order::CollectSnapshots { .. } => Err("there is no snapshot store here".to_owned()),
+            | Order::CollectSnapshots { .. } => self.snapshot_order(at, order),
         }
     }
 

@@ -37,7 +37,7 @@ impl World {
     }
 
     /// Reads from an offset towards the high watermark at one broker. Returns how many records it saw; None when the
-    /// broker went down meanwhile.
+    /// broker went down meanwhile, or the store is asked and will answer later.
     pub(crate) fn read_from(
         &mut self,
         at: usize,
@@ -47,29 +47,13 @@ impl World {
         let Some((batches, end)) = self.fetch(at, group, from)? else {
             return Ok(None);
         };
-        let mut next = from;
-        for batch in batches {
-            let records = protocol::record_batch::records(&batch).map_err(|why| why.to_string())?;
-            for record in records {
-                let record = record.map_err(|why| format!("{group}: a stored record: {why}"))?;
-                if record.offset < from {
-                    continue;
-                }
-                if record.offset != next || record.offset >= end {
-                    let id = self.nodes[at].id;
-                    let found = record.offset;
-                    return Err(format!(
-                        "{group} at {id}: offset {found} where {next} was due"
-                    ));
-                }
-                next += 1;
-                let value = record.value.as_deref().and_then(|v| v.first_chunk::<8>());
-                let value = u64::from_be_bytes(*value.ok_or("a record without its value")?);
-                self.history.read(group, record.offset, value)?;
-            }
+        let id = self.nodes[at].id;
+        let next = self.history.read_batches(group, from, &batches);
+        let next = next.map_err(|why| format!("at {id}: {why}"))?;
+        if next > end {
+            return Err(format!("{group} at {id}: {} read above {end}", next - 1));
         }
         if next == from {
-            let id = self.nodes[at].id;
             return Err(format!("{group} at {id}: nothing at {from} below {end}"));
         }
         let seen = next - from;
@@ -124,7 +108,11 @@ impl World {
                 let batches = records.map(|e| e.payload).collect();
                 Ok(Some((batches, offsets.high_watermark)))
             }
-            Ok(ReadPlan::Store { .. }) => Err(format!("{group} {from}: there is no store")),
+            Ok(ReadPlan::Store { stored, offsets }) => {
+                let stored = stored.ok_or(format!("{group} {from}: neither here nor stored"))?;
+                let batches = self.read_stored(at, group, stored, from)?;
+                Ok(batches.map(|batches| (batches, offsets.high_watermark)))
+            }
             Err(why) => Err(format!(
                 "{group} {from}: a committed offset was refused: {why:?}"
             )),

@@ -170,6 +170,9 @@ impl World {
             self.groups = records.unwrap_or_default();
             self.consumer_groups.partitions = groups.unwrap_or_default();
             self.consumer_groups.topic = topic.unwrap_or_default();
+            if let Some(snapshots) = &mut self.snapshots {
+                snapshots.partitions(self.consumer_groups.topic.0, &self.groups);
+            }
             return Ok(());
         };
         let (name, partitions) = wanted[missing];
@@ -180,7 +183,11 @@ impl World {
             nodes.collect()
         };
         let assignments: Vec<Vec<NodeId>> = (0..partitions).map(replicas).collect();
-        let (name, configs) = (name.to_owned(), BTreeMap::new());
+        let name = name.to_owned();
+        let configs = match self.snapshots {
+            Some(_) => BTreeMap::from([("local.retention.bytes".to_owned(), "1".to_owned())]),
+            None => BTreeMap::new(),
+        };
         let command = Command::CreateTopic {
             topic: TopicId(7 + missing as u128),
             name,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use broker::broker::{Produced, Rejection};
+use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use raft::types::GroupId;
 
@@ -118,6 +119,34 @@ impl History {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// A consumer read these batches from an offset on. Returns the first offset beyond them.
+    pub fn read_batches(
+        &mut self,
+        group: GroupId,
+        from: i64,
+        batches: &[Bytes],
+    ) -> Result<i64, String> {
+        let mut next = from;
+        for batch in batches {
+            let records = protocol::record_batch::records(batch).map_err(|why| why.to_string())?;
+            for record in records {
+                let record = record.map_err(|why| format!("{group}: a stored record: {why}"))?;
+                if record.offset < from {
+                    continue;
+                }
+                if record.offset != next {
+                    let found = record.offset;
+                    return Err(format!("{group}: offset {found} where {next} was due"));
+                }
+                next += 1;
+                let value = record.value.as_deref().and_then(|v| v.first_chunk::<8>());
+                let value = u64::from_be_bytes(*value.ok_or("a record without its value")?);
+                self.read(group, record.offset, value)?;
+            }
+        }
+        Ok(next)
     }
 
     /// A consumer read this record.

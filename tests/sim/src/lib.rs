@@ -5,12 +5,12 @@
 //! a power cut, sector by sector), the network (delay, loss, duplication, reordering, one-way cuts), time, clients.
 //!
 //! A run has two phases: faults, then healing. Safety is checked after every event ([`invariants`], [`history`]),
-//! liveness and the accounting of everything acknowledged at the end ([`accounting`]). Two runs in ten have
-//! [`consumer_groups`] besides. The same seed gives the same
-//! run: [`Report::digest`] sums up everything that happened.
+//! liveness and the accounting of everything acknowledged at the end ([`accounting`]). Three runs in ten have
+//! [`consumer_groups`] besides; of the others two in seven have a store for [`snapshots`], whose replicas keep little of
+//! their logs. The same seed gives the same run: [`Report::digest`] sums up everything that happened.
 //!
 //! Not modelled: the wire protocol, threads, errors of a disk that goes on working, bit rot, a full disk, clocks that
-//! jump, snapshots in an object store.
+//! jump, a cluster that is restored from its snapshots.
 //!
 //! Budgets: the integration test (`cargo test -p sim`) runs twenty fixed seeds, ten of them twice, in under a minute; the
 //! slow tier is `cargo run --release -p sim -- --from N --seeds 5000`. A batch of at least
@@ -34,6 +34,7 @@ pub mod plan;
 pub mod producing;
 pub mod random;
 pub mod report;
+pub mod snapshots;
 pub mod synced;
 pub mod world;
 

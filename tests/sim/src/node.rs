@@ -8,15 +8,19 @@ use broker::shard::{AppendId, Config, LogDone, RestoreError, Restored, Shard};
 use raft::types::{
     DirectoryId, Entry, GroupId, Index, Member, Membership, NodeId, ReplicaId, Tick,
 };
+use snapshot::archive::Archive;
 use wal::model::ModelDisk;
 use wal::{Identity, Job, Log, Reader, Record, RecoveredGroup};
 
 use crate::Plan;
+use crate::snapshots::Task;
 
 /// The cluster id of every run.
 pub const CLUSTER: u128 = 0xC0FFEE;
 /// A log that is idle for so long writes its mark.
 const IDLE_AFTER_MS: u64 = 50;
+/// Where there is a snapshot store, all partitions are looked at so often.
+const STORE_LOOK_MS: u64 = 500;
 
 /// A broker that is up.
 pub struct Running {
@@ -28,6 +32,10 @@ pub struct Running {
     pub controller: Controller,
     /// When it looks next.
     pub controls_at: u64,
+    /// Its way to the snapshot store.
+    pub archive: Option<Arc<Archive>>,
+    /// What it waits for there.
+    pub tasks: Vec<Task>,
     log: Log,
     /// Appends that wait for the log.
     queued: VecDeque<(AppendId, Vec<Record>)>,
@@ -145,6 +153,8 @@ impl Node {
             reader,
             controller: Controller::new(policy()),
             controls_at: now,
+            archive: None,
+            tasks: Vec::new(),
             log,
             queued: VecDeque::new(),
             busy_until: None,
@@ -169,7 +179,12 @@ impl Node {
             tail_bytes_max: plan.tail_bytes,
             metadata_trim_entries: 20,
             replica_lag_max_ms: 1000,
-            retention_interval_ms: 1_000_000,
+            retention_interval_ms: if plan.snapshots.is_some() {
+                STORE_LOOK_MS
+            } else {
+                1_000_000
+            },
+            snapshots: plan.snapshots.as_ref().map(|plan| plan.policy),
             groups: broker::coordinator::core::Config {
                 initial_rebalance_delay_ms: 30,
                 session_timeout_min_ms: 100,

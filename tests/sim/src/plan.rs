@@ -2,6 +2,7 @@
 
 use crate::consumer_groups;
 use crate::random::Random;
+use crate::snapshots;
 
 /// The parameters of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Plan {
     pub padding_max: u64,
     /// Consumer groups.
     pub consumer_groups: consumer_groups::plan::Plan,
+    /// The snapshot store, where there is one.
+    pub snapshots: Option<snapshots::plan::Plan>,
 }
 
 /// Mean times between faults of one kind in ms; 0 for none.
@@ -82,6 +85,8 @@ impl Plan {
             delete: sometimes(400, 300, 4000),
             wipe: sometimes(300, 1000, 6000),
         };
+        let consumer_groups = consumer_groups::plan::Plan::of(seed);
+        let has_store = snapshots::plan::Plan::is_for(seed) && consumer_groups.groups.is_empty();
         Self {
             seed,
             nodes,
@@ -100,7 +105,8 @@ impl Plan {
             clients: 1 + sometimes(900, 0, 3),
             weak_clients: sometimes(500, 1, 2),
             replication: 3,
-            consumer_groups: consumer_groups::plan::Plan::of(seed),
+            consumer_groups,
+            snapshots: has_store.then(|| snapshots::plan::Plan::of(seed)),
         }
     }
 }

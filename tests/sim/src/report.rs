@@ -134,6 +134,30 @@ counts! {
     coordinators_moved,
     /// Logs of coordinators that were trimmed under a state record.
     group_trims,
+    /// Snapshots taken.
+    snapshots,
+    /// Snapshots that failed.
+    snapshots_failed,
+    /// Records that consumers read from the store, because the leader's log does not hold them.
+    stored_records_read,
+    /// Such reads that failed.
+    store_reads_failed,
+    /// Objects that were removed from the store.
+    collected,
+    /// Collections that ended early.
+    collections_failed,
+    /// Requests that the store refused.
+    store_refused,
+    /// Requests that happened and failed.
+    store_answers_lost,
+    /// Requests that failed and happened long after.
+    store_late,
+    /// Requests that happened though the broker that had sent them was dead.
+    store_orphans,
+    /// Times that the store was away.
+    store_outages,
+    /// Brokers that died with a request to the store.
+    died_asking,
 }
 
 /// The sum of many runs.

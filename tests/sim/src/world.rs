@@ -17,6 +17,7 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::report::{Failure, Report};
+use crate::snapshots::Snapshots;
 
 /// Virtual time after the faults in which everything must be well again.
 const HEAL_MS: u64 = 60_000;
@@ -49,6 +50,8 @@ pub struct World {
     pub(crate) report: Report,
     pub(crate) faults: Faults,
     pub(crate) consumer_groups: ConsumerGroups,
+    /// The snapshot store, where there is one.
+    pub(crate) snapshots: Option<Snapshots>,
     /// When brokers that are down come up again.
     pub(crate) restarts: BTreeMap<usize, u64>,
     housekeeping_at: u64,
@@ -98,8 +101,11 @@ impl World {
             .map(|kind| Client::new(kind, random.below(50)))
             .collect();
         let consumer_groups = ConsumerGroups::new(plan.consumer_groups.clone(), &mut random);
+        let snapshots = plan.snapshots.clone();
+        let snapshots = snapshots.map(|of| Snapshots::new(of, plan.seed));
         Self {
             now: 0,
+            snapshots,
             consumer_groups,
             nodes,
             network: Network::default(),
@@ -133,6 +139,9 @@ impl World {
         report.counts.cuts = self.network.counts.cuts;
         report.counts.lost = self.network.counts.lost;
         report.counts.doubled = self.network.counts.doubled;
+        if let Some(snapshots) = &self.snapshots {
+            report.counts.add(&snapshots.store.counts());
+        }
         report.answers = self.history.answers;
         report
     }
@@ -143,6 +152,7 @@ impl World {
         }
         self.until("a topic with leaders", HEAL_MS, Self::has_topic)?;
         self.chaos = true;
+        self.trouble_store();
         self.consumer_groups.begin();
         self.plan_faults();
         let end = self.now + self.plan.chaos_ms;
@@ -160,6 +170,7 @@ impl World {
         self.chaos = false;
         self.network.heal();
         self.faults = Faults::default();
+        self.heal_store();
         if !self.consumer_groups.partitions.is_empty() && self.random.chance(500) {
             self.crash_all();
         }
@@ -210,6 +221,7 @@ impl World {
         while let Some(packet) = self.network.arrived(self.now) {
             self.deliver(packet)?;
         }
+        self.store_events()?;
         for at in 0..self.nodes.len() {
             self.log_of(at)?;
             self.tick(at)?;
@@ -251,6 +263,9 @@ impl World {
     fn next_time(&self) -> u64 {
         let mut next = self.housekeeping_at;
         next = next.min(self.network.next().unwrap_or(u64::MAX));
+        if let Some(snapshots) = &self.snapshots {
+            next = next.min(snapshots.store.next());
+        }
         for (at, node) in self.nodes.iter().enumerate() {
             let Some(up) = &node.up else { continue };
             if !self.faults.is_deaf(at, self.now) {
@@ -281,6 +296,7 @@ impl World {
         self.register()?;
         self.create_topic()?;
         self.consume()?;
+        self.use_store()?;
         self.all_are_answered()?;
         let due = self.restarts.iter().filter(|(_, when)| **when <= self.now);
         for at in due.map(|(at, _)| *at).collect::<Vec<_>>() {

@@ -5,13 +5,17 @@ use std::process::Command;
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 9] = [
+const PINNED: [(u64, &str); 10] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
     (101, "a base without voters offered to a newcomer for ever"),
     (191, "what was never acknowledged, not asked for again"),
     (367, "a spare that could not be made tried for ever"),
+    (
+        404,
+        "a restarted replica that had forgotten which snapshot its log begins with",
+    ),
     (756, "a correct producer judged by a deposed leader"),
     (
         919,

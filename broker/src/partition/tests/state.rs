@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use raft::types::{EntryKind, Index};
 
 use super::{Log, batch, mark};
+use crate::partition::command::PartitionCommand;
 use crate::partition::producers::Verdict;
 use crate::partition::state::{Applied, PartitionState};
+use crate::partition::stored::Stored;
 
 #[test]
 fn appending_gives_offsets_and_committing_shows_them() {
@@ -282,5 +284,63 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// A snapshot as of an index, of everything below an offset.
+fn snapshot(leader_epoch: i32, index: u64, next_offset: i64) -> Stored {
+    Stored {
+        incarnation: 1,
+        leader_epoch,
+        index,
+        next_offset,
+    }
+}
+
+#[test]
+fn what_is_stored_never_goes_back() {
+    let mut log = Log::new();
+    log.records(3);
+    let mut tell = |stored: Stored| {
+        let news = PartitionCommand::Stored(stored).encode();
+        let index = log.push(EntryKind::Command, news);
+        let accepted = log.state.committed(index).stored;
+        (accepted, log.state.stored().unwrap())
+    };
+    let (older, newer) = (snapshot(1, 2, 3), snapshot(2, 4, 3));
+    assert_eq!(tell(older), (true, older));
+    assert_eq!(tell(newer), (true, newer), "of no more records, but later");
+    assert_eq!(tell(older), (false, newer), "of as many records, but older");
+    assert_eq!(tell(newer), (false, newer), "no news");
+    let shorter = snapshot(3, 9, 2);
+    assert_eq!(
+        tell(shorter),
+        (false, newer),
+        "what it lacks may be dropped"
+    );
+}
+
+#[test]
+fn a_state_begins_with_what_the_base_knows_of_the_store() {
+    let with = |stored: Option<Stored>| {
+        let mut log = Log::new();
+        log.records(3);
+        if let Some(stored) = stored {
+            let news = PartitionCommand::Stored(stored).encode();
+            log.push(EntryKind::Command, news);
+        }
+        log.commit(log.last());
+        log.state
+    };
+    let (older, newer) = (snapshot(1, 2, 1), snapshot(1, 4, 3));
+    for (own, base, held) in [
+        (None, Some(newer), Some(newer)),
+        (Some(older), Some(newer), Some(newer)),
+        (Some(newer), Some(older), Some(newer)),
+        (Some(newer), None, Some(newer)),
+    ] {
+        let mut state = with(own);
+        state.begins_with(&with(base));
+        assert_eq!(state.stored(), held, "{own:?} {base:?}");
     }
 }

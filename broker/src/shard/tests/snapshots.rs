@@ -268,6 +268,23 @@ fn each_replica_drops_what_the_store_holds_and_nothing_is_deleted_by_it() {
 }
 
 #[test]
+fn a_restarted_replica_knows_where_that_is_which_its_log_lacks() {
+    let mut cluster = with_store(3, KEEP_LITTLE);
+    fill_twelve(&mut cluster);
+    // Newer than the base will be, older than the snapshot.
+    cluster.at(THREE).shard.save_all_derived();
+    cluster.settle();
+    cluster.run(LAG_MS + 200);
+    let only = wanted(&mut cluster, ONE).remove(0);
+    taken(&mut cluster, ONE, &only);
+    assert_eq!(cut(&mut cluster, 7), [ONE, TWO, THREE]);
+    cluster.restart(THREE);
+    let status = cluster.status(THREE, GROUP).unwrap();
+    assert_eq!(status.local_start, 6, "the log was trimmed");
+    assert_eq!(status.stored, Some(stored(&only)));
+}
+
+#[test]
 fn s10_what_the_store_does_not_hold_stays_whatever_is_asked() {
     let (mut cluster, _) = snapshotted(1, KEEP_LITTLE);
     cluster.produce(ONE, batch(3), Acks::All);

@@ -1,0 +1,457 @@
+//! The snapshot store of a run, and what brokers do with it: snapshots, reads of what only the store holds, and the removal
+//! of what nothing reaches. All of it is the broker's own code but for what carries out its orders: here a list of tasks for
+//! each broker, which end with its process wherever they are.
+
+pub(crate) mod judge;
+pub mod plan;
+pub(crate) mod store;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use broker::metadata::Image;
+use broker::partition::stored::Stored;
+use broker::shard::{GroupStatus, Order, Wanted};
+use broker::snapshots::name_of;
+use broker::snapshots::take::{self, Place, Subject, Take};
+use bytes::Bytes;
+use raft::types::{GroupId, NodeId, Term, Tick};
+use snapshot::archive::{self, Archive};
+use snapshot::collect::{self, Collected};
+use snapshot::source::Source;
+use snapshot::store::Store;
+use uuid::Uuid;
+
+use crate::history::History;
+use crate::world::{Outcome, World};
+use judge::{Judge, Sources};
+use store::{Mood, Shared, at_once};
+
+/// Who has written it all.
+const CLUSTER_ID: &str = "simulated";
+/// Chance that a consumer begins at any offset of a partition, in a thousand looks.
+const READ_PER_MILLE: u64 = 300;
+/// Chance that an operator asks for a snapshot, in a thousand looks.
+const ASK_PER_MILLE: u64 = 15;
+/// Bytes of a read.
+const READ_BYTES: u64 = 4096;
+
+/// The store and all that is known of it.
+pub(crate) struct Snapshots {
+    plan: plan::Plan,
+    pub(crate) store: Shared,
+    pub(crate) judge: Judge,
+    sources: Sources,
+    /// The run has ended, and reads are answered at once.
+    has_ended: bool,
+}
+
+/// Something that a broker waits for.
+pub type Task = Pin<Box<dyn Future<Output = Done>>>;
+
+/// What became of it.
+pub enum Done {
+    /// A snapshot.
+    Taken(GroupId, Term, Box<Result<Stored, take::Error>>),
+    /// A collection.
+    Collected(GroupId, Result<Collected, collect::Error>),
+    /// A consumer's read.
+    Read(GroupId, Stored, i64, Result<Vec<Bytes>, archive::Error>),
+}
+
+impl Snapshots {
+    pub(crate) fn new(plan: plan::Plan, seed: u64) -> Self {
+        let store = Shared::new(plan.clone(), seed);
+        Self {
+            plan,
+            store,
+            judge: Judge::default(),
+            sources: Sources::new(),
+            has_ended: false,
+        }
+    }
+
+    /// The topic exists: these are its partitions.
+    pub(crate) fn partitions(&mut self, topic: u128, groups: &[GroupId]) {
+        let source = |partition: i32| Source {
+            cluster_id: CLUSTER_ID.to_owned(),
+            topic_id: Uuid::from_u128(topic),
+            partition,
+        };
+        let sources = (0..).map(source);
+        self.sources = groups.iter().copied().zip(sources).collect();
+    }
+
+    /// What a replica says of itself.
+    pub(crate) fn observe(
+        &mut self,
+        node: NodeId,
+        status: &GroupStatus,
+        history: &mut History,
+    ) -> Outcome {
+        let Some(source) = self.sources.get(&status.group) else {
+            return Ok(());
+        };
+        let memory = self.store.memory();
+        self.judge.observe(node, status, source, &memory, history)
+    }
+
+    pub(crate) fn source(&self, group: GroupId) -> Option<&Source> {
+        self.sources.get(&group)
+    }
+}
+
+fn subject(source: &Source, image: &Image, group: GroupId) -> Option<Subject> {
+    let partition = image.partition(group)?;
+    let topic = image.topic(partition.topic)?;
+    Some(Subject {
+        source: source.clone(),
+        topic: topic.name.clone(),
+        configs: topic.configs.clone(),
+        voters: partition.replicas.iter().map(|m| m.node.0).collect(),
+    })
+}
+
+async fn read(
+    archive: Arc<Archive>,
+    source: Source,
+    stored: Stored,
+    offset: i64,
+) -> Result<Vec<Bytes>, archive::Error> {
+    let manifest = archive.manifest(&name_of(&source, &stored)).await?;
+    archive.batches(&manifest, offset, READ_BYTES).await
+}
+
+impl World {
+    /// A broker has started: it has its way to the store.
+    pub(crate) fn open_store(&mut self, at: usize) {
+        let archive = self.open_archive(at);
+        if let Some(up) = &mut self.nodes[at].up {
+            up.archive = archive;
+        }
+    }
+
+    fn open_archive(&self, at: usize) -> Option<Arc<Archive>> {
+        let snapshots = self.snapshots.as_ref()?;
+        let store: Arc<dyn Store> = Arc::new(snapshots.store.view(self.nodes[at].id));
+        let config = archive::Config {
+            cache_bytes: snapshots.plan.cache_bytes,
+            ..archive::Config::default()
+        };
+        Some(Arc::new(Archive::new(store, config)))
+    }
+
+    /// Carries out what a shard wants of the store.
+    pub(crate) fn snapshot_order(&mut self, at: usize, order: Order) -> Outcome {
+        match order {
+            Order::TakeSnapshot(wanted) => self.take_snapshot(at, *wanted),
+            Order::CollectSnapshots { group, stored } => {
+                self.collect_snapshots(at, group, stored);
+                Ok(())
+            }
+            Order::CheckLocalRetention {
+                group,
+                stored_below,
+                ..
+            } => {
+                // Retention by size may find a place beyond what is stored: the newest segment alone is kept.
+                let far = stored_below.unsigned_abs() + 5;
+                let found = i64::try_from(self.random.between(0, far)).expect("small");
+                if let Some(up) = &mut self.nodes[at].up {
+                    up.shard.local_cut(group, found);
+                }
+                Ok(())
+            }
+            _ => Err("this is no order about snapshots".to_owned()),
+        }
+    }
+
+    fn take_snapshot(&mut self, at: usize, wanted: Wanted) -> Outcome {
+        let (group, term) = (wanted.group, wanted.term);
+        let (Some(snapshots), Some(up)) = (&self.snapshots, &mut self.nodes[at].up) else {
+            return Err("there is no snapshot store here".to_owned());
+        };
+        let source = snapshots.source(group);
+        let image = up.shard.image();
+        let subject = source.zip(image).and_then(|(s, i)| subject(s, i, group));
+        let (Some(subject), Some(archive)) = (subject, up.archive.clone()) else {
+            up.shard.snapshot_taken(Tick(self.now), group, term, None);
+            return Ok(());
+        };
+        let plan = &snapshots.plan;
+        let (reader, chunk_bytes) = (up.reader.clone(), plan.chunk_bytes);
+        let (incarnation, now_ms) = (plan.collection.incarnation, clock(self.now));
+        up.tasks.push(Box::pin(async move {
+            let take = Take {
+                archive: &archive,
+                reader,
+                subject,
+                incarnation,
+                chunk_bytes,
+                wanted,
+                now_ms,
+                place: Place::Here,
+            };
+            let taken = take.run().await.map(|taken| taken.stored);
+            Done::Taken(group, term, Box::new(taken))
+        }));
+        Ok(())
+    }
+
+    fn collect_snapshots(&mut self, at: usize, group: GroupId, stored: Stored) {
+        let (Some(snapshots), Some(up)) = (&self.snapshots, &mut self.nodes[at].up) else {
+            return;
+        };
+        let (Some(source), Some(archive)) = (snapshots.source(group), &up.archive) else {
+            return up.shard.snapshots_collected(group);
+        };
+        let (source, archive) = (source.clone(), archive.clone());
+        let (policy, now_ms) = (snapshots.plan.collection, clock(self.now));
+        up.tasks.push(Box::pin(async move {
+            let store = &**archive.store();
+            let committed = name_of(&source, &stored);
+            let collected = collect::partition(store, &source, &committed, &policy, now_ms);
+            Done::Collected(group, collected.await)
+        }));
+    }
+
+    /// A consumer asks a leader for what its log does not hold. None when it is answered later.
+    pub(crate) fn read_stored(
+        &mut self,
+        at: usize,
+        group: GroupId,
+        stored: Stored,
+        offset: i64,
+    ) -> Result<Option<Vec<Bytes>>, String> {
+        // In the end nobody waits for what others have begun to read.
+        let unshared = self.open_archive(at).ok_or("there is no store")?;
+        let (Some(snapshots), Some(up)) = (&self.snapshots, &mut self.nodes[at].up) else {
+            return Ok(None);
+        };
+        let source = snapshots.source(group).ok_or("of no partition")?.clone();
+        if snapshots.has_ended {
+            let read = at_once(read(unshared, source, stored, offset));
+            return read
+                .map(Some)
+                .map_err(|why| format!("{group} {offset}: {why}"));
+        }
+        let archive = up.archive.clone().ok_or("it has a store")?;
+        let read = read(archive, source, stored, offset);
+        up.tasks.push(Box::pin(async move {
+            Done::Read(group, stored, offset, read.await)
+        }));
+        Ok(None)
+    }
+
+    /// What is on its way to the store or back arrives, and who waited for it goes on.
+    pub(crate) fn store_events(&mut self) -> Outcome {
+        let Some(snapshots) = &self.snapshots else {
+            return Ok(());
+        };
+        if snapshots.store.next() > self.now {
+            return Ok(());
+        }
+        snapshots.store.advance(self.now);
+        self.judge_removals()?;
+        for at in 0..self.nodes.len() {
+            self.run_tasks(at)?;
+        }
+        Ok(())
+    }
+
+    fn judge_removals(&self) -> Outcome {
+        let Some(snapshots) = &self.snapshots else {
+            return Ok(());
+        };
+        let removed = snapshots.store.take_removed();
+        let (memory, keep) = (snapshots.store.memory(), &snapshots.plan.collection);
+        let (judge, sources) = (&snapshots.judge, &snapshots.sources);
+        judge.removed(&removed, sources, &memory, keep.keep_manifests)
+    }
+
+    /// Whoever can go on does, and so do those who have just begun.
+    pub(crate) fn run_tasks(&mut self, at: usize) -> Outcome {
+        let Some(up) = &mut self.nodes[at].up else {
+            return Ok(());
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut done = Vec::new();
+        up.tasks
+            .retain_mut(|task| match task.as_mut().poll(&mut context) {
+                Poll::Pending => true,
+                Poll::Ready(outcome) => {
+                    done.push(outcome);
+                    false
+                }
+            });
+        let life = self.nodes[at].life;
+        for outcome in done {
+            if self.nodes[at].life == life && self.nodes[at].up.is_some() {
+                self.done(at, outcome)?;
+            }
+        }
+        self.die_asking()
+    }
+
+    fn die_asking(&mut self) -> Outcome {
+        let dying = self.snapshots.as_ref().map(|s| s.store.take_dying());
+        for node in dying.into_iter().flatten() {
+            let at = self.place_of(node).ok_or("a broker of this run")?;
+            if self.nodes[at].up.is_some() {
+                self.report.counts.died_asking += 1;
+                self.crash(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, at: usize, outcome: Done) -> Outcome {
+        let now = Tick(self.now);
+        let counts = &mut self.report.counts;
+        let disk_is_cut = self.nodes[at].disk.is_cut();
+        let Some(up) = &mut self.nodes[at].up else {
+            return Ok(());
+        };
+        match outcome {
+            Done::Taken(group, term, taken) => {
+                self.note(0x150);
+                let counts = &mut self.report.counts;
+                if let Err(why) = &*taken {
+                    counts.snapshots_failed += 1;
+                    if !disk_is_cut {
+                        may_fail(why).map_err(|why| format!("{group}: a snapshot: {why}"))?;
+                    }
+                } else {
+                    counts.snapshots += 1;
+                }
+                if let Some(up) = &mut self.nodes[at].up {
+                    up.shard.snapshot_taken(now, group, term, taken.ok());
+                }
+            }
+            Done::Collected(group, collected) => {
+                up.shard.snapshots_collected(group);
+                match collected {
+                    Ok(collected) => counts.collected += collected.deleted.len() as u64,
+                    Err(_) => counts.collections_failed += 1,
+                }
+                self.note(0x151);
+            }
+            Done::Read(group, stored, offset, batches) => {
+                self.note(0x152);
+                return self.read_from_store(group, &stored, offset, batches);
+            }
+        }
+        self.flush(at)
+    }
+
+    fn read_from_store(
+        &mut self,
+        group: GroupId,
+        stored: &Stored,
+        offset: i64,
+        batches: Result<Vec<Bytes>, archive::Error>,
+    ) -> Outcome {
+        let counts = &mut self.report.counts;
+        match batches {
+            Ok(batches) => {
+                let reached = self.history.read_batches(group, offset, &batches)?;
+                counts.stored_records_read += (reached - offset).unsigned_abs();
+                if reached > offset {
+                    return Ok(());
+                }
+                Err(format!("{group}: nothing at {offset} in {stored:?}"))
+            }
+            Err(why) => {
+                counts.store_reads_failed += 1;
+                let judge = self.snapshots.as_ref().map(|s| &s.judge);
+                judge.map_or(Ok(()), |judge| judge.unreadable(group, stored, &why))
+            }
+        }
+    }
+
+    /// Consumers begin anywhere in a partition, and operators ask for snapshots.
+    pub(crate) fn use_store(&mut self) -> Outcome {
+        if self.snapshots.is_none() {
+            return Ok(());
+        }
+        for group in self.groups.clone() {
+            for at in 0..self.nodes.len() {
+                let Some(up) = &mut self.nodes[at].up else {
+                    continue;
+                };
+                let Ok(offsets) = up.shard.offsets(group) else {
+                    continue;
+                };
+                if self.random.chance(ASK_PER_MILLE) {
+                    // Who does not lead any more says so.
+                    let _ = up.shard.ask_for_snapshot(group);
+                }
+                let span = (offsets.high_watermark - offsets.log_start).unsigned_abs();
+                if span > 0 && self.random.chance(READ_PER_MILLE) {
+                    let from = i64::try_from(self.random.below(span)).expect("small");
+                    self.read_from(at, group, offsets.log_start + from)?;
+                }
+                self.run_tasks(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on requests to the store may fail.
+    pub(crate) fn trouble_store(&mut self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.store.set_mood(Mood::Faulty);
+        }
+    }
+
+    /// No more faults of the store.
+    pub(crate) fn heal_store(&mut self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.store.set_mood(Mood::Well);
+        }
+    }
+
+    /// Whether the store lacks nothing of what is committed.
+    pub(crate) fn is_stored(&self) -> bool {
+        let stored = |group: GroupId| {
+            let up = self.nodes.iter().filter_map(|n| n.up.as_ref());
+            let mut leaders = up.filter(|up| up.shard.offsets(group).is_ok());
+            leaders.all(|up| {
+                let mut status = up.shard.status();
+                let of_group = status.find(|s| s.group == group);
+                of_group.is_some_and(|s| s.stored.is_some() && s.unstored_ms == 0)
+            })
+        };
+        self.snapshots.is_none() || self.groups.iter().all(|group| stored(*group))
+    }
+
+    /// The newest snapshot of every partition is whole.
+    pub(crate) fn final_check_of_store(&mut self) -> Outcome {
+        let Some(snapshots) = &mut self.snapshots else {
+            return Ok(());
+        };
+        snapshots.store.set_mood(Mood::Prompt);
+        snapshots.has_ended = true;
+        let memory = snapshots.store.memory();
+        for (group, source) in &snapshots.sources {
+            let judge = &mut snapshots.judge;
+            judge.is_whole(*group, source, &memory, &mut self.history)?;
+        }
+        Ok(())
+    }
+}
+
+fn clock(now: u64) -> i64 {
+    i64::try_from(now).expect("a run is short")
+}
+
+/// A store may fail, and a log may be trimmed, or not be synced yet, while it is read.
+fn may_fail(why: &take::Error) -> Outcome {
+    match why {
+        take::Error::Store(_) | take::Error::Build(_) | take::Error::NotNow(_) => Ok(()),
+        take::Error::Archive(archive::Error::Unavailable { .. }) => Ok(()),
+        take::Error::Archive(archive::Error::Missing { .. }) => Ok(()),
+        why => Err(why.to_string()),
+    }
+}
