@@ -307,35 +307,21 @@ impl World {
     }
 
     fn done(&mut self, at: usize, outcome: Done) -> Outcome {
-        let now = Tick(self.now);
-        let counts = &mut self.report.counts;
-        let disk_is_cut = self.nodes[at].disk.is_cut();
-        let Some(up) = &mut self.nodes[at].up else {
-            return Ok(());
-        };
         match outcome {
             Done::Taken(group, term, taken) => {
                 self.note(0x150);
-                let counts = &mut self.report.counts;
-                if let Err(why) = &*taken {
-                    counts.snapshots_failed += 1;
-                    if !disk_is_cut {
-                        may_fail(why).map_err(|why| format!("{group}: a snapshot: {why}"))?;
-                    }
-                } else {
-                    counts.snapshots += 1;
-                }
-                if let Some(up) = &mut self.nodes[at].up {
-                    up.shard.snapshot_taken(now, group, term, taken.ok());
-                }
+                self.taken(at, group, term, *taken)?;
             }
             Done::Collected(group, collected) => {
-                up.shard.snapshots_collected(group);
+                self.note(0x151);
+                let counts = &mut self.report.counts;
                 match collected {
                     Ok(collected) => counts.collected += collected.deleted.len() as u64,
                     Err(_) => counts.collections_failed += 1,
                 }
-                self.note(0x151);
+                if let Some(up) = &mut self.nodes[at].up {
+                    up.shard.snapshots_collected(group);
+                }
             }
             Done::Read(group, stored, offset, batches) => {
                 self.note(0x152);
@@ -343,6 +329,30 @@ impl World {
             }
         }
         self.flush(at)
+    }
+
+    fn taken(
+        &mut self,
+        at: usize,
+        group: GroupId,
+        term: Term,
+        taken: Result<Stored, take::Error>,
+    ) -> Outcome {
+        let counts = &mut self.report.counts;
+        match &taken {
+            Ok(_) => counts.snapshots += 1,
+            Err(why) => {
+                counts.snapshots_failed += 1;
+                if !self.nodes[at].disk.is_cut() {
+                    may_fail(why).map_err(|why| format!("{group}: a snapshot: {why}"))?;
+                }
+            }
+        }
+        if let Some(up) = &mut self.nodes[at].up {
+            up.shard
+                .snapshot_taken(Tick(self.now), group, term, taken.ok());
+        }
+        Ok(())
     }
 
     fn read_from_store(

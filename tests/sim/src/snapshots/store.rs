@@ -75,8 +75,10 @@ impl std::fmt::Debug for Inner {
 /// A request on its way.
 struct UnderWay {
     node: NodeId,
-    happen: Box<dyn FnOnce(&Memory) + Send>,
+    happen: Happen,
 }
+
+type Happen = Box<dyn FnOnce(&Memory) + Send>;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +275,7 @@ impl View {
             let key = key.to_owned();
             fill(Err(Error::Unavailable { key, why }));
         }
-        let happen: Option<Box<dyn FnOnce(&Memory) + Send>> = match fate {
+        let happen: Option<Happen> = match fate {
             Fate::Happens => Some(Box::new(move |memory| fill(what(memory)))),
             Fate::Refused => None,
             Fate::AnswerLost | Fate::Late => Some(Box::new(move |memory| drop(what(memory)))),

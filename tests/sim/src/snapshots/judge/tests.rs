@@ -111,9 +111,8 @@ impl Bench {
             aborted_transactions: Vec::new(),
             chunks,
         };
-        let put = self
-            .memory
-            .put(&manifest.key(), manifest.encode(), Condition::None);
+        let (key, bytes) = (manifest.key(), manifest.encode());
+        let put = self.memory.put(&key, bytes, Condition::None);
         at_once(put).unwrap();
         Stored {
             incarnation: 1,
