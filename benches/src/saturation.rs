@@ -5,13 +5,11 @@ use crate::error::Result;
 use crate::generator::Load;
 use crate::kafka::{Topic, read_back};
 use crate::measure::Run;
-use crate::report::{Floors, Row};
+use crate::report::{Floors, Row, SUSTAINED};
 use std::time::Duration;
 
 /// What is offered first, where no closed loop has said more.
 const FIRST_RATE: f64 = 2_000.0;
-/// A rate is sustained when so much of it is acknowledged within the window.
-const SUSTAINED: f64 = 0.95;
 /// The search ends when what is sustained and what is not are so close, or after so many steps.
 const CLOSE: f64 = 1.1;
 const STEPS_MAX: usize = 12;

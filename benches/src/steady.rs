@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(2);
 /// Room for the number of one partition's records in an id.
 const ID_BITS: u32 = 40;
+/// Newer than this are the last acknowledged records of producers that have no arrears.
+const ON_TIME: Duration = Duration::from_millis(50);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What is produced.
@@ -82,6 +84,18 @@ impl Steady {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Whether every producer keeps to its schedule again, after a time in which it could not.
+    pub(crate) fn are_on_time(&self) -> bool {
+        let now = Instant::now();
+        let is_on_time = |newest: &Arc<Mutex<Option<Sent>>>| {
+            let newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+            newest
+                .as_ref()
+                .is_some_and(|sent| now - sent.intended < ON_TIME)
+        };
+        self.newest.iter().all(is_on_time)
     }
 
     /// Ends them; all that was acknowledged, by partition and in the order of the acknowledgements.

@@ -1,8 +1,10 @@
 //! The whole suite against a throwaway cluster: produce, saturation, then the trials.
 
 use crate::error::{Doing, Error, Result};
+use crate::machine::Machine;
 use crate::measure::{Options, Run};
 use crate::report::Report;
+use crate::saturation::Saturation;
 use crate::stage::{Stage, StageOptions};
 use crate::trial::{COLUMNS, Scene, Sizes, Trial, TrialRow};
 use std::fmt::Write as _;
@@ -10,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// The name under which the search for the saturation is chosen.
 const SATURATION: &str = "saturation";
+
+/// When nothing more is begun that would not end before it.
+const QUICK_MAX: Duration = Duration::from_secs(85);
 
 /// What is run, and how much of it.
 #[derive(Clone, Debug)]
@@ -27,6 +32,55 @@ pub struct SuiteOptions {
 }
 
 impl SuiteOptions {
+    /// For a comparison: about twelve minutes.
+    #[must_use]
+    pub fn full(stage: StageOptions) -> Self {
+        let mut produce = Options::full("");
+        produce.saturation = Some(Saturation {
+            step: Duration::from_secs(4),
+        });
+        Self {
+            stage,
+            produce,
+            trials: Trial::ALL.to_vec(),
+            sizes: Sizes::full(),
+            budget: None,
+        }
+    }
+
+    /// For a look: in less than 90 seconds, and what there is no time for is left out.
+    #[must_use]
+    pub fn quick(stage: StageOptions) -> Self {
+        let mut produce = Options::quick("");
+        produce.warm = Duration::from_millis(500);
+        produce.measured = Duration::from_millis(1_200);
+        produce.floor_measured = Duration::from_millis(250);
+        produce.saturation = Some(Saturation {
+            step: Duration::from_millis(400),
+        });
+        Self {
+            produce,
+            sizes: Sizes::quick(),
+            budget: Some(QUICK_MAX),
+            ..Self::full(stage)
+        }
+    }
+
+    /// Everything once and as little as possible of it, whatever it says: for a test of the suite itself.
+    #[must_use]
+    pub fn tiny(stage: StageOptions) -> Self {
+        let mut tiny = Self::quick(stage);
+        tiny.produce.warm = Duration::from_millis(100);
+        tiny.produce.measured = Duration::from_millis(200);
+        tiny.produce.floor_measured = Duration::from_millis(100);
+        tiny.produce.saturation = Some(Saturation {
+            step: Duration::from_millis(100),
+        });
+        tiny.sizes = Sizes::tiny();
+        tiny.budget = None;
+        tiny
+    }
+
     /// Keeps what is named.
     ///
     /// # Errors
@@ -71,6 +125,8 @@ impl Options {
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub struct SuiteReport {
+    /// On what it was measured.
+    pub machine: Option<Machine>,
     /// Cells of produce and the loads up to the saturation.
     pub produce: Report,
     /// The trials' rows.
@@ -96,13 +152,19 @@ impl SuiteReport {
     /// One JSON object a row and line.
     #[must_use]
     pub fn json_lines(&self) -> String {
-        self.produce.json_lines() + &crate::report::json_lines(&self.trials)
+        let machine: Vec<&Machine> = self.machine.iter().collect();
+        crate::report::json_lines(&machine)
+            + &self.produce.json_lines()
+            + &crate::report::json_lines(&self.trials)
     }
 
     /// Two aligned tables, then why rows are void and what was left out.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text = String::new();
+        let mut text = self
+            .machine
+            .as_ref()
+            .map_or_else(String::new, Machine::line);
         if !self.produce.rows.is_empty() {
             text += &self.produce.table();
             text.push('\n');
@@ -129,6 +191,7 @@ impl SuiteReport {
 pub fn run_suite(options: &SuiteOptions) -> Result<SuiteReport> {
     options.stage.validate()?;
     let mut clock = Clock::new(options);
+    let mut machine = Machine::look(&options.stage.folder);
     let mut report = SuiteReport::default();
     let mut scene = Scene {
         options: &options.stage,
@@ -160,6 +223,8 @@ pub fn run_suite(options: &SuiteOptions) -> Result<SuiteReport> {
             }
         }
     }
+    machine.finish();
+    report.machine = Some(machine);
     eprintln!(
         "bench: done in {:.0} s",
         clock.began.elapsed().as_secs_f64()

@@ -7,10 +7,17 @@
 //!
 //!     load floor DIR
 //!
+//!     load suite PROGRAM DIR [--quick] [--json] [--plot FILE] [--cells NAME,NAME...]
+//!
+//! The last is the whole suite on throwaway clusters of another build of `walser`, in DIR: to compare builds.
+//!
 //! The table, or with `--json` one object a row, goes to stdout, progress to stderr.
 //! Exit: 0 measured, 1 failed, 2 usage, 12 acknowledged records did not come back, 13 a void row.
 
-use benches::{BrokerProbe, Offered, Options, floor_suite, floor_table, run, suite};
+use benches::{
+    BrokerProbe, Offered, Options, StageOptions, SuiteOptions, SuiteReport, floor_suite,
+    floor_table, run, run_suite, suite,
+};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,6 +28,11 @@ fn main() -> ExitCode {
         && verb == "floor"
     {
         return floor(dir.as_ref());
+    }
+    if let [verb, program, dir, rest @ ..] = &arguments[..]
+        && verb == "suite"
+    {
+        return suite_of(program, dir, rest);
     }
     let (options, json) = match parse(arguments.into_iter()) {
         Ok(parsed) => parsed,
@@ -52,6 +64,72 @@ fn main() -> ExitCode {
     } else {
         13
     })
+}
+
+fn suite_of(program: &str, dir: &str, rest: &[String]) -> ExitCode {
+    let (report, json, plot) = match run_suite_of(program, dir, rest) {
+        Ok(ran) => ran,
+        Err(what) => {
+            eprintln!("load: {what}");
+            return ExitCode::from(1);
+        }
+    };
+    print!(
+        "{}",
+        if json {
+            report.json_lines()
+        } else {
+            report.table()
+        }
+    );
+    if let (Some(file), Some(svg)) = (plot, report.produce.plot())
+        && let Err(e) = std::fs::write(&file, svg)
+    {
+        eprintln!("load: cannot write {file}: {e}");
+        return ExitCode::from(1);
+    }
+    ExitCode::from(match (report.is_sound(), report.is_whole()) {
+        (false, _) => 12,
+        (true, false) => 13,
+        (true, true) => 0,
+    })
+}
+
+fn run_suite_of(
+    program: &str,
+    dir: &str,
+    rest: &[String],
+) -> Result<(SuiteReport, bool, Option<String>), String> {
+    let (mut json, mut quick, mut plot, mut cells) = (false, false, None, Vec::new());
+    let mut rest = rest.iter();
+    while let Some(arg) = rest.next() {
+        let mut value = || rest.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--json" => json = true,
+            "--quick" => quick = true,
+            "--plot" => plot = Some(value()?.clone()),
+            "--cells" => cells.extend(value()?.split(',').map(str::to_owned)),
+            _ => return Err(format!("unknown argument {arg}")),
+        }
+    }
+    let stage = StageOptions {
+        program: Path::new(program)
+            .canonicalize()
+            .map_err(|e| format!("{program}: {e}"))?,
+        folder: dir.into(),
+        brokers: 3,
+        config: Vec::new(),
+    };
+    let mut options = if quick {
+        SuiteOptions::quick(stage)
+    } else {
+        SuiteOptions::full(stage)
+    };
+    if !cells.is_empty() {
+        options.choose(&cells).map_err(|e| e.to_string())?;
+    }
+    let report = run_suite(&options).map_err(|e| e.to_string())?;
+    Ok((report, json, plot))
 }
 
 fn floor(dir: &Path) -> ExitCode {

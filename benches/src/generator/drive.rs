@@ -1,10 +1,10 @@
 //! The loop: send what is due, wait for answers or for the next due instant, settle.
 
 use super::connection::{Connection, Progress, Waiting};
+use super::hurry::hurry;
 use super::{Ack, Answer, Dialect, Load, Outcome, Verdict};
 use crate::error::{Doing, Error, Result};
 use rustix::event::{Timespec, epoll};
-use rustix::process::{getpriority_process, setpriority_process};
 use std::net::TcpStream;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
@@ -16,8 +16,6 @@ const DRAIN: Duration = Duration::from_secs(10);
 const ERRORS_MAX: u64 = 1_000;
 /// An open loop whose broker has stopped ends rather than filling the memory.
 const UNANSWERED_MAX: usize = 1 << 20;
-/// Nice value of an open loop's thread.
-const HURRIED: i32 = -15;
 /// Room for the number of one connection's requests in an id; the rest names the connection.
 const ID_BITS: u32 = 40;
 
@@ -40,23 +38,15 @@ pub fn run<D: Dialect>(
     let slack = rustix::thread::current_timer_slack().doing(|| "read the timer slack".into())?;
     let set = |ns| rustix::thread::set_current_timer_slack(NonZeroU64::new(ns));
     set(1).doing(|| "set the timer slack".into())?;
-    let nice = load.rate.and_then(|_| hurry());
+    let ordinary = load.rate.and_then(|_| hurry());
     let outcome = Driver::new(load, start, clients).and_then(Driver::run);
-    if let Some(nice) = nice {
-        setpriority_process(None, nice).doing(|| "restore the priority".into())?;
+    if let Some(ordinary) = ordinary {
+        ordinary
+            .restore()
+            .doing(|| "restore the scheduler's class".into())?;
     }
     set(slack).doing(|| "restore the timer slack".into())?;
     outcome
-}
-
-/// Puts this thread before the brokers that it shares the cores with: a schedule that waits for its turn behind them is no
-/// schedule, and the load stands for clients on machines of their own. Returns the priority that it had; `None` when the
-/// system does not allow it, and then the lag that is measured says what came of that.
-fn hurry() -> Option<i32> {
-    // Of the calling thread alone, on Linux.
-    let nice = getpriority_process(None).ok()?;
-    setpriority_process(None, HURRIED).ok()?;
-    Some(nice)
 }
 
 /// When an open loop's request is due, since its start: `None` when no request of it has this id.

@@ -7,6 +7,7 @@
 
 mod connection;
 mod drive;
+mod hurry;
 #[cfg(test)]
 mod tests;
 

@@ -48,6 +48,7 @@ pub(crate) struct Reader {
     leader: String,
     topic: String,
     next: BTreeMap<i32, i64>,
+    is_refused: bool,
 }
 
 impl Reader {
@@ -58,13 +59,14 @@ impl Reader {
             leader: leader.into(),
             topic: topic.into(),
             next: from,
+            is_refused: false,
         })
     }
 
     /// One fetch of all partitions but those that are `done` at this offset. Each batch is handed on; returns their bytes.
     ///
     /// # Errors
-    /// When the broker refuses a partition, or answers what is no batch, or a damaged one.
+    /// When the broker answers what is no batch, or a damaged one.
     pub(crate) fn read(
         &mut self,
         done: impl Fn(i32, i64) -> bool,
@@ -83,8 +85,9 @@ impl Reader {
             let partition = data.partition_index;
             let named = format!("partition {partition} of {} at {}", self.topic, self.leader);
             if data.error_code != 0 {
-                let why = error_name(data.error_code);
-                return Err(Error::Cluster(format!("fetch {named}: {why}")));
+                eprintln!("bench: fetch {named}: {}", error_name(data.error_code));
+                self.is_refused = true;
+                continue;
             }
             let malformed = |what: String| Error::Malformed {
                 peer: named.clone(),
@@ -105,6 +108,16 @@ impl Reader {
             }
         }
         Ok(bytes)
+    }
+
+    /// Whether the broker has refused a partition: it leads it no more, say.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Where it has come to in each partition.
+    pub(crate) fn into_next(self) -> BTreeMap<i32, i64> {
+        self.next
     }
 
     /// Whether every partition is `done` at its offset.

@@ -8,7 +8,7 @@ mod table;
 pub(crate) use figures::latencies;
 pub use figures::{FloorFigures, Floors, Log, Millis};
 pub use row::Row;
-pub(crate) use row::Seen;
+pub(crate) use row::{SUSTAINED, Seen};
 pub(crate) use table::{Column, json_lines, number, table};
 
 use std::fmt::Write as _;

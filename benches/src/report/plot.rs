@@ -21,83 +21,112 @@ const LINES: [Line; 4] = [
     }),
 ];
 
+/// What lies where.
+struct Scale {
+    /// Requests per second at the right end.
+    most: f64,
+    /// Decimal logarithm of the milliseconds at the bottom, whole.
+    bottom: f64,
+    /// Powers of ten from there to the top, at least 1.
+    decades: f64,
+}
+
+impl Scale {
+    /// `None` when there is nothing to show.
+    fn of(rows: &[&Row]) -> Option<Self> {
+        let most = rows.iter().map(|row| rate(row)).fold(0.0, f64::max);
+        let values = |(_, _, value): &Line| rows.iter().filter_map(|row| value(row)).collect();
+        let shown = LINES.iter().flat_map::<Vec<f64>, _>(values);
+        let positive: Vec<f64> = shown.filter(|ms| *ms > 0.0).collect();
+        if most <= 0.0 || positive.is_empty() {
+            return None;
+        }
+        let least = positive.iter().copied().fold(f64::INFINITY, f64::min);
+        let bottom = least.log10().floor();
+        let top = positive.iter().copied().fold(0.0, f64::max).log10().ceil();
+        Some(Self {
+            most,
+            bottom,
+            decades: (top - bottom).max(1.0),
+        })
+    }
+
+    fn x(&self, rate: f64) -> f64 {
+        MARGIN + rate / self.most * (WIDTH - 2.0 * MARGIN)
+    }
+
+    fn y(&self, ms: f64) -> f64 {
+        HEIGHT - MARGIN - (ms.log10() - self.bottom) / self.decades * (HEIGHT - 2.0 * MARGIN)
+    }
+}
+
+fn rate(row: &Row) -> f64 {
+    row.offered_per_second.unwrap_or(0.0)
+}
+
 /// The rows that say which share of the sustained rate they are of, as one plot; `None` when there are none.
 pub(super) fn plot(rows: &[Row]) -> Option<String> {
-    let rows: Vec<&Row> = rows
-        .iter()
-        .filter(|row| row.share_of_sustained.is_some())
-        .collect();
-    let rate = |row: &Row| row.offered_per_second.unwrap_or(0.0);
-    let most = rows.iter().map(|row| rate(row)).fold(0.0, f64::max);
-    let shown = LINES
-        .iter()
-        .flat_map(|(_, _, value)| rows.iter().filter_map(|row| value(row)));
-    let positive: Vec<f64> = shown.filter(|ms| *ms > 0.0).collect();
-    if most <= 0.0 || positive.is_empty() {
-        return None;
-    }
-    let bottom = positive.iter().copied().fold(f64::INFINITY, f64::min);
-    let bottom = bottom.log10().floor();
-    let top = positive.iter().copied().fold(0.0, f64::max).log10().ceil();
-    let decades = (top - bottom).max(1.0);
-    let x = |rate: f64| MARGIN + rate / most * (WIDTH - 2.0 * MARGIN);
-    let y = |ms: f64| HEIGHT - MARGIN - (ms.log10() - bottom) / decades * (HEIGHT - 2.0 * MARGIN);
+    let is_of_load = |row: &&Row| row.share_of_sustained.is_some();
+    let rows: Vec<&Row> = rows.iter().filter(is_of_load).collect();
+    let scale = Scale::of(&rows)?;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{}\" y=\"24\" text-anchor=\"middle\" font-size=\"15\">Latency against load</text>\n\
-         <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">requests offered per second</text>\n\
+         <text x=\"{middle}\" y=\"24\" text-anchor=\"middle\" font-size=\"15\">Latency against load</text>\n\
+         <text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">requests offered per second</text>\n\
          <text x=\"14\" y=\"{}\">ms</text>\n",
-        WIDTH / 2.0,
-        WIDTH / 2.0,
         HEIGHT - 14.0,
         MARGIN - 12.0,
+        middle = WIDTH / 2.0,
     );
-    let mut decade = bottom;
-    while decade <= bottom + decades {
-        let (at, ms) = (y(10_f64.powf(decade)), 10_f64.powf(decade));
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{MARGIN}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#dddddd\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{ms}</text>",
-            WIDTH - MARGIN,
-            MARGIN - 6.0,
-            at + 4.0,
-        );
-        decade += 1.0;
-    }
-    for row in &rows {
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0} ({:.0} %){}</text>",
-            x(rate(row)),
-            HEIGHT - MARGIN + 18.0,
-            rate(row),
-            row.share_of_sustained.unwrap_or(0.0) * 100.0,
-            if row.void.is_empty() { "" } else { " void" },
-        );
-    }
-    for (number, (name, colour, value)) in LINES.iter().enumerate() {
-        let points: Vec<(f64, f64)> = rows
-            .iter()
-            .filter_map(|row| Some((x(rate(row)), y(value(row).filter(|ms| *ms > 0.0)?))))
-            .collect();
-        if points.is_empty() {
-            continue;
-        }
-        let path: Vec<String> = points
-            .iter()
-            .map(|(x, y)| format!("{x:.1},{y:.1}"))
-            .collect();
-        let _ = writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <text x=\"{}\" y=\"{}\" fill=\"{colour}\">{name}</text>",
-            path.join(" "),
-            MARGIN + 10.0 + 80.0 * number as f64,
-            MARGIN - 12.0,
-        );
+    grid(&mut svg, &scale, &rows);
+    for (number, line) in LINES.iter().enumerate() {
+        curve(&mut svg, &scale, &rows, line, number);
     }
     Some(svg + "</svg>\n")
+}
+
+fn grid(svg: &mut String, scale: &Scale, rows: &[&Row]) {
+    for step in 0..=scale.decades as i32 {
+        let ms = 10_f64.powf(scale.bottom + f64::from(step));
+        let at = scale.y(ms);
+        let (right, words, below) = (WIDTH - MARGIN, MARGIN - 6.0, at + 4.0);
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{MARGIN}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#dddddd\"/>\
+             <text x=\"{words}\" y=\"{below:.1}\" text-anchor=\"end\">{ms}</text>",
+        );
+    }
+    for row in rows {
+        let (at, below, rate) = (scale.x(rate(row)), HEIGHT - MARGIN + 18.0, rate(row));
+        let share = row.share_of_sustained.unwrap_or(0.0) * 100.0;
+        let void = if row.void.is_empty() { "" } else { " void" };
+        let _ = writeln!(
+            svg,
+            "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{rate:.0} ({share:.0} %){void}</text>",
+        );
+    }
+}
+
+fn curve(svg: &mut String, scale: &Scale, rows: &[&Row], line: &Line, number: usize) {
+    let (name, colour, value) = line;
+    let point = |row: &&Row| {
+        let ms = value(row).filter(|ms| *ms > 0.0)?;
+        Some(format!("{:.1},{:.1}", scale.x(rate(row)), scale.y(ms)))
+    };
+    let points: Vec<String> = rows.iter().filter_map(point).collect();
+    if points.is_empty() {
+        return;
+    }
+    let (points, x, y) = (
+        points.join(" "),
+        MARGIN + 80.0 * number as f64,
+        MARGIN - 12.0,
+    );
+    let _ = writeln!(
+        svg,
+        "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+         <text x=\"{x}\" y=\"{y}\" fill=\"{colour}\">{name}</text>",
+    );
 }

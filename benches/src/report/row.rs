@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 /// Version of the rows' shape: fields are added under it, and changed only under another.
 const SCHEMA: &str = "walser.bench.row/1";
 
+/// An open loop's rate is sustained when so much of it is acknowledged within the window.
+pub(crate) const SUSTAINED: f64 = 0.95;
 const NOT_BACK: &str = "acknowledged records did not come back";
 
 /// One cell's figures. Absent (`null`): could not be measured.
@@ -132,7 +134,7 @@ impl Row {
             schema: SCHEMA,
             label: options.label.clone(),
             cell: cell.name,
-            void: reasons_void(options, outcome, read_back.as_ref(), log.as_ref()),
+            void: reasons_void(options, load, outcome, read_back.as_ref(), log.as_ref()),
             fsync: options.fsync,
             acks: options.acks,
             replication: options.replication,
@@ -196,6 +198,7 @@ impl Row {
 
 fn reasons_void(
     options: &Options,
+    load: &Load,
     outcome: &Outcome,
     read_back: Option<&ReadBack>,
     log: Option<&Log>,
@@ -209,6 +212,10 @@ fn reasons_void(
     }
     if !outcome.is_punctual() {
         reasons.push("the generator's p99 lag is over a tenth of the p99".into());
+    }
+    let achieved = outcome.acks_per_second();
+    if load.rate.is_some_and(|rate| achieved < SUSTAINED * rate) {
+        reasons.push("less than 95 % of what was offered was acknowledged in the window".into());
     }
     if read_back.is_some_and(|read_back| !read_back.is_sound()) {
         reasons.push(NOT_BACK.into());

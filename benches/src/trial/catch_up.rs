@@ -4,7 +4,7 @@
 use super::failover::{PARTITIONS, until_all_flow};
 use super::fill::fill;
 use super::meter::Meter;
-use super::{PATIENCE, Scene, TrialRow, delete, topic};
+use super::{PATIENCE, Scene, TrialRow, delete, topic, until};
 use crate::error::Result;
 use crate::kafka::{prime, read_back};
 use crate::report::Millis;
@@ -41,6 +41,8 @@ impl Scene<'_> {
         stage.stop(&[away])?;
         let topic = prime(&cluster, &name, PARTITIONS, PATIENCE)?;
         let mut acked = fill(&topic, bytes)?;
+        // What they could not send while the log was filled is not what a catch-up costs.
+        until("producers without arrears", || Ok(producers.are_on_time()))?;
         let began = Instant::now();
         stage.spawn(away)?;
         stage.await_ready(away)?;

@@ -115,6 +115,10 @@ impl Consumers<'_> {
         while !self.stop.load(Ordering::Relaxed) {
             let mut ids = Vec::new();
             reader.read(|_, _| false, |batch| ids.extend(batch.id))?;
+            if reader.is_refused() {
+                let name = &self.topic.name;
+                return Err(Error::Cluster(format!("{name}: a leader moved meanwhile")));
+            }
             let received = self.start.elapsed();
             let due = |id: u64| scheduled(id, CONNECTIONS, self.rate);
             for due in ids.into_iter().filter_map(due) {

@@ -5,7 +5,7 @@ use super::meter::Meter;
 use super::{PATIENCE, Scene, TrialRow, delete, topic};
 use crate::error::{Error, Result};
 use crate::generator::Ack;
-use crate::kafka::{Reader, Topic, prime, read_back};
+use crate::kafka::{Cluster, Reader, Topic, prime, read_back};
 use crate::probe;
 use crate::report::{Millis, latencies};
 use hdrhistogram::Histogram;
@@ -25,7 +25,7 @@ impl Scene<'_> {
         let topic = prime(&cluster, &name, PARTITIONS, PATIENCE)?;
         let meter = Meter::new(stage)?;
         let acked = fill(&topic, bytes)?;
-        let read = read(&topic, &acked, Some(window))?;
+        let read = read(&cluster, &name, &acked, Some(window))?;
         let mut row = TrialRow::new("fetch-warm", "one fetch");
         meter.finish(stage, &mut row)?;
         read.tell(&mut row, acked.len());
@@ -51,10 +51,10 @@ impl Scene<'_> {
         stage.stop(&ids)?;
         stage.drop_page_cache()?;
         stage.start_all()?;
-        let topic = prime(&cluster, &name, PARTITIONS, PATIENCE)?;
+        prime(&cluster, &name, PARTITIONS, PATIENCE)?;
         let device = || probe::bytes_read(&stage.probes());
         let before = device()?;
-        let read = read(&topic, &acked, None)?;
+        let read = read(&cluster, &name, &acked, None)?;
         let from_device = device()? - before;
         let mut row = TrialRow::new("fetch-cold", "one fetch");
         meter.finish(stage, &mut row)?;
@@ -92,30 +92,66 @@ impl Read {
     }
 }
 
-/// Reads up to the last of `acked` in each partition, one reader a leader; once, or again and again for so long.
-fn read(topic: &Topic, acked: &[Ack], again: Option<Duration>) -> Result<Read> {
+/// Reads up to the last of `acked` in each partition, one reader a leader; once, or again and again for so long. A leader
+/// that moves meanwhile is followed.
+fn read(cluster: &Cluster, name: &str, acked: &[Ack], again: Option<Duration>) -> Result<Read> {
     let mut last: BTreeMap<i32, i64> = BTreeMap::new();
     for ack in acked {
         let known = last.entry(ack.partition).or_default();
         *known = ack.offset.max(*known);
     }
-    let is_done = |partition, next| last.get(&partition).is_none_or(|last| next > *last);
     let began = Instant::now();
-    let one = |leader: &str, partitions: &[i32]| -> Result<(Histogram<u64>, u64)> {
-        let (mut took, mut bytes) = (latencies(), 0);
-        loop {
-            let from = partitions.iter().map(|partition| (*partition, 0)).collect();
-            let mut reader = Reader::connect(leader, &topic.name, from)?;
-            while !reader.is_done(is_done) && again.is_none_or(|time| began.elapsed() < time) {
-                let asked = Instant::now();
-                bytes += reader.read(is_done, |_| {})? as u64;
-                let ns = asked.elapsed().as_nanos();
-                took.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
-            }
-            if again.is_none_or(|time| began.elapsed() >= time) {
-                return Ok((took, bytes));
+    let mut read = Read {
+        took: latencies(),
+        bytes: 0,
+        elapsed: Duration::ZERO,
+    };
+    let is_over = || began.elapsed() >= again.unwrap_or(PATIENCE);
+    let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+    loop {
+        let topic = cluster.topic(name)?;
+        for (took, bytes, come_to) in pass(&topic, &last, &next, &is_over)? {
+            read.took.add(took).expect("the same bounds");
+            read.bytes += bytes;
+            next.extend(come_to);
+        }
+        read.elapsed = began.elapsed();
+        let is_done = last
+            .iter()
+            .all(|(partition, last)| next.get(partition) > Some(last));
+        match (is_done, is_over(), again) {
+            (true, _, None) | (_, true, Some(_)) => return Ok(read),
+            (true, false, Some(_)) => next.clear(),
+            (false, false, _) => {}
+            (false, true, None) => {
+                return Err(Error::Cluster(format!("{name}: not read in {PATIENCE:?}")));
             }
         }
+    }
+}
+
+/// What one reader took, in how many bytes, and where it came to.
+type Passed = (Histogram<u64>, u64, BTreeMap<i32, i64>);
+
+/// All leaders at once, each until it is read or refuses a partition.
+fn pass(
+    topic: &Topic,
+    last: &BTreeMap<i32, i64>,
+    next: &BTreeMap<i32, i64>,
+    is_over: &(impl Fn() -> bool + Sync),
+) -> Result<Vec<Passed>> {
+    let is_done = |partition, next| last.get(&partition).is_none_or(|last| next > *last);
+    let one = |leader: &str, partitions: &[i32]| -> Result<Passed> {
+        let at = |partition: &i32| (*partition, next.get(partition).copied().unwrap_or(0));
+        let mut reader = Reader::connect(leader, &topic.name, partitions.iter().map(at).collect())?;
+        let (mut took, mut bytes) = (latencies(), 0);
+        while !reader.is_done(is_done) && !reader.is_refused() && !is_over() {
+            let asked = Instant::now();
+            bytes += reader.read(is_done, |_| {})? as u64;
+            let ns = asked.elapsed().as_nanos();
+            took.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+        }
+        Ok((took, bytes, reader.into_next()))
     };
     thread::scope(|scope| {
         let one = &one;
@@ -123,17 +159,10 @@ fn read(topic: &Topic, acked: &[Ack], again: Option<Duration>) -> Result<Read> {
         let threads: Vec<_> = leaders
             .map(|(leader, partitions)| scope.spawn(move || one(leader, partitions)))
             .collect();
-        let (mut took, mut bytes) = (latencies(), 0);
-        for thread in threads {
+        let joined = threads.into_iter().map(|thread| {
             let ended = thread.join();
-            let ended = ended.map_err(|_| Error::Cluster("a reader panicked".into()))??;
-            took.add(ended.0).expect("the same bounds");
-            bytes += ended.1;
-        }
-        Ok(Read {
-            took,
-            bytes,
-            elapsed: began.elapsed(),
-        })
+            ended.map_err(|_| Error::Cluster("a reader panicked".into()))?
+        });
+        joined.collect()
     })
 }

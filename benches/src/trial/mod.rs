@@ -84,19 +84,19 @@ impl Trial {
         let filling = |bytes: u64| bytes as f64 / FILL_BYTES_PER_SECOND;
         let seconds = match self {
             Self::EndToEnd => 1.0 + (sizes.warm + sizes.window).as_secs_f64(),
-            Self::FetchWarm => 1.0 + filling(sizes.fetch_bytes) + sizes.window.as_secs_f64(),
-            Self::FetchCold => 4.0 + 2.0 * filling(sizes.fetch_bytes),
-            Self::CatchUp => 3.0 + sizes.window.as_secs_f64() + 3.0 * filling(sizes.catch_up_bytes),
-            Self::PlannedMove => 2.0 + 0.15 * f64::from(sizes.moves),
-            Self::Failover => 2.0 + 1.8 * f64::from(sizes.kills),
+            Self::FetchWarm => 0.5 + filling(sizes.fetch_bytes) + sizes.window.as_secs_f64(),
+            Self::FetchCold => 3.0 + 2.0 * filling(sizes.fetch_bytes),
+            Self::CatchUp => 1.0 + sizes.window.as_secs_f64() + 2.0 * filling(sizes.catch_up_bytes),
+            Self::PlannedMove => 1.0 + 0.1 * f64::from(sizes.moves),
+            Self::Failover => 1.0 + 1.6 * f64::from(sizes.kills),
             Self::Restart => {
                 let filled: u64 = sizes.restart_bytes.iter().sum();
-                let events = sizes.restart_bytes.len() * sizes.restarts;
-                2.0 + 4.0 * events as f64 + filling(filled)
+                let events = 2 * sizes.restart_bytes.len() * sizes.restarts;
+                1.5 + 2.2 * events as f64 + filling(filled)
             }
             Self::Idle => {
                 let each = |count: &i32| {
-                    2.0 + sizes.settle.as_secs_f64()
+                    1.2 + sizes.settle.as_secs_f64()
                         + sizes.idle_window.as_secs_f64()
                         + f64::from(*count) / 700.0
                 };
@@ -140,7 +140,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// For a comparison: about eight minutes.
+    /// For a comparison: about seven minutes.
     #[must_use]
     pub fn full() -> Self {
         Self {
@@ -170,11 +170,11 @@ impl Sizes {
             rate: 1_000.0,
             fetch_bytes: 64 << 20,
             catch_up_bytes: 64 << 20,
-            restart_bytes: vec![16 << 20, 128 << 20],
+            restart_bytes: vec![8 << 20, 64 << 20],
             restarts: 1,
             idle_partitions: vec![1, 1_000],
-            settle: Duration::from_secs(1),
-            idle_window: Duration::from_secs(4),
+            settle: Duration::from_millis(500),
+            idle_window: Duration::from_secs(2),
         }
     }
 

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use benches::{
-    BrokerProbe, GroupOptions, Options, Saturation, Sizes, StageOptions, SuiteOptions, Trial,
-};
+use benches::{BrokerProbe, GroupOptions, Options, Saturation, StageOptions, SuiteOptions};
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure, Result};
@@ -188,9 +186,6 @@ impl Groups {
     }
 }
 
-/// With which `--quick` ends, whatever there was no time for.
-const QUICK_MAX: Duration = Duration::from_secs(85);
-
 impl Produce {
     fn run(self) -> Result<()> {
         let json = self.json;
@@ -229,32 +224,50 @@ impl Produce {
         Ok(())
     }
 
-    /// The cells of produce.
+    /// What is run on a cluster that runs.
     fn produce(&self) -> Result<Options> {
-        let mut options = self.all_of_produce()?;
+        let bootstrap = self.bootstrap.as_deref().unwrap_or_default();
+        let mut options = if self.quick {
+            Options::quick(bootstrap)
+        } else {
+            Options::full(bootstrap)
+        };
+        options.saturation = Some(Saturation {
+            step: Duration::from_secs(if self.quick { 1 } else { 4 }),
+        });
+        options.brokers = probes(&self.brokers)?;
+        self.adjust(&mut options);
         if !self.cells.is_empty() {
             options.choose(&self.cells).map_err(failed)?;
         }
         Ok(options)
     }
 
-    fn all_of_produce(&self) -> Result<Options> {
-        let preset = if self.quick || self.tiny {
-            Options::quick
-        } else {
-            Options::full
+    /// What is run on a cluster of its own.
+    fn suite(&self) -> Result<SuiteOptions> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
+        let stage = StageOptions {
+            program,
+            folder: self.dir.clone().unwrap_or_else(std::env::temp_dir),
+            brokers: 3,
+            config: self.config.clone(),
         };
-        let mut options = preset(self.bootstrap.as_deref().unwrap_or_default());
-        options.brokers = probes(&self.brokers)?;
-        let step = if self.quick { 500 } else { 4_000 };
-        options.saturation = Some(Saturation {
-            step: Duration::from_millis(if self.tiny { 100 } else { step }),
-        });
-        if self.tiny {
-            options.warm = Duration::from_millis(100);
-            options.measured = Duration::from_millis(200);
-            options.floor_measured = Duration::from_millis(100);
+        let preset = match (self.quick, self.tiny) {
+            (_, true) => SuiteOptions::tiny,
+            (true, false) => SuiteOptions::quick,
+            (false, false) => SuiteOptions::full,
+        };
+        let mut options = preset(stage);
+        self.adjust(&mut options.produce);
+        if !self.cells.is_empty() {
+            options.choose(&self.cells).map_err(failed)?;
         }
+        Ok(options)
+    }
+
+    /// What was said of the cells of produce.
+    fn adjust(&self, options: &mut Options) {
         if let Some(seconds) = self.seconds {
             options.measured = Duration::from_secs(seconds);
         }
@@ -263,34 +276,5 @@ impl Produce {
         options.floor_dir.clone_from(&self.floor);
         options.read_back = !self.no_read_back;
         options.keep_topics = self.keep_topics;
-        Ok(options)
-    }
-
-    /// Everything, on a cluster of its own.
-    fn suite(&self) -> Result<SuiteOptions> {
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
-        let folder = self.dir.clone().unwrap_or_else(std::env::temp_dir);
-        let sizes = match (self.quick, self.tiny) {
-            (_, true) => Sizes::tiny(),
-            (true, false) => Sizes::quick(),
-            (false, false) => Sizes::full(),
-        };
-        let mut options = SuiteOptions {
-            stage: StageOptions {
-                program,
-                folder,
-                brokers: 3,
-                config: self.config.clone(),
-            },
-            produce: self.all_of_produce()?,
-            trials: Trial::ALL.to_vec(),
-            sizes,
-            budget: self.quick.then_some(QUICK_MAX),
-        };
-        if !self.cells.is_empty() {
-            options.choose(&self.cells).map_err(failed)?;
-        }
-        Ok(options)
     }
 }

@@ -58,3 +58,68 @@ fn groups_are_measured_up_to_the_death_of_their_coordinator() {
     let alive = cluster.nodes().iter().filter(answers).count();
     assert_eq!(alive, 2, "one coordinator was killed");
 }
+
+/// Every trial once and tiny, on the cluster that the suite starts. What the figures are is nobody's business here; that
+/// there are some, that brokers synced for them and that what was acknowledged is there, is.
+#[test]
+fn the_suite_fills_stops_and_kills_a_cluster_of_its_own() {
+    if is_only_for_walser("bench") {
+        return;
+    }
+    let output = Command::new(binary())
+        .args(["bench", "--tiny", "--json", "--cells"])
+        .arg("1k-x1,saturation,end-to-end,fetch-warm,fetch-cold,catch-up,planned-move,failover,restart,idle")
+        .args(["--dir", env!("CARGO_TARGET_TMPDIR")])
+        .output()
+        .expect("the binary is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // 13: a row is void, because it was late, say. That is a matter of this machine.
+    assert!(matches!(output.status.code(), Some(0 | 13)), "{said}");
+    let rows: Vec<serde_json::Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).expect("a row is JSON"))
+        .filter(|row: &serde_json::Value| row["schema"] != "walser.bench.machine/1")
+        .collect();
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["cell"].as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "1k-x1",
+            "load-25%",
+            "load-50%",
+            "load-75%",
+            "load-90%",
+            "end-to-end",
+            "fetch-warm",
+            "fetch-cold",
+            "catch-up",
+            "planned-move",
+            "failover",
+            "restart-clean-1MiB",
+            "restart-kill-1MiB",
+            "idle-1",
+            "idle-20"
+        ],
+        "{said}"
+    );
+    for row in &rows {
+        let is_idle = row["cell"]
+            .as_str()
+            .is_some_and(|cell| cell.starts_with("idle"));
+        assert!(is_idle || row["acked"].as_u64() > Some(0), "{row}");
+        assert!(
+            is_idle || row["read_back"]["acked"].as_u64() > Some(0),
+            "{row}"
+        );
+        let back = &row["read_back"];
+        assert_eq!(back["found"], back["acked"], "{row}");
+        let is_trial = row["schema"] == "walser.bench.trial/1";
+        assert!(!is_trial || row["count"].as_u64() > Some(0), "{row}");
+        assert!(
+            !is_trial || is_idle || row["fsyncs"].as_u64() > Some(0),
+            "{row}"
+        );
+    }
+}
