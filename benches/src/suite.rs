@@ -32,7 +32,7 @@ pub struct SuiteOptions {
 }
 
 impl SuiteOptions {
-    /// For a comparison: about twelve minutes.
+    /// For a comparison: about ten minutes.
     #[must_use]
     pub fn full(stage: StageOptions) -> Self {
         let mut produce = Options::full("");
