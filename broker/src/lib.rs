@@ -19,6 +19,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod partition;
 pub mod peer;
+pub mod restore;
 pub mod server;
 pub mod shard;
 pub mod snapshots;

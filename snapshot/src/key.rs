@@ -9,6 +9,8 @@ use crate::source::{Incarnation, Source};
 
 /// Where the lives of the cluster are written down.
 pub const INCARNATIONS_PREFIX: &str = "incarnations/";
+/// Where the metadata of the whole cluster is.
+pub const METADATA_PREFIX: &str = "metadata/";
 /// Where all partitions are.
 pub const TOPICS_PREFIX: &str = "topics/";
 
@@ -65,6 +67,18 @@ pub fn incarnation(incarnation: Incarnation) -> Key {
     Key(format!("{INCARNATIONS_PREFIX}{incarnation}.json"))
 }
 
+/// The cluster's metadata, in whose name the newer one sorts later.
+#[must_use]
+pub fn metadata(age: Age) -> Key {
+    Key(format!("{METADATA_PREFIX}{}", aged(age)))
+}
+
+/// Of when an object of the cluster's metadata is. None for every other name.
+#[must_use]
+pub fn metadata_age(key: &Key) -> Option<Age> {
+    age_of(key.as_str().strip_prefix(METADATA_PREFIX)?)
+}
+
 /// All that a partition has in the store.
 #[must_use]
 pub fn partition_prefix(topic_id: Uuid, partition: i32) -> String {
@@ -83,10 +97,22 @@ pub fn manifests_prefix(source: &Source) -> String {
 /// A manifest, in whose name the newer one sorts later.
 #[must_use]
 pub fn manifest(source: &Source, incarnation: Incarnation, epoch: i32, index: u64) -> Key {
-    let prefix = manifests_prefix(source);
-    Key(format!(
-        "{prefix}{incarnation}-{epoch:010}-{index:020}.json"
-    ))
+    let age = Age {
+        incarnation,
+        leader_epoch: epoch,
+        index,
+    };
+    Key(format!("{}{}", manifests_prefix(source), aged(age)))
+}
+
+/// The last part of a name.
+fn aged(age: Age) -> String {
+    let Age {
+        incarnation,
+        leader_epoch,
+        index,
+    } = age;
+    format!("{incarnation}-{leader_epoch:010}-{index:020}.json")
 }
 
 /// A chunk. Its name says where it begins and who wrote it when: the leader of this epoch, of its log up to this index.
@@ -216,6 +242,9 @@ mod tests {
             }
         }
         assert_eq!(object(&owner()), None);
+        assert_eq!(object(&metadata(age)), None);
+        assert_eq!(metadata_age(&metadata(age)), Some(age));
+        assert_eq!(metadata_age(&owner()), None);
         assert_eq!(object(&incarnation(Incarnation(1))), None);
     }
 }

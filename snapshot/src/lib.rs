@@ -19,12 +19,17 @@
 //!
 //! It decides nothing: when a snapshot is taken, what is committed and what may be trimmed is the broker's business.
 //!
+//! - A store belongs to the cluster of its last incarnation ([`owner`]); what an earlier one does is refused, or changes
+//!   nothing.
+//!
 //! Start at [`manifest`], then [`chunk`], then [`store`]; [`archive`] is how the records are read.
 
 pub mod archive;
 pub mod chunk;
+pub mod cluster;
 pub mod collect;
 pub mod digest;
+pub mod inventory;
 pub mod key;
 pub mod manifest;
 pub mod owner;

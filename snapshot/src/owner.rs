@@ -1,14 +1,20 @@
-//! Whose store it is: one cluster's, for ever.
+//! Whose store it is: one cluster's, and with each restore the next one's.
+//!
+//! The first cluster that writes to a store names it for ever: its id is in every object ([`Owner`]). A cluster that is
+//! restored from the store goes on in it under a new incarnation, which one object tells ([`Begun`]). Only the cluster
+//! of the last incarnation may write: every earlier one is refused by name.
 
 use serde::{Deserialize, Serialize};
 
-use crate::key;
+use crate::key::{self, Key};
 use crate::sealed;
+use crate::source::Incarnation;
 use crate::store::{self, Condition, Store};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 1;
 const BYTES_MAX: usize = 64 << 10;
+const LIST_LIMIT: usize = 1000;
 
 /// The object `owner.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +22,32 @@ const BYTES_MAX: usize = 64 << 10;
 pub struct Owner {
     /// [`FORMAT`].
     pub format: u32,
-    /// The cluster.
+    /// The first cluster; every object of the store is bound to this id.
+    pub cluster_id: String,
+}
+
+/// An object `incarnations/IIIIIIII.json`. The first incarnation has none: it is the owner's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Begun {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Which one.
+    pub incarnation: Incarnation,
+    /// The cluster that lives it.
+    pub cluster_id: String,
+    /// When it was begun, by the clock of who began it, in ms. For people: nothing is decided by it.
+    pub begun_ms: i64,
+}
+
+/// The last life of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// To what every object of the store is bound: the first cluster's id.
+    pub store_id: String,
+    /// Which one.
+    pub incarnation: Incarnation,
+    /// The cluster that lives it.
     pub cluster_id: String,
 }
 
@@ -27,59 +58,213 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// What says whose it is is damaged.
-    #[error("owner.json, which says whose this store is: {0}")]
-    Sealed(#[from] sealed::Error),
+    #[error("{key}, which says whose this store is: {why}")]
+    Sealed {
+        /// Which.
+        key: Key,
+        /// What is wrong.
+        why: sealed::Error,
+    },
     /// Written by a version that this one does not know.
-    #[error("owner.json has format {0}, which this version does not know")]
-    Format(u32),
+    #[error("{0} has format {1}, which this version does not know")]
+    Format(Key, u32),
+    /// It says of itself that it is another one.
+    #[error("{0} is of another incarnation than its name says")]
+    Name(Key),
     /// It is somebody else's.
     #[error(
-        "this store belongs to cluster {owner}, not to {cluster_id}: give this cluster a prefix or folder of its own"
+        "this store belongs to cluster {owner} (incarnation {}), not to {cluster_id}: give this cluster a prefix or folder \
+         of its own, or restore what the store holds into it with `walser restore`", incarnation.0
     )]
     Other {
         /// Whose.
         owner: String,
+        /// In which incarnation.
+        incarnation: Incarnation,
         /// Who asked.
         cluster_id: String,
     },
+    /// Somebody else began the next incarnation first.
+    #[error("another restore has begun {0}: only one of them goes on")]
+    Outrun(Key),
 }
 
-/// Makes the store this cluster's, unless it is another one's. Of two clusters at once one succeeds.
+impl Error {
+    /// The object that it is about.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Sealed { key, .. } => key.clone(),
+            Self::Format(key, _) | Self::Name(key) | Self::Outrun(key) => key.clone(),
+            Self::Store(_) | Self::Other { .. } => key::owner(),
+        }
+    }
+}
+
+/// The last life of a store.
+///
+/// # Errors
+/// [`store::Error::NotFound`] for a store without an owner; else see [`Error`].
+pub async fn latest(store: &dyn Store) -> Result<Life, Error> {
+    let owner: Owner = object(store, &key::owner()).await?;
+    if owner.format != FORMAT {
+        return Err(Error::Format(key::owner(), owner.format));
+    }
+    let store_id = owner.cluster_id;
+    let mut last = None;
+    loop {
+        let page = store.list(key::INCARNATIONS_PREFIX, last.as_ref(), LIST_LIMIT);
+        match page.await?.pop() {
+            Some(listed) => last = Some(listed.key),
+            None => break,
+        }
+    }
+    let Some(name) = last else {
+        let (incarnation, cluster_id) = (Incarnation::FIRST, store_id.clone());
+        return Ok(Life {
+            store_id,
+            incarnation,
+            cluster_id,
+        });
+    };
+    let begun: Begun = object(store, &name).await?;
+    if begun.format != FORMAT {
+        return Err(Error::Format(name, begun.format));
+    }
+    if key::incarnation(begun.incarnation) != name {
+        return Err(Error::Name(name));
+    }
+    Ok(Life {
+        store_id,
+        incarnation: begun.incarnation,
+        cluster_id: begun.cluster_id,
+    })
+}
+
+/// Makes a new store this cluster's. Of two clusters at once one succeeds. The cluster's life in the store, unless it is
+/// another one's.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn claim(store: &dyn Store, cluster_id: &str) -> Result<(), Error> {
-    let owner = Owner {
-        format: FORMAT,
-        cluster_id: cluster_id.to_owned(),
+pub async fn claim(store: &dyn Store, cluster_id: &str) -> Result<Life, Error> {
+    let life = match latest(store).await {
+        Err(Error::Store(store::Error::NotFound(_))) => {
+            let owner = Owner {
+                format: FORMAT,
+                cluster_id: cluster_id.to_owned(),
+            };
+            let (name, body) = (key::owner(), sealed::encode(&owner));
+            match store.put(&name, body, Condition::Absent).await {
+                Ok(_) | Err(store::Error::Conflict(_)) => latest(store).await?,
+                Err(why) => return Err(why.into()),
+            }
+        }
+        life => life?,
     };
-    match store
-        .put(&key::owner(), sealed::encode(&owner), Condition::Absent)
-        .await
-    {
-        Ok(_) => return Ok(()),
-        Err(store::Error::Conflict(_)) => {}
-        Err(why) => return Err(why.into()),
-    }
-    let found = read(store).await?;
-    if found.cluster_id == cluster_id {
-        return Ok(());
+    if life.cluster_id == cluster_id {
+        return Ok(life);
     }
     Err(Error::Other {
-        owner: found.cluster_id,
+        owner: life.cluster_id,
+        incarnation: life.incarnation,
         cluster_id: cluster_id.to_owned(),
     })
 }
 
-/// Whose the store is.
+/// Begins the life after this one, for a cluster that is to be restored: from then on every other cluster is refused.
+/// Of two at once one succeeds. Where the cluster lives in the store already, nothing is begun.
 ///
 /// # Errors
-/// [`store::Error::NotFound`] for a store without an owner; else see [`Error`].
-pub async fn read(store: &dyn Store) -> Result<Owner, Error> {
-    let (bytes, _) = store.get(&key::owner(), BYTES_MAX).await?;
-    let owner: Owner = sealed::decode(&bytes)?;
-    if owner.format != FORMAT {
-        return Err(Error::Format(owner.format));
+/// [`Error::Outrun`] when somebody else was faster; else see [`Error`].
+pub async fn begin(
+    store: &dyn Store,
+    after: &Life,
+    cluster_id: &str,
+    now_ms: i64,
+) -> Result<Life, Error> {
+    if after.cluster_id == cluster_id {
+        return Ok(after.clone());
     }
-    Ok(owner)
+    let incarnation = Incarnation(after.incarnation.0 + 1);
+    let begun = Begun {
+        format: FORMAT,
+        incarnation,
+        cluster_id: cluster_id.to_owned(),
+        begun_ms: now_ms,
+    };
+    let name = key::incarnation(incarnation);
+    let put = store.put(&name, sealed::encode(&begun), Condition::Absent);
+    match put.await {
+        Ok(_) | Err(store::Error::Conflict(_)) => {}
+        Err(why) => return Err(why.into()),
+    }
+    // NB: a conflict may be with an earlier try of this very cluster, whose answer was lost.
+    let life = latest(store).await?;
+    if life.incarnation == incarnation && life.cluster_id == cluster_id {
+        Ok(life)
+    } else {
+        Err(Error::Outrun(name))
+    }
+}
+
+async fn object<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<T, Error> {
+    let (bytes, _) = store.get(key, BYTES_MAX).await?;
+    sealed::decode(&bytes).map_err(|why| Error::Sealed {
+        key: key.clone(),
+        why,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::Memory;
+
+    #[tokio::test]
+    async fn the_first_cluster_owns_it_and_the_next_life_fences_it() {
+        let store = Memory::default();
+        let first = claim(&store, "a").await.expect("nobody's yet");
+        assert_eq!(first.incarnation, Incarnation::FIRST);
+        assert!(matches!(claim(&store, "b").await, Err(Error::Other { .. })));
+
+        let second = begin(&store, &first, "b", 5).await.expect("the first try");
+        assert_eq!(second.incarnation, Incarnation(2));
+        assert_eq!((&*second.store_id, &*second.cluster_id), ("a", "b"));
+        assert_eq!(claim(&store, "b").await.expect("its own"), second);
+        let fenced = claim(&store, "a").await.expect_err("of an earlier life");
+        assert!(
+            fenced
+                .to_string()
+                .contains("belongs to cluster b (incarnation 2), not to a"),
+            "{fenced}"
+        );
+    }
+
+    #[tokio::test]
+    async fn of_two_restores_one_goes_on() {
+        let store = Memory::default();
+        let first = claim(&store, "a").await.expect("nobody's yet");
+        let won = begin(&store, &first, "b", 5).await.expect("the first try");
+        let lost = begin(&store, &first, "c", 5).await;
+        assert!(matches!(lost, Err(Error::Outrun(_))), "{lost:?}");
+        let again = begin(&store, &first, "b", 6).await;
+        assert_eq!(again.expect("its answer was lost"), won);
+        let there = begin(&store, &won, "b", 6).await.expect("nothing to begin");
+        assert_eq!(there, won);
+    }
+
+    #[tokio::test]
+    async fn an_incarnation_under_another_name_is_no_incarnation() {
+        let store = Memory::default();
+        let first = claim(&store, "a").await.expect("nobody's yet");
+        begin(&store, &first, "b", 5).await.expect("the first try");
+        let (bytes, _) = store
+            .get(&key::incarnation(Incarnation(2)), BYTES_MAX)
+            .await
+            .expect("it is there");
+        let name = key::incarnation(Incarnation(3));
+        let put = store.put(&name, bytes, Condition::Absent);
+        put.await.expect("memory takes it");
+        assert!(matches!(latest(&store).await, Err(Error::Name(n)) if n == name));
+    }
 }

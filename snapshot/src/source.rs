@@ -9,7 +9,7 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The cluster that wrote it.
+    /// The cluster whose store it is: the first one's id, which stays through restores.
     pub cluster_id: String,
     /// The topic's id: a topic that is deleted and created again has another one.
     pub topic_id: Uuid,
@@ -37,6 +37,11 @@ impl fmt::Display for Source {
 )]
 #[serde(transparent)]
 pub struct Incarnation(pub u32);
+
+impl Incarnation {
+    /// Of a cluster that was never restored.
+    pub const FIRST: Self = Self(1);
+}
 
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

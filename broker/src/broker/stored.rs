@@ -71,8 +71,11 @@ impl Broker {
         })?;
         let stored =
             stored.ok_or_else(|| unreadable("the log has neither these records nor a snapshot"))?;
+        if self.image().partition(group).is_none() {
+            return Err(self.shard.borrow().unknown(group));
+        }
         let source = snapshots.source(&self.image(), group);
-        let source = source.ok_or_else(|| self.shard.borrow().unknown(group))?;
+        let source = source.ok_or_else(|| unreadable("it is not known yet whose the store is"))?;
         let manifest = snapshots
             .archive()
             .manifest(&name_of(&source, &stored))

@@ -15,11 +15,26 @@ pub async fn request(
     path: &str,
     wait: Duration,
 ) -> Result<(u16, Value)> {
+    send(method, address, path, None, wait).await
+}
+
+/// The same with a JSON body.
+pub async fn post(address: &str, path: &str, body: &Value, wait: Duration) -> Result<(u16, Value)> {
+    send("POST", address, path, Some(body), wait).await
+}
+
+async fn send(
+    method: &str,
+    address: &str,
+    path: &str,
+    body: Option<&Value>,
+    wait: Duration,
+) -> Result<(u16, Value)> {
     let unreachable = |why: String| {
         Failure::with(Exit::Unreachable, format!("cannot reach {address}: {why}"))
             .next("is --admin the broker's admin listener?")
     };
-    let answer = match tokio::time::timeout(wait, exchange(method, address, path)).await {
+    let answer = match tokio::time::timeout(wait, exchange(method, address, path, body)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(unreachable(error.to_string())),
         Err(_) => return Err(unreachable("no answer in time".to_owned())),
@@ -32,10 +47,18 @@ pub async fn request(
     Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
-async fn exchange(method: &str, address: &str, path: &str) -> std::io::Result<String> {
+async fn exchange(
+    method: &str,
+    address: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
+    let body = body.map_or_else(String::new, Value::to_string);
+    let length = body.len();
     let text = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(text.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -17,10 +17,12 @@ pub mod node;
 pub mod output;
 pub mod partition;
 pub mod produce;
+pub mod restore;
 pub mod serve;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
+pub mod time;
 pub mod topic;
 
 use std::future::Future;
@@ -64,6 +66,8 @@ enum Command {
     Partition(partition::Partition),
     /// Take snapshots, see how far they are.
     Snapshot(snapshot::Snapshot),
+    /// Restore a whole cluster from its snapshot store into a new one.
+    Restore(restore::Restore),
     /// Look into a snapshot store, without a cluster.
     Bucket(bucket::Bucket),
     /// List the brokers.
@@ -124,6 +128,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Group(group) => block_on(group.run()),
         Command::Partition(partition) => block_on(partition.run()),
         Command::Snapshot(snapshot) => block_on(snapshot.run()),
+        Command::Restore(restore) => block_on(restore.run()),
         Command::Bucket(bucket) => block_on(bucket.run()),
         Command::Node(node) => block_on(node.run()),
         Command::Cluster(cluster) => block_on(cluster.run()),

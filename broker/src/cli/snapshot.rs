@@ -110,7 +110,7 @@ async fn create(at: &At, name: &Name) -> Result<()> {
         let is_there = now
             .snapshot
             .as_ref()
-            .is_some_and(|snapshot| snapshot.next_offset >= before.high_watermark);
+            .is_some_and(|snapshot| snapshot.index >= before.changed_index);
         if is_there {
             return rows(&[now]).print(at.format, "snapshots");
         }

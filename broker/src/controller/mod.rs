@@ -20,6 +20,7 @@ mod placement;
 mod policy;
 mod reassign;
 mod request;
+mod restore;
 mod tick;
 mod topics;
 
@@ -34,7 +35,7 @@ pub use reassign::{Reassignment, reassignments};
 pub use request::{
     AlterConfigs, Answer, ConfigOperation, ConfigTarget, ControllerRequest, ControllerResponse,
     CreateTopic, CreatedTopic, ElectionType, MorePartitions, PartitionMove, Placement,
-    RequestError, TopicRef,
+    RequestError, RestoreTopic, TopicRef,
 };
 pub use tick::Controller;
 
@@ -150,6 +151,18 @@ pub fn plan(
             topics,
             validate_only,
         } => topics::create(view, topics, *validate_only, new_id),
+        ControllerRequest::RestoreTopic(topic) => vec![restore::topic(view, topic)],
+        ControllerRequest::RestoreCluster {
+            configs,
+            next_producer_id,
+        } => vec![restore::cluster(configs, *next_producer_id)],
+        ControllerRequest::FinishRestore { incarnation } => {
+            let incarnation = *incarnation;
+            vec![Step::propose(
+                Answer::Done,
+                Command::FinishRestore { incarnation },
+            )]
+        }
         ControllerRequest::DeleteTopics { topics } => topics::delete(view, topics),
         ControllerRequest::CreatePartitions {
             topics,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Failure;
 use crate::metadata::{Change, Command, ConfigScope, Image, Registration, TopicId, form};
+use crate::partition::stored::Stored;
 
 /// The first byte of encoded requests and responses.
 const FORMAT: u8 = 1;
@@ -20,6 +21,20 @@ pub enum ControllerRequest {
         topics: Vec<CreateTopic>,
         /// Check only.
         validate_only: bool,
+    },
+    /// A topic of a snapshot store, as it was.
+    RestoreTopic(RestoreTopic),
+    /// What else there is of a cluster in a snapshot store.
+    RestoreCluster {
+        /// Dynamic configs of all brokers.
+        configs: BTreeMap<String, String>,
+        /// Producer ids from here on were given to nobody.
+        next_producer_id: i64,
+    },
+    /// Everything of a restored cluster is there.
+    FinishRestore {
+        /// The life that it begins.
+        incarnation: u32,
     },
     /// Kafka's `DeleteTopics`.
     DeleteTopics {
@@ -253,6 +268,21 @@ pub enum Answer {
         /// How many.
         count: u32,
     },
+}
+
+/// See [`ControllerRequest::RestoreTopic`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreTopic {
+    /// The id that it had.
+    #[serde(with = "form")]
+    pub topic: TopicId,
+    /// Its name.
+    pub name: String,
+    /// Its explicit configs.
+    pub configs: BTreeMap<String, String>,
+    /// For partition 0, 1, 2, ...: the snapshot that it begins with.
+    pub origins: Vec<Stored>,
 }
 
 /// What `CreateTopics` answers about a topic.

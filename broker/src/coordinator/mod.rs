@@ -39,6 +39,7 @@ mod member_ids;
 mod migration;
 mod offsets;
 pub mod rebalances;
+pub mod rebirth;
 pub mod reply;
 pub mod request;
 pub mod state;

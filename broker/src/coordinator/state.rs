@@ -177,6 +177,16 @@ impl Groups {
             .map(|(name, group)| (name.as_str(), group))
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut StoredGroup)> {
+        let groups = self.by_name.iter_mut();
+        groups.map(|(name, group)| (name.as_str(), group))
+    }
+
+    #[cfg(test)]
+    pub(super) fn put(&mut self, name: &str, group: StoredGroup) {
+        self.by_name.insert(name.to_owned(), group);
+    }
+
     /// A command is committed. Every replica does the same with it.
     pub fn apply(&mut self, command: &GroupCommand) {
         match command {

@@ -181,13 +181,19 @@ pub async fn run(
     }
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));
-    let claiming = snapshots.map(|snapshots| tokio::task::spawn_local(snapshots.claim()));
+    let storing = snapshots.map(|snapshots| {
+        let metadata = broker.clone().keep_cluster_stored(snapshots.clone());
+        [
+            tokio::task::spawn_local(snapshots.keep_claimed()),
+            tokio::task::spawn_local(metadata),
+        ]
+    });
     let controlling = tokio::task::spawn_local(super::control::tick_controller(broker.clone()));
     let ended = driver.run(stop).await;
     registering.abort();
     controlling.abort();
-    if let Some(claiming) = claiming {
-        claiming.abort();
+    for task in storing.into_iter().flatten() {
+        task.abort();
     }
     finish(driver, ended).await
 }

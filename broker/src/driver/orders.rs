@@ -44,6 +44,12 @@ impl Broker {
             Order::CheckLocalRetention { .. } => self.check_local_retention(order),
             Order::CollectSnapshots { group, stored } => self.collect_snapshots(group, stored),
             Order::TakeSnapshot(wanted) => self.take_snapshot(*wanted),
+            Order::ReadOrigin {
+                group,
+                replica,
+                origin,
+            } => self.read_origin(group, replica, origin),
+            Order::ForgetProducerIds => self.producer_ids.set((0, 0)),
             Order::Peers(peers) => {
                 self.network
                     .set_peers(super::boot::with_seeds(peers, &self.seeds));

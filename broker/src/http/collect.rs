@@ -76,6 +76,10 @@ impl Broker {
             peers: shard.peers_up().into_iter().map(|node| node.0).collect(),
             kafka: self.config.node.kafka_address().to_string(),
             data_dir: self.config.node.data_dir.display().to_string(),
+            snapshot_store: self
+                .snapshots
+                .as_ref()
+                .map(|snapshots| snapshots.status(shard.waiting_for_origins())),
             groups,
         }
     }
@@ -110,6 +114,7 @@ impl Broker {
                 index: stored.index,
                 next_offset: stored.next_offset,
             }),
+            changed_index: s.changed.0,
             snapshot_lag_ms: s.unstored_ms,
             in_sync: s.in_sync.iter().map(|node| node.0).collect(),
             members: s.members.iter().map(member).collect(),

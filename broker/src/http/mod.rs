@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::broker::Broker;
 use crate::server::Server;
 pub use groups::{GroupLine, GroupView, GroupsView, LastRebalance, OffsetView};
-pub use questions::Question;
+pub use questions::{Question, RestoreStep};
 pub use status::Status;
 
 /// Questions that wait for the broker; more are refused with 503.

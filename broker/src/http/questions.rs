@@ -1,19 +1,43 @@
 //! What the HTTP thread asks the broker's thread.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use raft::types::NodeId;
+use raft::types::{Index, NodeId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GroupView, GroupsView, Status};
 use crate::broker::Broker;
-use crate::controller::{ControllerRequest, Failure};
+use crate::controller::{ControllerRequest, Failure, RestoreTopic};
 use crate::metrics::NodeMetrics;
 use crate::server::Server;
 
 /// How long the controller may take to ask for a transfer.
 const TRANSFER_WAIT: Duration = Duration::from_secs(10);
+/// And to take a step of a restore.
+const RESTORE_WAIT: Duration = Duration::from_secs(30);
+
+/// A step of a restore, as `walser restore` asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RestoreStep {
+    /// A topic, as it was.
+    Topic(RestoreTopic),
+    /// What else there is.
+    Cluster {
+        /// Dynamic configs of all brokers.
+        configs: BTreeMap<String, String>,
+        /// Producer ids from here on were given to nobody.
+        next_producer_id: i64,
+    },
+    /// That is all.
+    Finish {
+        /// The life of the cluster that begins with it.
+        incarnation: u32,
+    },
+}
 
 /// A question and where its answer goes.
 pub enum Question {
@@ -27,6 +51,8 @@ pub enum Question {
     Group(String, oneshot::Sender<Result<GroupView, Failure>>),
     /// All groups of consumers.
     Groups(oneshot::Sender<GroupsView>),
+    /// Take a step of a restore; answers as of which metadata.
+    Restore(RestoreStep, oneshot::Sender<Result<Index, Failure>>),
     /// Put a partition into the snapshot store.
     Snapshot {
         /// The topic.
@@ -75,6 +101,12 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                     let _ = to.send(broker.groups_view().await);
                 });
             }
+            Question::Restore(step, to) => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    let _ = to.send(restore(&broker, step).await);
+                });
+            }
             Question::Snapshot {
                 topic,
                 partition,
@@ -98,6 +130,30 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 });
             }
         }
+    }
+}
+
+async fn restore(broker: &Rc<Broker>, step: RestoreStep) -> Result<Index, Failure> {
+    let request = match step {
+        RestoreStep::Topic(topic) => ControllerRequest::RestoreTopic(topic),
+        RestoreStep::Finish { incarnation } => ControllerRequest::FinishRestore { incarnation },
+        RestoreStep::Cluster {
+            configs,
+            next_producer_id,
+        } => ControllerRequest::RestoreCluster {
+            configs,
+            next_producer_id,
+        },
+    };
+    match broker.controller_call(request, RESTORE_WAIT).await {
+        Ok(response) => {
+            let done = response
+                .items
+                .into_iter()
+                .try_for_each(|item| item.map(|_| ()));
+            done.map(|()| response.applied)
+        }
+        Err(why) => Err(Failure::new(why.code, why.message)),
     }
 }
 

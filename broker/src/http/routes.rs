@@ -12,13 +12,14 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Question;
+use super::{Question, RestoreStep};
 use crate::controller::Failure;
 use crate::metrics::render;
 
 /// A broker that does not answer within this is not ready.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const GROUPS_MAX: Duration = Duration::from_secs(10);
+const RESTORE_MAX: Duration = Duration::from_secs(35);
 const TRANSFER_MAX: Duration = Duration::from_secs(15);
 
 type Ask = mpsc::Sender<Question>;
@@ -36,6 +37,7 @@ pub fn routes(ask: Ask) -> Router {
         .route("/v1/groups", get(groups))
         .route("/v1/groups/{group}", get(group))
         .route("/v1/partitions/{topic}/{partition}/leader", post(transfer))
+        .route("/v1/restore", post(restore))
         .route(
             "/v1/partitions/{topic}/{partition}/snapshot",
             post(snapshot),
@@ -118,6 +120,16 @@ async fn snapshot(
     asked(put(&ask, TRANSFER_MAX, question).await)
 }
 
+/// One step of a restore. It is committed, and applied by this broker, when it is answered.
+async fn restore(State(ask): State<Ask>, Json(step): Json<RestoreStep>) -> Response {
+    let restored = put(&ask, RESTORE_MAX, |to| Question::Restore(step, to)).await;
+    match restored {
+        Some(Ok(index)) => Json(json!({ "schema": 1, "metadata_index": index.0 })).into_response(),
+        Some(Err(failure)) => failed(&failure),
+        None => unavailable(),
+    }
+}
+
 #[derive(Deserialize)]
 struct To {
     to: i32,
@@ -141,16 +153,18 @@ async fn transfer(
 fn asked(outcome: Option<Result<(), Failure>>) -> Response {
     match outcome {
         Some(Ok(())) => Json(json!({ "schema": 1, "asked": true })).into_response(),
-        Some(Err(failure)) => {
-            let status = match failure.code {
-                ErrorCode::UnknownTopicOrPartition => StatusCode::NOT_FOUND,
-                code if code.retriable() => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            refuse(status, failure.code.name(), &failure.message)
-        }
+        Some(Err(failure)) => failed(&failure),
         None => unavailable(),
     }
+}
+
+fn failed(failure: &Failure) -> Response {
+    let status = match failure.code {
+        ErrorCode::UnknownTopicOrPartition => StatusCode::NOT_FOUND,
+        code if code.retriable() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    refuse(status, failure.code.name(), &failure.message)
 }
 
 fn refuse(status: StatusCode, error: &str, message: &str) -> Response {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::snapshots::StoreStatus;
+
 /// A broker's state at one moment. The shape is part of the interface: fields are added, never changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -27,6 +29,9 @@ pub struct Status {
     pub kafka: String,
     /// Where the data is.
     pub data_dir: String,
+    /// The snapshot store, where one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_store: Option<StoreStatus>,
     /// Groups with a replica here, by group id.
     pub groups: Vec<GroupStatus>,
 }
@@ -66,6 +71,9 @@ pub struct GroupStatus {
     pub local_start_offset: i64,
     /// The newest snapshot.
     pub snapshot: Option<SnapshotStatus>,
+    /// The last index that a snapshot has to hold.
+    #[serde(default)]
+    pub changed_index: u64,
     /// As leader: for how long the store has lacked something, in ms.
     pub snapshot_lag_ms: u64,
     /// As leader: nodes of the voters in sync.

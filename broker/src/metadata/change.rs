@@ -29,7 +29,7 @@ pub enum Change {
         /// Its name, no longer in the image.
         name: String,
     },
-    /// Brokers among the replicas open the group, empty, with the replicas as its voters.
+    /// Brokers among the replicas open the group, empty or with its origin, with the replicas as its voters.
     PartitionCreated {
         /// Which.
         group: GroupId,
@@ -81,6 +81,10 @@ pub enum Change {
         /// How many.
         count: u32,
     },
+    /// The restored cluster has everything that it begins with.
+    Restored,
+    /// Blocks of producer ids that brokers had before are not to be used any more.
+    ProducerIdsRaised,
     /// Removed replicas are confirmed gone from a disk.
     RemovalsConfirmed {
         /// Which disk.

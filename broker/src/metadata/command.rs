@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::{TopicId, form};
+use crate::partition::stored::Stored;
 
 /// The first byte of an encoded command. A reader refuses what it does not know: it must not guess, and must stop.
 const FORMAT: u8 = 1;
@@ -48,6 +49,33 @@ pub enum Command {
         assignments: Vec<Vec<NodeId>>,
         /// Explicit topic configs.
         configs: BTreeMap<String, String>,
+    },
+    /// A topic as a snapshot store holds it: under the id that it had, each partition with what its snapshot says.
+    RestoreTopic {
+        /// Never zero.
+        #[serde(with = "form")]
+        topic: TopicId,
+        /// Valid and free.
+        name: String,
+        /// As in `CreateTopic`.
+        #[serde(with = "form")]
+        assignments: Vec<Vec<NodeId>>,
+        /// Explicit topic configs.
+        configs: BTreeMap<String, String>,
+        /// For partition 0, 1, 2, ...: what its replicas begin with.
+        origins: Vec<Stored>,
+    },
+    /// What a restored cluster has besides its topics.
+    RestoreCluster {
+        /// Dynamic configs of all brokers.
+        configs: BTreeMap<String, String>,
+        /// Producer ids below this one may have been given out by the cluster that was.
+        next_producer_id: i64,
+    },
+    /// Everything that the restored cluster begins with is there.
+    FinishRestore {
+        /// The life of the cluster that began with it.
+        incarnation: u32,
     },
     /// The only way a topic's data goes.
     DeleteTopic {

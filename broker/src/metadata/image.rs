@@ -78,6 +78,8 @@ pub struct Image {
     pub(super) next_group: GroupId,
     pub(super) next_replica: ReplicaId,
     pub(super) next_producer_id: i64,
+    /// The life of the cluster that began with a restore which is complete; 0 for none.
+    pub(super) restored: u32,
     pub(super) brokers: BTreeMap<NodeId, Broker>,
     pub(super) topics: BTreeMap<TopicId, Topic>,
     /// Every group, the metadata group included.
@@ -113,6 +115,7 @@ impl Image {
             level: 1,
             next_group: GroupId(1),
             next_replica: ReplicaId(highest + 1),
+            restored: 0,
             next_producer_id: 0,
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
@@ -166,6 +169,19 @@ impl Image {
     #[must_use]
     pub fn topic_named(&self, name: &str) -> Option<&Topic> {
         self.topics.get(self.names.get(name)?)
+    }
+
+    /// Whether it holds everything that this life of the cluster began with. One that was restored is nobody's truth
+    /// before that: what it does not know (yet) is not deleted.
+    #[must_use]
+    pub fn is_complete(&self, incarnation: u32) -> bool {
+        incarnation <= 1 || self.restored == incarnation
+    }
+
+    /// Producer ids from here on were given to nobody.
+    #[must_use]
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
     }
 
     /// All topics, by name.

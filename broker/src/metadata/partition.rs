@@ -4,6 +4,7 @@ use raft::types::{GroupId, Index, Member, NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use super::{TopicId, form};
+use crate::partition::stored::Stored;
 
 /// Where one group's replicas are and where they are to be.
 ///
@@ -33,6 +34,9 @@ pub struct Partition {
     /// The index of the last command that changed any of this.
     #[serde(with = "form")]
     pub version: Index,
+    /// The snapshot that its first replicas begin with, in a restored cluster; else they begin with nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Stored>,
 }
 
 impl Partition {
@@ -53,6 +57,7 @@ impl Partition {
             target: None,
             leaving: Vec::new(),
             version,
+            origin: None,
         }
     }
 

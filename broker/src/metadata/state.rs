@@ -39,6 +39,8 @@ struct State {
     #[serde(with = "form")]
     next_replica: ReplicaId,
     next_producer_id: i64,
+    #[serde(default)]
+    restored: u32,
     brokers: Vec<Broker>,
     topics: Vec<Topic>,
     groups: Vec<Partition>,
@@ -60,6 +62,7 @@ impl Image {
             next_group: self.next_group,
             next_replica: self.next_replica,
             next_producer_id: self.next_producer_id,
+            restored: self.restored,
             brokers: self.brokers.values().cloned().collect(),
             topics: self.topics.values().cloned().collect(),
             groups: self.groups.values().cloned().collect(),
@@ -195,6 +198,7 @@ fn assemble(state: State) -> Image {
         next_group: state.next_group,
         next_replica: state.next_replica,
         next_producer_id: state.next_producer_id,
+        restored: state.restored,
         brokers: state.brokers.into_iter().map(|b| (b.node(), b)).collect(),
         names: state
             .topics

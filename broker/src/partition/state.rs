@@ -200,6 +200,14 @@ impl PartitionState {
         out.freeze()
     }
 
+    /// What the partition begins with in another life of the cluster, in which this snapshot is all that it had.
+    #[must_use]
+    pub fn reborn(mut self, stored: Stored, groups: impl FnOnce(&mut Groups)) -> Bytes {
+        self.stored = Some(stored);
+        groups(&mut self.groups);
+        self.encode(self.high_watermark)
+    }
+
     /// The log end that an encoded state speaks of; 0 for what is none.
     #[must_use]
     pub fn log_end_of(state: &[u8]) -> i64 {
@@ -259,6 +267,12 @@ impl PartitionState {
     #[must_use]
     pub fn stored(&self) -> Option<Stored> {
         self.stored
+    }
+
+    /// The last applied index that a snapshot has to hold.
+    #[must_use]
+    pub fn changed(&self) -> Index {
+        self.changed
     }
 
     /// Whether the store lacks something of the state as of the applied index.

@@ -1,10 +1,12 @@
 //! What of a partition is in the snapshot store.
 
 use bytes::{Buf, BufMut, BytesMut};
+use serde::{Deserialize, Serialize};
 
 /// A snapshot that is whole, durable and committed: what the store's manifest of this name holds need not be here. By
 /// its fields alone a manifest is found; no object's name or time decides which one is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stored {
     /// The life of the cluster in which it was taken.
     pub incarnation: u32,

@@ -208,8 +208,10 @@ impl Shard {
                 }
                 Change::TopicRemoved { .. } => self.topics_changed(now),
                 Change::BrokerConfigChanged { .. } => self.reload_all_configs(),
+                Change::ProducerIdsRaised => self.io.orders.push(Order::ForgetProducerIds),
                 Change::ProducerIdsAllocated { .. }
                 | Change::PreferenceChanged { .. }
+                | Change::Restored
                 | Change::MetadataVersionChanged { .. } => {}
             }
         }
@@ -282,24 +284,58 @@ impl Shard {
             Vec::new()
         };
         voters.sort_by_key(|m| m.replica);
+        let origin = partition.origin.filter(|_| first);
         let preferred = first && partition.preferred().replica == me.replica;
         let membership = Membership {
             voters,
             ..Membership::default()
         };
-        self.open(
-            now,
-            id,
-            me.replica,
-            Base {
-                membership,
-                ..Base::default()
+        let base = match origin {
+            None => Base::default(),
+            Some(origin) => match self.origins.remove(&(id, me.replica)) {
+                Some(Some(base)) => base,
+                awaited => {
+                    self.origins.insert((id, me.replica), None);
+                    if awaited.is_none() {
+                        self.io.orders.push(Order::ReadOrigin {
+                            group: id,
+                            replica: me.replica,
+                            origin,
+                        });
+                    }
+                    return;
+                }
             },
-        );
+        };
+        self.open(now, id, me.replica, Base { membership, ..base });
         if preferred {
             self.step(now, id, Input::Campaign { forced: false });
         }
         self.replay_early(now, id);
+    }
+
+    /// Whether a replica here is not open because the snapshot that it begins with was not read.
+    #[must_use]
+    pub fn waits_for_origin(&self, id: GroupId, replica: ReplicaId) -> bool {
+        self.origins.contains_key(&(id, replica))
+    }
+
+    /// Replicas that are not open because the snapshots that they begin with were not read.
+    #[must_use]
+    pub fn waiting_for_origins(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// The answer to [`Order::ReadOrigin`]. Every first replica of the group begins with the same.
+    pub fn origin_read(&mut self, now: Tick, id: GroupId, replica: ReplicaId, base: Base) {
+        if !self.waits_for_origin(id, replica) {
+            return;
+        }
+        self.origins.insert((id, replica), Some(base));
+        let settled = self.image().and_then(|image| image.partition(id));
+        let settled = settled.is_some_and(|partition| !partition.is_moving());
+        self.open_assigned(now, id, settled);
+        self.origins.remove(&(id, replica));
     }
 
     /// Opens a group on an empty log.
@@ -309,7 +345,7 @@ impl Shard {
             Machine::Metadata(Box::new(state.expect("an image that was just encoded")))
         } else {
             let state = PartitionState::restore(base.index, &base.state);
-            Machine::Partition(Box::new(state.expect("an empty state")))
+            Machine::Partition(Box::new(state.expect("a state that was checked")))
         };
         self.io.pipeline.append(Record::Base {
             group: id,
@@ -318,7 +354,10 @@ impl Shard {
         });
         let start = raft::Start {
             me: self.member_here(replica),
-            hard_state: HardState::default(),
+            hard_state: HardState {
+                term: base.term,
+                ..HardState::default()
+            },
             last_index: base.index,
             base,
             terms: Vec::new(),
@@ -414,6 +453,7 @@ impl Shard {
             {
                 self.close(id);
             }
+            self.origins.remove(&(id, replica));
             if self.damaged.remove(&(id, replica)) {
                 self.remove_from_log(id, replica);
             }

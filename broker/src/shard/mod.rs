@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use raft::effect::Effect;
 use raft::input::Input;
 use raft::message::{Body, Message};
-use raft::types::{DirectoryId, Entry, GroupId, Member, NodeId, ReplicaId, Tick};
+use raft::types::{Base, DirectoryId, Entry, GroupId, Member, NodeId, ReplicaId, Tick};
 
 use group::Group;
 use leaders::Leaders;
@@ -142,6 +142,8 @@ pub struct Shard {
     dropped: BTreeMap<GroupId, ReplicaId>,
     /// Replicas whose log is damaged.
     damaged: BTreeSet<(GroupId, ReplicaId)>,
+    /// Replicas that are not open because what they begin with is in the store, and not read yet.
+    origins: BTreeMap<(GroupId, ReplicaId), Option<Base>>,
     /// Groups whose move may not be finished: looked at also when they are silent.
     moving: BTreeSet<GroupId>,
     snapshots: Snapshots,
@@ -246,6 +248,7 @@ impl Shard {
             removed: BTreeMap::new(),
             dropped: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            origins: BTreeMap::new(),
             moving: BTreeSet::new(),
             snapshots: Snapshots::default(),
             coordinator_timers: Timers::default(),

@@ -125,6 +125,18 @@ pub enum Order {
     },
     /// Put a partition into the store; answer with [`super::Shard::snapshot_taken`], always.
     TakeSnapshot(Box<Wanted>),
+    /// Read the snapshot that a replica here begins with; answer with [`super::Shard::origin_read`] when it is read, and
+    /// try until then while [`super::Shard::waits_for_origin`].
+    ReadOrigin {
+        /// Of this group.
+        group: GroupId,
+        /// Its replica here.
+        replica: ReplicaId,
+        /// Which.
+        origin: Stored,
+    },
+    /// Give out no producer id of the block that this broker has.
+    ForgetProducerIds,
     /// The brokers that are registered changed: connect to these.
     Peers(Vec<(NodeId, String)>),
     /// Tell the controller that this broker dropped the data of these replicas.

@@ -79,6 +79,8 @@ impl Shard {
         let last = restored.last_index.max(restored.base.index);
         let mut hard_state = restored.hard_state;
         hard_state.commit = hard_state.commit.max(from).min(last);
+        // What it began with can be all that it had written.
+        hard_state.term = hard_state.term.max(restored.base.term);
         let start = raft::Start {
             me: self.member_here(restored.replica),
             hard_state,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::error_code::ErrorCode;
-use raft::types::{EntryKind, GroupId, Index, ReplicaId, Term, Tick};
+use raft::types::{EntryKind, GroupId, Index, Member, ReplicaId, Term, Tick};
 
 use super::group::Group;
 use super::output::Order;
@@ -276,14 +276,23 @@ impl Shard {
         }
     }
 
+    /// Nothing goes while a first replica of a restored partition has not begun: it needs what the group began with.
+    ///
     /// NB: the commit has just proven that this is the leader and that this snapshot is the newest. None is taken
     /// meanwhile: it could name what is being removed.
     fn order_collection(&mut self, now: Tick, id: GroupId) {
+        let partition = self.image().and_then(|image| image.partition(id));
+        let is_restored = partition.is_some_and(|partition| partition.origin.is_some());
         let (Some(policy), Some(group)) = (self.config.snapshots, self.groups.get_mut(&id)) else {
             return;
         };
         let stored = group.partition().and_then(PartitionState::stored);
-        let Some(stored) = stored.filter(|_| group.is_leader() && now >= group.collect_due) else {
+        let begun = |m: &Member| {
+            m.replica == group.me.replica || group.node.matched(m.replica) > Some(Index(0))
+        };
+        let all_begun = !is_restored || group.node.membership().voters.iter().all(begun);
+        let is_due = group.is_leader() && now >= group.collect_due && all_begun;
+        let Some(stored) = stored.filter(|_| is_due) else {
             return;
         };
         if i64::from(stored.leader_epoch) != i64::try_from(group.node.term().0).unwrap_or(-1)

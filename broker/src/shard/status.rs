@@ -35,6 +35,8 @@ pub struct GroupStatus {
     pub local_start: i64,
     /// The newest snapshot.
     pub stored: Option<Stored>,
+    /// The last index that a snapshot has to hold.
+    pub changed: Index,
     /// As leader: since when the store has lacked something, in ms; 0 when it lacks nothing.
     pub unstored_ms: u64,
     /// As leader: nodes of the voters in sync.
@@ -98,6 +100,7 @@ impl Shard {
                 offsets: offsets.unwrap_or_default(),
                 local_start: g.local_start(),
                 stored: g.partition().and_then(PartitionState::stored),
+                changed: g.partition().map_or(Index(0), PartitionState::changed),
                 unstored_ms: g
                     .unstored_since
                     .filter(|_| g.is_leader())

@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::partition::stored::Stored;
 
 impl Snapshots {
-    fn note_collected(&self, what: &str, outcome: Result<Collected, collect::Error>) {
+    pub(super) fn note_collected(&self, what: &str, outcome: Result<Collected, collect::Error>) {
         match outcome {
             Ok(collected) => {
                 let (deleted, figures) = (collected.deleted.len() as u64, &self.figures);
@@ -36,10 +36,10 @@ impl Broker {
             if let Some(snapshots) = &broker.snapshots {
                 let source = snapshots.source(&broker.image(), group);
                 // A topic that is deleted meanwhile is collected as a whole.
-                if let Some(source) = source {
+                if let (Some(source), Some(life)) = (source, snapshots.life()) {
                     let (store, now_ms) = (&**snapshots.archive().store(), broker.wall_ms());
                     let committed = name_of(&source, &stored);
-                    let policy = &snapshots.collection;
+                    let policy = &snapshots.collection(&life);
                     let outcome =
                         collect::partition(store, &source, &committed, policy, now_ms).await;
                     snapshots.note_collected("snapshots", outcome);

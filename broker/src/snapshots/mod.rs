@@ -1,8 +1,12 @@
-//! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`), and what older reads
-//! need from there. What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
+//! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`), what older reads need
+//! from there, whose the store is (`life`), the cluster's own metadata in it (`cluster`), and what a restored replica begins
+//! with (`origin`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
 
 mod build;
 mod clean;
+mod cluster;
+mod life;
+mod origin;
 mod plan;
 pub mod take;
 
@@ -17,7 +21,6 @@ use raft::types::GroupId;
 use snapshot::archive::{self, Archive};
 use snapshot::collect;
 use snapshot::manifest::Name;
-use snapshot::owner;
 use snapshot::source::{Incarnation, Source};
 use uuid::Uuid;
 
@@ -30,12 +33,12 @@ use crate::metrics::histogram::Histogram;
 use crate::metrics::node::SnapshotMetrics;
 use crate::partition::stored::Stored;
 use crate::shard::{Trigger, Wanted};
+use life::Standing;
+pub use life::StoreStatus;
 use take::{Subject, Take, Taken};
 
-/// Before the store is asked again whose it is.
-const CLAIM_PAUSE: Duration = Duration::from_secs(5);
-/// The life of a cluster that was never restored.
-const FIRST: Incarnation = Incarnation(1);
+/// Manifests that are read at once when replicas begin with them.
+const ORIGIN_READS: usize = 16;
 /// Seconds that a snapshot takes.
 const TAKE_SECONDS: &[f64] = &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
 
@@ -44,11 +47,11 @@ pub(crate) struct Snapshots {
     archive: Archive,
     /// Whose it has to be.
     cluster_id: String,
-    incarnation: Incarnation,
+    standing: RefCell<Standing>,
     chunk_bytes: u64,
     collection: collect::Policy,
-    /// It is this cluster's.
-    is_claimed: Cell<bool>,
+    /// Origins are read a few at a time.
+    origin_reads: tokio::sync::Semaphore,
     figures: Figures,
 }
 
@@ -87,15 +90,15 @@ impl Snapshots {
         Ok(Some(Rc::new(Self {
             archive: Archive::new(store, cache),
             cluster_id: Uuid::from_u128(cluster).to_string(),
-            incarnation: FIRST,
+            standing: RefCell::new(Standing::Unknown(String::new())),
             chunk_bytes: config.node.snapshot_bytes,
             collection: collect::Policy {
-                incarnation: FIRST,
+                incarnation: Incarnation::FIRST,
                 keep_manifests: config.node.snapshot_keep as usize,
                 grace_ms: i64::try_from(config.node.snapshot_grace_ms).unwrap_or(i64::MAX),
                 dry_run: false,
             },
-            is_claimed: Cell::new(false),
+            origin_reads: tokio::sync::Semaphore::new(ORIGIN_READS),
             figures: Figures {
                 taken: RefCell::default(),
                 failed: Cell::new(0),
@@ -108,27 +111,13 @@ impl Snapshots {
         })))
     }
 
-    /// Makes sure that the store is this cluster's: until then nothing is written to it.
-    pub(crate) async fn claim(self: Rc<Self>) {
-        loop {
-            match owner::claim(&**self.archive.store(), &self.cluster_id).await {
-                Ok(()) => {
-                    self.is_claimed.set(true);
-                    return;
-                }
-                Err(why) => tracing::error!(target: "snapshot", %why, "no snapshots are taken"),
-            }
-            tokio::time::sleep(CLAIM_PAUSE).await;
-        }
-    }
-
     /// What a scrape shows.
     pub(crate) fn metrics(&self) -> SnapshotMetrics {
         let figures = &self.figures;
         let taken = figures.taken.borrow();
         let count = |trigger: Trigger| (trigger.name(), taken.get(&trigger).copied().unwrap_or(0));
         SnapshotMetrics {
-            claimed: self.is_claimed.get(),
+            claimed: self.life().is_some(),
             taken: Trigger::ALL.map(count).to_vec(),
             failed: figures.failed.get(),
             collected: figures.collected.get(),
@@ -145,11 +134,11 @@ impl Snapshots {
         &self.archive
     }
 
-    /// Whose objects a partition's are; None when there is no such partition.
+    /// Whose objects a partition's are; None when there is no such partition, or nobody knows yet whose the store is.
     pub(crate) fn source(&self, image: &Image, group: GroupId) -> Option<Source> {
         let partition = image.partition(group)?;
         Some(Source {
-            cluster_id: self.cluster_id.clone(),
+            cluster_id: self.life()?.store_id,
             topic_id: Uuid::from_u128(partition.topic.0),
             partition: partition.partition,
         })
@@ -167,17 +156,15 @@ impl Snapshots {
     }
 
     async fn take(&self, broker: &Broker, wanted: Wanted) -> Result<Taken, take::Error> {
-        if !self.is_claimed.get() {
-            return Err(take::Error::NotNow(
-                "it is not known yet whose the store is",
-            ));
-        }
+        let life = self.life().ok_or(take::Error::NotNow(
+            "it is not known yet whose the store is",
+        ))?;
         let subject = self.subject(&broker.image(), wanted.group);
         let take = Take {
             archive: &self.archive,
             reader: Arc::clone(&broker.reader),
             subject: subject.ok_or(take::Error::NotNow("the topic is deleted"))?,
-            incarnation: self.incarnation,
+            incarnation: life.incarnation,
             chunk_bytes: self.chunk_bytes,
             now_ms: broker.wall_ms(),
             wanted,

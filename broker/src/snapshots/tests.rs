@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use protocol::record_batch::{BatchBuilder, patch};
 use raft::types::{Base, Entry, EntryKind, GroupId, Index, ReplicaId, Term};
 use snapshot::archive;
+use snapshot::owner;
 use snapshot::store::memory::{Fault, Memory};
 use snapshot::verify::{self, Kind};
 use wal::model::ModelDisk;

@@ -16,7 +16,6 @@
 //! earlier try left longer ago than the grace.
 
 mod error;
-mod objects;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +23,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use crate::cluster;
+use crate::inventory::{self, Objects};
 use crate::key::{self, Key};
 use crate::manifest::{self, Manifest, Name};
 use crate::source::{Incarnation, Source};
 use crate::store::{self, Listed, Store};
-use objects::Objects;
 
 pub use error::Error;
 
@@ -121,6 +121,20 @@ pub async fn partition(
     Ok(collector.collected)
 }
 
+/// Collects the cluster's metadata: as with manifests, the newest ones stay, and what is young. An earlier life has no
+/// say in it, and the last one's newest is never old.
+///
+/// # Errors
+/// See [`Error`]. What was removed until then is removed.
+pub async fn metadata(store: &dyn Store, policy: &Policy, now_ms: i64) -> Result<Collected, Error> {
+    let mut collector = Collector::new(store, policy, now_ms);
+    let mut old = cluster::list(store).await?;
+    old.truncate(old.len().saturating_sub(policy.keep_manifests.max(1)));
+    let old = collector.old_ones(old);
+    collector.remove(&old).await?;
+    Ok(collector.collected)
+}
+
 /// Collects all topics but these. NB: the topics have to be as the metadata group knows them now, and the deletions
 /// among them committed: a topic that is missing by mistake is a topic that was deleted.
 ///
@@ -138,7 +152,7 @@ pub async fn deleted_topics(
     let mut collector = Collector::new(store, policy, now_ms);
     collector.is_the_last_life().await?;
     let mut dead: BTreeMap<(Uuid, i32), Objects> = BTreeMap::new();
-    objects::each(store, key::TOPICS_PREFIX, |listed| {
+    inventory::each(store, key::TOPICS_PREFIX, |listed| {
         match key::object(&listed.key) {
             Some(object) if alive.contains(&object.topic_id) => {}
             Some(object) => {
@@ -194,7 +208,7 @@ impl<'a> Collector<'a> {
     /// The manifests that stay, and those that go.
     fn divide(
         &self,
-        mut manifests: Vec<objects::Aged>,
+        mut manifests: Vec<inventory::Aged>,
         committed: &Name,
     ) -> Result<(Vec<Listed>, Vec<Listed>), Error> {
         let committed = (committed.age(), committed.key());

@@ -1,6 +1,6 @@
 //! Is what a store holds what was written? Reads everything and believes nothing.
 //!
-//! Checked are: seals, names, cluster, topic and partition of manifests; that every chunk of a manifest is there, as long
+//! Checked are: seals and names of what is the cluster's; seals, names, cluster, topic and partition of manifests; that every chunk of a manifest is there, as long
 //! as declared, with its CRC-32; each member's CRC-32 and SHA-256; each record batch's CRC-32C; offsets and leader epochs
 //! across chunks; and which objects nothing refers to.
 
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::cluster;
 use crate::key::Key;
 use crate::owner;
 use crate::source::Source;
@@ -28,16 +29,17 @@ const LIST_LIMIT: usize = 1000;
 /// When the store cannot be read to the end: nothing is known then. Damage is not an error but a [`Finding`].
 pub async fn store(store: &dyn Store) -> Result<Report, store::Error> {
     let mut report = Report::default();
-    let cluster_id = match owner::read(store).await {
-        Ok(owner) => owner.cluster_id,
+    let cluster_id = match owner::latest(store).await {
+        Ok(life) => life.store_id,
         Err(owner::Error::Store(why)) if !matches!(why, store::Error::NotFound(_)) => {
             return Err(why);
         }
         Err(why) => {
-            report.find(Kind::Damaged, &crate::key::owner(), None, why.to_string());
+            report.find(Kind::Damaged, &why.key(), None, why.to_string());
             return Ok(report);
         }
     };
+    metadata(store, &cluster_id, &mut report).await?;
     for ((topic_id, partition), objects) in by_partition(store, &mut report).await? {
         let source = Source {
             cluster_id: cluster_id.clone(),
@@ -47,6 +49,21 @@ pub async fn store(store: &dyn Store) -> Result<Report, store::Error> {
         partition::verify(store, &source, &objects, &mut report).await?;
     }
     Ok(report)
+}
+
+async fn metadata(
+    store: &dyn Store,
+    cluster_id: &str,
+    report: &mut Report,
+) -> Result<(), store::Error> {
+    for listed in cluster::list(store).await? {
+        match cluster::read(store, &listed.key, cluster_id).await {
+            Ok(_) | Err(cluster::Error::Store(store::Error::NotFound(_))) => {}
+            Err(cluster::Error::Store(why)) => return Err(why),
+            Err(why) => report.find(Kind::Damaged, &listed.key, None, why.to_string()),
+        }
+    }
+    Ok(())
 }
 
 type ByPartition = BTreeMap<(Uuid, i32), Vec<Listed>>;
@@ -74,7 +91,8 @@ async fn by_partition(store: &dyn Store, report: &mut Report) -> Result<ByPartit
 }
 
 fn is_of_the_cluster(key: &Key) -> bool {
-    *key == crate::key::owner() || key.as_str().starts_with("incarnations/")
+    let is_incarnation = || key.as_str().starts_with(crate::key::INCARNATIONS_PREFIX);
+    *key == crate::key::owner() || crate::key::metadata_age(key).is_some() || is_incarnation()
 }
 
 fn partition_of(key: &Key) -> Option<(Uuid, i32)> {

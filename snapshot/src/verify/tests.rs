@@ -175,7 +175,7 @@ async fn a_second_cluster_is_refused_by_name() {
     assert!(said.contains("first") && said.contains("second"), "{said}");
     // An answer that was lost is no other cluster.
     let store = Memory::default();
-    store.fail(0, crate::store::memory::Fault::AnswerLost);
+    store.fail(1, crate::store::memory::Fault::AnswerLost);
     owner::claim(&store, "first")
         .await
         .expect_err("not known yet");

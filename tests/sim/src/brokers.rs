@@ -217,6 +217,9 @@ impl World {
             Order::CheckLocalRetention { .. }
             | Order::TakeSnapshot(_)
             | Order::CollectSnapshots { .. } => self.snapshot_order(at, order),
+            Order::ReadOrigin { .. } | Order::ForgetProducerIds => {
+                Err("nothing is restored here".to_owned())
+            }
         }
     }
 

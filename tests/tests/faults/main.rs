@@ -11,6 +11,7 @@ mod groups;
 mod lag;
 mod network;
 mod recovery;
+mod restore;
 mod snapshots;
 mod stop;
 

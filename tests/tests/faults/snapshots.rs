@@ -41,7 +41,7 @@ fn value(at: usize) -> Vec<u8> {
 }
 
 /// What of a batch is the producer's: everything but the base offset and the leader epoch.
-fn sent(batch: &[u8]) -> Vec<u8> {
+pub fn sent(batch: &[u8]) -> Vec<u8> {
     [&batch[8..12], &batch[16..]].concat()
 }
 
@@ -199,11 +199,11 @@ fn filled(store: &Path) -> (Cluster, Vec<Vec<u8>>) {
 }
 
 /// The command line, as a person uses it.
-fn walser(arguments: &[&str]) -> Output {
+pub fn walser(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().unwrap()
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     let below = paths.flat_map(|path| match path.is_dir() {

@@ -19,10 +19,21 @@ pub struct RealDisk {
     path: PathBuf,
     /// Kept open for syncing it.
     directory: fs::File,
-    /// Holds the flock.
-    _lock: fs::File,
+    _lock: Lock,
     direct: bool,
     started: Instant,
+}
+
+/// Held until it is dropped: also where a child that was just forked, and has not yet begun its program, still has the
+/// file.
+#[derive(Debug)]
+struct Lock(fs::File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What fails here ends with the process.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl RealDisk {
@@ -57,7 +68,7 @@ impl RealDisk {
         Ok(Arc::new(Self {
             path,
             directory,
-            _lock: lock,
+            _lock: Lock(lock),
             direct,
             started: Instant::now(),
         }))

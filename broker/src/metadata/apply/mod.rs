@@ -33,6 +33,18 @@ impl Image {
                 assignments,
                 configs,
             } => self.create_topic(index, *topic, name, assignments, configs),
+            Command::RestoreTopic {
+                topic,
+                name,
+                assignments,
+                configs,
+                origins,
+            } => self.restore_topic(index, *topic, name, assignments, configs, origins),
+            Command::RestoreCluster {
+                configs,
+                next_producer_id,
+            } => self.restore_cluster(configs, *next_producer_id),
+            Command::FinishRestore { incarnation } => self.finish_restore(*incarnation),
             Command::DeleteTopic { topic } => self.delete_topic(*topic),
             Command::AddPartitions {
                 topic,
@@ -88,6 +100,34 @@ impl Image {
         }
         self.level = level;
         Ok(vec![Change::MetadataVersionChanged { level }])
+    }
+
+    /// Doing it again changes nothing.
+    fn restore_cluster(
+        &mut self,
+        configs: &BTreeMap<String, String>,
+        next_producer_id: i64,
+    ) -> Applied {
+        let set = configs.iter().map(|(k, v)| (k.clone(), Some(v.clone())));
+        let configs: ConfigChanges = set.collect();
+        let before = self.next_producer_id;
+        self.next_producer_id = before.max(next_producer_id);
+        match self.set_broker_configs(ConfigScope::Cluster, &configs) {
+            Err(why) if self.next_producer_id == before => Err(why),
+            outcome => {
+                let mut changes = outcome.unwrap_or_default();
+                changes.push(Change::ProducerIdsRaised);
+                Ok(changes)
+            }
+        }
+    }
+
+    fn finish_restore(&mut self, incarnation: u32) -> Applied {
+        if self.restored >= incarnation {
+            return Err(Rejected::NothingToChange);
+        }
+        self.restored = incarnation;
+        Ok(vec![Change::Restored])
     }
 
     fn set_broker_configs(&mut self, scope: ConfigScope, changes: &ConfigChanges) -> Applied {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Applied, merge};
 use crate::metadata::{Change, ConfigChanges, Image, Partition, Rejected, Topic, TopicId};
+use crate::partition::stored::Stored;
 
 impl Image {
     pub(super) fn create_topic(
@@ -37,6 +38,29 @@ impl Image {
         );
         let mut changes = vec![Change::TopicCreated { topic: id }];
         self.append_partitions(index, id, 0, assignments, &mut changes);
+        Ok(changes)
+    }
+
+    pub(super) fn restore_topic(
+        &mut self,
+        index: Index,
+        id: TopicId,
+        name: &str,
+        assignments: &[Vec<NodeId>],
+        configs: &BTreeMap<String, String>,
+        origins: &[Stored],
+    ) -> Applied {
+        if origins.len() != assignments.len() {
+            return Err(Rejected::InvalidAssignment(
+                "not as many snapshots as partitions",
+            ));
+        }
+        let changes = self.create_topic(index, id, name, assignments, configs)?;
+        let groups = self.topics[&id].partitions.clone();
+        for (group, origin) in groups.iter().zip(origins) {
+            let partition = self.groups.get_mut(group);
+            partition.expect("it was just put in").origin = Some(*origin);
+        }
         Ok(changes)
     }
 

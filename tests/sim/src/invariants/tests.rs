@@ -53,6 +53,7 @@ fn status(node: i32, term: u64, commit: u64, last: u64) -> GroupStatus {
         offsets: (0, 0, 0),
         local_start: 0,
         stored: None,
+        changed: Index(0),
         unstored_ms: 0,
         in_sync: Vec::new(),
         members: (1..=3).map(member).collect(),

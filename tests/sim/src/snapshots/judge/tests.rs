@@ -164,6 +164,7 @@ fn status(stored: Option<Stored>, local_start: i64, log_start: i64) -> GroupStat
         offsets: (log_start, 9, 9),
         local_start,
         stored,
+        changed: Index(0),
         unstored_ms: 0,
         in_sync: Vec::new(),
         members: Vec::new(),

@@ -1,4 +1,8 @@
-//! What a partition has in the store, as the names say.
+//! What is in a store, as the names say.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
 
 use crate::key::{self, Key, Kind};
 use crate::manifest::Age;
@@ -7,21 +11,25 @@ use crate::store::{self, Listed, Store};
 const LIST_LIMIT: usize = 1000;
 
 /// A manifest in a list.
-pub(super) type Aged = (Age, Listed);
+pub type Aged = (Age, Listed);
 
 /// Of one partition.
 #[derive(Debug, Default)]
-pub(super) struct Objects {
-    pub(super) manifests: Vec<Aged>,
-    pub(super) chunks: Vec<Listed>,
+pub struct Objects {
+    /// Its manifests.
+    pub manifests: Vec<Aged>,
+    /// Its chunks.
+    pub chunks: Vec<Listed>,
     /// Objects that this format does not name.
-    pub(super) unknown: u64,
+    pub unknown: u64,
 }
 
 impl Objects {
+    /// Those whose names begin so.
+    ///
     /// NB: chunks sort before manifests, so that a manifest which appears meanwhile is met, and its chunks, if they were
     /// listed, are known to be reached.
-    pub(super) async fn list(store: &dyn Store, prefix: &str) -> Result<Self, store::Error> {
+    pub(crate) async fn list(store: &dyn Store, prefix: &str) -> Result<Self, store::Error> {
         let mut objects = Self::default();
         each(store, prefix, |listed| match key::object(&listed.key) {
             Some(object) => objects.add(object.kind, listed),
@@ -31,7 +39,7 @@ impl Objects {
         Ok(objects)
     }
 
-    pub(super) fn add(&mut self, kind: Kind, listed: Listed) {
+    pub(crate) fn add(&mut self, kind: Kind, listed: Listed) {
         match kind {
             Kind::Manifest(age) => self.manifests.push((age, listed)),
             Kind::Chunk => self.chunks.push(listed),
@@ -39,8 +47,24 @@ impl Objects {
     }
 }
 
+/// What all partitions have.
+///
+/// # Errors
+/// When the store cannot be asked.
+pub async fn topics(store: &dyn Store) -> Result<BTreeMap<(Uuid, i32), Objects>, store::Error> {
+    let mut topics: BTreeMap<(Uuid, i32), Objects> = BTreeMap::new();
+    each(store, key::TOPICS_PREFIX, |listed| {
+        if let Some(object) = key::object(&listed.key) {
+            let of = topics.entry((object.topic_id, object.partition));
+            of.or_default().add(object.kind, listed);
+        }
+    })
+    .await?;
+    Ok(topics)
+}
+
 /// Everything whose name begins so.
-pub(super) async fn each(
+pub(crate) async fn each(
     store: &dyn Store,
     prefix: &str,
     mut visit: impl FnMut(Listed),

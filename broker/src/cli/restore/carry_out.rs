@@ -1,0 +1,259 @@
+//! The steps of a restore.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use snapshot::owner::{self, Life};
+use snapshot::source::Incarnation;
+use snapshot::store::Store;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::refused;
+use crate::cli::Target;
+use crate::cli::admin;
+use crate::cli::client::Cluster;
+use crate::cli::exit::{Exit, Failure, Result};
+use crate::cli::output::Format;
+use crate::controller::RestoreTopic;
+use crate::coordinator::rebirth::Rebirth;
+use crate::http::{RestoreStep, Status};
+use crate::metadata::TopicId;
+use crate::restore::{Plan, Reborn, TopicPlan};
+
+/// Manifests that are written at once.
+const WRITES: usize = 16;
+/// Between two looks at what takes a while.
+const LOOK: Duration = Duration::from_millis(200);
+/// So far beyond every producer id of the cluster that was the new one begins: it may have gone on for a while.
+const PRODUCER_ID_JUMP: i64 = 1 << 32;
+
+/// The cluster to restore into.
+pub(super) struct Into {
+    admin: String,
+    kafka: String,
+    wait: Duration,
+    /// Its id, as the store writes it.
+    pub(super) cluster_id: String,
+}
+
+impl Into {
+    /// The cluster of this broker.
+    pub(super) async fn find(admin: &str, wait: Duration) -> Result<Self> {
+        let status = status(admin, wait).await?;
+        let store = status.snapshot_store.ok_or_else(|| {
+            let why = format!("broker {} has no snapshot store", status.node_id);
+            Failure::usage(why).next("set snapshot.store on every broker to what --from says")
+        })?;
+        Ok(Self {
+            admin: admin.to_owned(),
+            kafka: status.kafka,
+            wait,
+            cluster_id: store.cluster_id,
+        })
+    }
+
+    fn kafka(&self) -> Cluster {
+        Cluster::new(&Target {
+            bootstrap: self.kafka.clone(),
+            timeout: self.wait.as_secs(),
+            format: Format::Text,
+        })
+    }
+
+    /// Whether there is nothing in its way.
+    pub(super) async fn check(&self, plan: &Plan) -> Result<()> {
+        let there = self.kafka().metadata(None).await?.topics;
+        for topic in there {
+            let name = topic.name.as_deref().unwrap_or_default();
+            let wanted = plan
+                .topics
+                .iter()
+                .find(|planned| planned.topic.name == name);
+            if wanted.is_some_and(|wanted| wanted.topic.id.as_u128() != topic.topic_id.0) {
+                let why = format!("the cluster has a topic {name} of its own already");
+                return Err(Failure::new(why).next(
+                    "restore into a cluster that was just formed; keep clients away from it until it is restored",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does it. Tells which incarnation it is.
+    pub(super) async fn carry_out(
+        &self,
+        store: &Arc<dyn Store>,
+        plan: &Plan,
+        now_ms: i64,
+    ) -> Result<Incarnation> {
+        let life = owner::begin(&**store, &plan.life, &self.cluster_id, now_ms).await;
+        let life = life.map_err(|why| Failure::new(why.to_string()))?;
+        eprintln!(
+            "incarnation {} is begun; the brokers take it up",
+            life.incarnation.0
+        );
+        self.await_brokers(&life).await?;
+        let next_producer_id = plan
+            .cluster
+            .next_producer_id
+            .saturating_add(PRODUCER_ID_JUMP);
+        let cluster = RestoreStep::Cluster {
+            configs: plan.cluster.configs.clone(),
+            next_producer_id,
+        };
+        let mut known_at = self.step(&cluster).await?;
+        for (done, topic) in plan.in_order().enumerate() {
+            let rebirth = match topic.is_of_groups() {
+                true => plan.rebirth(known_at, now_ms),
+                false => Rebirth {
+                    now_ms,
+                    ..Rebirth::default()
+                },
+            };
+            known_at = self.topic(store, topic, life.incarnation, &rebirth).await?;
+            eprintln!("{}/{} {}", done + 1, plan.topics.len(), topic.topic.name);
+        }
+        let checked = plan.check_chunks(&**store).await;
+        checked.map_err(|why| refused(&why))?;
+        self.await_leaders(plan).await?;
+        let incarnation = life.incarnation;
+        self.step(&RestoreStep::Finish {
+            incarnation: incarnation.0,
+        })
+        .await?;
+        Ok(incarnation)
+    }
+
+    async fn await_brokers(&self, life: &Life) -> Result<()> {
+        let deadline = Instant::now() + self.wait;
+        loop {
+            let store = status(&self.admin, self.wait).await?.snapshot_store;
+            let store = store.unwrap_or_default();
+            if store.incarnation == Some(life.incarnation.0) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let why = store.problem.unwrap_or_else(|| "no answer".to_owned());
+                let why = format!(
+                    "the broker at {} does not take the store up: {why}",
+                    self.admin
+                );
+                return Err(Failure::with(Exit::Unreachable, why).next(
+                    "is its snapshot.store what --from says? then run the same command again",
+                ));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn topic(
+        &self,
+        store: &Arc<dyn Store>,
+        topic: &TopicPlan,
+        incarnation: Incarnation,
+        rebirth: &Rebirth,
+    ) -> Result<u64> {
+        let mut origins = Vec::new();
+        let mut writes = JoinSet::new();
+        for partition in &topic.partitions {
+            let reborn = Reborn::new(topic, partition, incarnation, rebirth);
+            let reborn = reborn.map_err(|why| refused(&why))?;
+            origins.push(reborn.origin);
+            if writes.len() >= WRITES {
+                written(writes.join_next().await)?;
+            }
+            let store = store.clone();
+            writes.spawn(async move { reborn.put(&*store).await });
+        }
+        while let Some(write) = writes.join_next().await {
+            written(Some(write))?;
+        }
+        let step = RestoreStep::Topic(RestoreTopic {
+            topic: TopicId(topic.topic.id.as_u128()),
+            name: topic.topic.name.clone(),
+            configs: topic.topic.configs.clone(),
+            origins,
+        });
+        self.step(&step).await
+    }
+
+    /// Tells as of which metadata it is done.
+    async fn step(&self, step: &RestoreStep) -> Result<u64> {
+        let body = serde_json::to_value(step).expect("a step is plain JSON");
+        let (status, answer) = admin::post(&self.admin, "/v1/restore", &body, self.wait).await?;
+        match answer["metadata_index"].as_u64().filter(|_| status == 200) {
+            Some(index) => Ok(index),
+            None => {
+                let message = answer["message"].as_str().unwrap_or("no reason given");
+                let why = format!(
+                    "the cluster does not take a step of the restore: {message} ({status})"
+                );
+                Err(Failure::with(Exit::Partial, why)
+                    .next("run the same command again: it goes on where it ended"))
+            }
+        }
+    }
+
+    /// Until every partition is led: a majority of its replicas has read what it begins with.
+    async fn await_leaders(&self, plan: &Plan) -> Result<()> {
+        let mut kafka = self.kafka();
+        let mut best = None;
+        let mut deadline = Instant::now() + self.wait;
+        let names: Vec<&str> = plan
+            .topics
+            .iter()
+            .map(|topic| topic.topic.name.as_str())
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        loop {
+            kafka.extend(self.wait);
+            let topics = kafka.metadata(Some(&names)).await?.topics;
+            let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+            let wanted: usize = plan.topics.iter().map(|topic| topic.partitions.len()).sum();
+            let led = partitions
+                .filter(|partition| partition.leader_id >= 0)
+                .count();
+            if led == wanted {
+                return Ok(());
+            }
+            if best.is_none_or(|best| led > best) {
+                eprintln!("{led} of {wanted} partitions are led");
+                (best, deadline) = (Some(led), Instant::now() + self.wait);
+            }
+            if Instant::now() >= deadline {
+                let why = format!("only {led} of {wanted} partitions have a leader");
+                return Err(Failure::with(Exit::Unhealthy, why).next(
+                    "the brokers' logs say why replicas are not open; run the same command again afterwards",
+                ));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+type Write =
+    std::result::Result<std::result::Result<(), crate::restore::Error>, tokio::task::JoinError>;
+
+fn written(write: Option<Write>) -> Result<()> {
+    match write {
+        None => Ok(()),
+        Some(write) => {
+            let write = write.expect("a write does not panic, and nobody cancels it");
+            write.map_err(|why| refused(&why))
+        }
+    }
+}
+
+async fn status(admin: &str, wait: Duration) -> Result<Status> {
+    let (status, body): (u16, Value) = admin::request("GET", admin, "/status", wait).await?;
+    if status != 200 {
+        let why = format!("{admin} answered {status} for its status: {}", json!(body));
+        return Err(Failure::with(Exit::Unreachable, why));
+    }
+    serde_json::from_value(body)
+        .map_err(|why| Failure::new(format!("{admin} has another /status: {why}")))
+}

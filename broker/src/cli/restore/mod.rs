@@ -1,0 +1,112 @@
+//! `walser restore`: a whole cluster from its snapshot store into a new one.
+
+mod carry_out;
+mod report;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use snapshot::store::Store;
+use snapshot::store::location::Location;
+
+use super::exit::{Exit, Failure, Result};
+use super::output::{Format, confirm};
+use super::time::Time;
+use crate::restore::{self, Plan, Selection};
+use carry_out::Into;
+
+/// Restore a whole cluster from its snapshot store into a new one, with the same topics, offsets and groups.
+///
+/// The new cluster has to be formed, its brokers with snapshot.store set to the same store, and without topics of these
+/// names. From then on the store is the new cluster's: what is left of the old one is refused by it.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The store: /a/folder, or s3://bucket/prefix?region=...&endpoint=...&path-style=true
+    #[arg(long, value_name = "URL")]
+    from: Location,
+    /// As the cluster was at this time, as far as its snapshots go back: 2026-01-31T12:00:00Z, or milliseconds since 1970.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Time>,
+    /// Only show what would be restored. Nothing is written; no cluster is needed.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it without asking.
+    #[arg(long)]
+    yes: bool,
+    /// The admin listener of a broker of the new cluster.
+    #[arg(long, default_value = "127.0.0.1:9644", value_name = "HOST:PORT")]
+    admin: String,
+    /// How long a single step may take, in seconds.
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    timeout: u64,
+    /// What the answer looks like.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Restore {
+    /// Runs it.
+    pub async fn run(self) -> Result<()> {
+        if let Location::Folder(path) = &self.from
+            && !path.is_dir()
+        {
+            let why = format!("{} is no folder", path.display());
+            return Err(Failure::with(Exit::NotFound, why));
+        }
+        let store = self.from.open().await;
+        let store = store.map_err(|why| refused(&why.into()))?;
+        if self.dry_run {
+            let plan = self.read(&store, None).await?;
+            return report::planned(&plan, now_ms())?.print(self.format);
+        }
+        let into = Into::find(&self.admin, Duration::from_secs(self.timeout)).await?;
+        let plan = self.read(&store, Some(into.cluster_id.clone())).await?;
+        into.check(&plan).await?;
+        let what = format!(
+            "{} topics go into cluster {}, and the store from cluster {} to it",
+            plan.topics.len(),
+            into.cluster_id,
+            plan.life.cluster_id
+        );
+        confirm(self.yes, &what)?;
+        let now_ms = now_ms();
+        let mut report = report::planned(&plan, now_ms)?;
+        report.restored = Some(into.carry_out(&store, &plan, now_ms).await?);
+        report.print(self.format)
+    }
+
+    async fn read(&self, store: &Arc<dyn Store>, into: Option<String>) -> Result<Plan> {
+        eprintln!("reading what {} holds", self.from);
+        let selection = Selection {
+            at_ms: self.at.map(|Time(ms)| ms),
+            into,
+        };
+        Plan::read(store, &selection)
+            .await
+            .map_err(|why| refused(&why))
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn refused(why: &restore::Error) -> Failure {
+    use restore::Error;
+    match why {
+        Error::Store(snapshot::store::Error::NotFound(_)) | Error::NoMetadata(_) => {
+            Failure::with(Exit::NotFound, why.to_string()).next("is --from the store of a cluster?")
+        }
+        Error::TooOld { .. } => Failure::with(Exit::NotFound, why.to_string())
+            .next("choose a later --at; snapshot.keep says how many snapshots stay"),
+        Error::Manifest { .. } | Error::Chunk { .. } | Error::Cluster(_) => {
+            Failure::with(Exit::Corruption, why.to_string()).next(
+                "`walser bucket verify` names all damage; --at goes back to earlier snapshots",
+            )
+        }
+        Error::Store(_) | Error::Owner(_) => Failure::with(Exit::Unreachable, why.to_string()),
+        Error::State(_) | Error::Epochs(_) | Error::Taken(_) => Failure::new(why.to_string()),
+    }
+}

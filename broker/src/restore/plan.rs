@@ -1,0 +1,351 @@
+//! What there is to restore.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use snapshot::cluster::{self, Cluster, Topic};
+use snapshot::inventory::{self, Objects};
+use snapshot::key::Key;
+use snapshot::manifest::{self, Age, Manifest};
+use snapshot::owner::{self, Life};
+use snapshot::source::{Incarnation, Source};
+use snapshot::store::{self, Listed, Store};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// Manifests that are read at once.
+const READS: usize = 16;
+/// So far beyond every leader epoch of the cluster that was the new one begins: it may have gone on for a while.
+const EPOCH_JUMP: i32 = 1 << 16;
+
+/// What is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// As it was at this time, in wall-clock ms; None for as it was last.
+    pub at_ms: Option<i64>,
+    /// The cluster to restore into: what it has written itself already is no source.
+    pub into: Option<String>,
+}
+
+/// Everything that is restored.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Whose the store is until then.
+    pub life: Life,
+    /// The cluster that was.
+    pub cluster: Cluster,
+    /// Its topics, by name.
+    pub topics: Vec<TopicPlan>,
+    /// Topics of which there is something in the store, and which were deleted.
+    pub deleted: usize,
+}
+
+/// One topic.
+#[derive(Clone, Debug)]
+pub struct TopicPlan {
+    /// Which.
+    pub topic: Topic,
+    /// Its partitions, from 0.
+    pub partitions: Vec<PartitionPlan>,
+}
+
+/// One partition.
+#[derive(Clone, Debug)]
+pub struct PartitionPlan {
+    /// Which.
+    pub source: Source,
+    /// Its newest snapshot. None of a partition that nothing was ever written to, as far as the store knows.
+    pub manifest: Option<Arc<Manifest>>,
+    /// The leader epoch that it begins with.
+    pub epoch: i32,
+}
+
+impl PartitionPlan {
+    /// First offset that is not there.
+    #[must_use]
+    pub fn next_offset(&self) -> i64 {
+        self.manifest
+            .as_ref()
+            .map_or(0, |manifest| manifest.next_offset)
+    }
+}
+
+/// Why a cluster cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// It is not known whose it is, or it is somebody else's.
+    #[error(transparent)]
+    Owner(#[from] owner::Error),
+    /// The metadata cannot be read.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// Nothing says which topics there are.
+    #[error("the store holds no metadata of the cluster{}: nothing says which topics there were",
+        if *_0 { " that is as old" } else { "" })]
+    NoMetadata(bool),
+    /// A partition's newest manifest is damaged.
+    #[error("{topic}/{partition}: {key}: {why}")]
+    Manifest {
+        /// Of this topic.
+        topic: String,
+        /// And partition.
+        partition: i32,
+        /// Which.
+        key: Key,
+        /// What is wrong.
+        why: manifest::Error,
+    },
+    /// A partition has manifests, and none as old as wanted.
+    #[error(
+        "{topic}/{partition}: the store has no snapshot of that time: the oldest one is of {oldest_ms} (ms)"
+    )]
+    TooOld {
+        /// Of this topic.
+        topic: String,
+        /// And partition.
+        partition: i32,
+        /// When the oldest one was taken.
+        oldest_ms: i64,
+    },
+    /// A chunk that the newest manifest names is not there as it was written.
+    #[error(
+        "{topic}/{partition}: {manifest} names {chunk}, which is not there, or not as long as it was"
+    )]
+    Chunk {
+        /// Of this topic.
+        topic: String,
+        /// And partition.
+        partition: i32,
+        /// The manifest.
+        manifest: Key,
+        /// The chunk.
+        chunk: Key,
+    },
+    /// A state that this version does not know.
+    #[error("{0}: this version cannot read the state that it holds")]
+    State(Key),
+    /// There is no leader epoch beyond those that were.
+    #[error("{0}: its leader epochs are used up")]
+    Epochs(Source),
+    /// A manifest of the new life is there, and says something else.
+    #[error("{0} is of another restore")]
+    Taken(Key),
+}
+
+impl Plan {
+    /// Reads it from a store.
+    ///
+    /// # Errors
+    /// See [`Error`]: nothing is restored by halves.
+    pub async fn read(store: &Arc<dyn Store>, selection: &Selection) -> Result<Self, Error> {
+        let life = owner::latest(&**store).await?;
+        let is_own = selection.into.as_ref() == Some(&life.cluster_id);
+        // What is of the new life already is no source of it.
+        let before = Incarnation(life.incarnation.0 + u32::from(!is_own));
+        let at_ms = selection.at_ms;
+        let cluster = cluster::newest(&**store, &life.store_id, before, at_ms).await?;
+        let cluster = cluster.ok_or(Error::NoMetadata(at_ms.is_some()))?;
+        let mut objects = inventory::topics(&**store).await?;
+        for of in objects.values_mut() {
+            of.manifests.retain(|(age, _)| age.incarnation < before);
+            of.manifests.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
+        }
+        let reader = Reader {
+            store: store.clone(),
+            store_id: life.store_id.clone(),
+            at_ms,
+        };
+        let listed: Vec<Uuid> = cluster.topics.iter().map(|topic| topic.id).collect();
+        let (unlisted, deleted) = reader
+            .unlisted(&objects, &listed, cluster.created_ms)
+            .await?;
+        let wanted = cluster.topics.iter().cloned().chain(unlisted).collect();
+        let mut topics = reader.topics(wanted, objects).await?;
+        topics.sort_by(|a, b| a.topic.name.cmp(&b.topic.name));
+        Ok(Self {
+            life,
+            cluster,
+            topics,
+            deleted,
+        })
+    }
+}
+
+impl Plan {
+    /// Looks again whether every chunk is there. The cluster that was may have been collecting when the next life was
+    /// begun; from then on it does not.
+    ///
+    /// # Errors
+    /// [`Error::Chunk`], or the store cannot be read.
+    pub async fn check_chunks(&self, store: &dyn Store) -> Result<(), Error> {
+        let objects = inventory::topics(store).await?;
+        for TopicPlan { topic, partitions } in &self.topics {
+            for PartitionPlan {
+                source, manifest, ..
+            } in partitions
+            {
+                let of = objects.get(&(source.topic_id, source.partition));
+                let chunks = of.map_or(&[][..], |of| &of.chunks);
+                if let Some(manifest) = manifest {
+                    check_chunks(&topic.name, manifest, chunks)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Reader {
+    store: Arc<dyn Store>,
+    store_id: String,
+    at_ms: Option<i64>,
+}
+
+impl Reader {
+    fn source(&self, topic_id: Uuid, partition: i32) -> Source {
+        Source {
+            cluster_id: self.store_id.clone(),
+            topic_id,
+            partition,
+        }
+    }
+
+    /// Topics that are younger than the metadata; and how many are not in it because they were deleted.
+    async fn unlisted(
+        &self,
+        objects: &BTreeMap<(Uuid, i32), Objects>,
+        listed: &[Uuid],
+        as_of_ms: i64,
+    ) -> Result<(Vec<Topic>, usize), Error> {
+        let mut young: BTreeMap<Uuid, Topic> = BTreeMap::new();
+        let mut old = std::collections::BTreeSet::new();
+        for ((id, partition), of) in objects {
+            let oldest = of.manifests.last().filter(|_| !listed.contains(id));
+            let Some((_, oldest)) = oldest else { continue };
+            let manifest = self
+                .manifest("?", &self.source(*id, *partition), &oldest.key)
+                .await?;
+            if manifest.created_ms <= as_of_ms || self.at_ms.is_some() {
+                old.insert(*id);
+                continue;
+            }
+            let topic = young.entry(*id).or_insert_with(|| Topic {
+                name: manifest.topic.clone(),
+                id: *id,
+                partitions: 0,
+                configs: manifest.configs.clone(),
+            });
+            topic.partitions = topic.partitions.max(partition + 1);
+        }
+        // Created, written, snapshotted in part before the metadata: then it is in the metadata. Else it is gone.
+        young.retain(|id, _| !old.contains(id));
+        Ok((young.into_values().collect(), old.len()))
+    }
+
+    async fn topics(
+        &self,
+        wanted: Vec<Topic>,
+        mut objects: BTreeMap<(Uuid, i32), Objects>,
+    ) -> Result<Vec<TopicPlan>, Error> {
+        let turns = Arc::new(tokio::sync::Semaphore::new(READS));
+        let mut reads = JoinSet::new();
+        let mut topics: Vec<TopicPlan> = Vec::new();
+        for (at, topic) in wanted.into_iter().enumerate() {
+            for partition in 0..topic.partitions {
+                let of = objects.remove(&(topic.id, partition)).unwrap_or_default();
+                let (reader, name, turns) = (self.clone(), topic.name.clone(), turns.clone());
+                let source = self.source(topic.id, partition);
+                reads.spawn(async move {
+                    let _turn = turns.acquire().await.expect("it is never closed");
+                    (at, reader.partition(&name, source, of).await)
+                });
+            }
+            topics.push(TopicPlan {
+                topic,
+                partitions: Vec::new(),
+            });
+        }
+        while let Some(read) = reads.join_next().await {
+            let (at, partition) = read.expect("a read does not panic, and nobody cancels it");
+            topics[at].partitions.push(partition?);
+        }
+        for topic in &mut topics {
+            topic.partitions.sort_by_key(|p| p.source.partition);
+        }
+        Ok(topics)
+    }
+
+    async fn partition(
+        &self,
+        topic: &str,
+        source: Source,
+        of: Objects,
+    ) -> Result<PartitionPlan, Error> {
+        let newest = of.manifests.iter().map(|(age, _)| age.leader_epoch).max();
+        let epoch = newest.unwrap_or(0).checked_add(EPOCH_JUMP);
+        let epoch = epoch.ok_or_else(|| Error::Epochs(source.clone()))?;
+        let manifest = self.newest(topic, &source, &of.manifests).await?;
+        if let Some(manifest) = &manifest {
+            check_chunks(topic, manifest, &of.chunks)?;
+        }
+        Ok(PartitionPlan {
+            source,
+            manifest: manifest.map(Arc::new),
+            epoch,
+        })
+    }
+
+    /// The newest manifest at the time.
+    async fn newest(
+        &self,
+        topic: &str,
+        source: &Source,
+        manifests: &[(Age, Listed)],
+    ) -> Result<Option<Manifest>, Error> {
+        let mut oldest_ms = None;
+        for (_, listed) in manifests {
+            let manifest = self.manifest(topic, source, &listed.key).await?;
+            if self.at_ms.is_none_or(|at_ms| manifest.created_ms <= at_ms) {
+                return Ok(Some(manifest));
+            }
+            oldest_ms = Some(manifest.created_ms);
+        }
+        match oldest_ms {
+            None => Ok(None),
+            Some(oldest_ms) => Err(Error::TooOld {
+                topic: topic.to_owned(),
+                partition: source.partition,
+                oldest_ms,
+            }),
+        }
+    }
+
+    async fn manifest(&self, topic: &str, source: &Source, key: &Key) -> Result<Manifest, Error> {
+        let (bytes, _) = self.store.get(key, manifest::BYTES_MAX).await?;
+        Manifest::decode(&bytes, key, source).map_err(|why| Error::Manifest {
+            topic: topic.to_owned(),
+            partition: source.partition,
+            key: key.clone(),
+            why,
+        })
+    }
+}
+
+fn check_chunks(topic: &str, manifest: &Manifest, there: &[Listed]) -> Result<(), Error> {
+    let lengths: BTreeMap<&Key, u64> = there.iter().map(|l| (&l.key, l.bytes)).collect();
+    let is_missing =
+        |chunk: &&manifest::Chunk| lengths.get(&chunk.key) != Some(&chunk.chunk.stored_bytes);
+    match manifest.chunks.iter().find(is_missing) {
+        None => Ok(()),
+        Some(missing) => Err(Error::Chunk {
+            topic: topic.to_owned(),
+            partition: manifest.source.partition,
+            manifest: manifest.key(),
+            chunk: missing.key.clone(),
+        }),
+    }
+}

@@ -1,0 +1,137 @@
+//! What a partition is in the new life of its cluster.
+
+use raft::types::Index;
+use snapshot::manifest::{self, Manifest};
+use snapshot::source::Incarnation;
+use snapshot::store::{self, Condition, Store};
+
+use super::plan::{Error, PartitionPlan, Plan, TopicPlan};
+use crate::coordinator::OFFSETS_TOPIC;
+use crate::coordinator::rebirth::{Clamped, Rebirth};
+use crate::metadata::TopicId;
+use crate::partition::state::PartitionState;
+use crate::partition::stored::Stored;
+
+/// A partition's first manifest of the new life, which its replicas begin with.
+#[derive(Clone, Debug)]
+pub struct Reborn {
+    /// It.
+    pub manifest: Manifest,
+    /// What the metadata says of it.
+    pub origin: Stored,
+    /// Committed offsets that were taken back.
+    pub clamped: Vec<Clamped>,
+}
+
+impl Plan {
+    /// What the groups find: the ends of all partitions.
+    #[must_use]
+    pub fn rebirth(&self, known_at: u64, now_ms: i64) -> Rebirth {
+        let mut rebirth = Rebirth {
+            known_at,
+            now_ms,
+            ..Rebirth::default()
+        };
+        for TopicPlan { topic, partitions } in &self.topics {
+            let id = TopicId(topic.id.as_u128());
+            for partition in partitions {
+                let place = (topic.name.clone(), partition.source.partition);
+                rebirth.ends.insert(place, (id, partition.next_offset()));
+            }
+        }
+        rebirth
+    }
+
+    /// All topics but that of the groups, and then that one.
+    pub fn in_order(&self) -> impl Iterator<Item = &TopicPlan> {
+        let is_of_groups = |topic: &&TopicPlan| topic.topic.name == OFFSETS_TOPIC;
+        let others = self.topics.iter().filter(move |topic| !is_of_groups(topic));
+        others.chain(self.topics.iter().filter(is_of_groups))
+    }
+}
+
+impl TopicPlan {
+    /// Whether it is the topic of the groups.
+    #[must_use]
+    pub fn is_of_groups(&self) -> bool {
+        self.topic.name == OFFSETS_TOPIC
+    }
+}
+
+impl Reborn {
+    /// A partition as it is in this life.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn new(
+        of: &TopicPlan,
+        partition: &PartitionPlan,
+        incarnation: Incarnation,
+        rebirth: &Rebirth,
+    ) -> Result<Self, Error> {
+        let before = partition.manifest.as_deref();
+        // Nothing was written: it begins with the first index all the same, as every other one does.
+        let index = before.map_or(1, |manifest| manifest.index.max(1));
+        let origin = Stored {
+            incarnation: incarnation.0,
+            leader_epoch: partition.epoch,
+            index,
+            next_offset: partition.next_offset(),
+        };
+        let bytes = before.map_or(&[][..], |manifest| &manifest.state);
+        let state = PartitionState::restore(Index(index), bytes);
+        let state = state
+            .ok_or_else(|| Error::State(before.map_or_else(snapshot::key::owner, Manifest::key)))?;
+        let mut clamped = Vec::new();
+        let state = state.reborn(origin, |groups| clamped = groups.be_reborn(rebirth));
+        let manifest = Manifest {
+            format: manifest::FORMAT,
+            source: partition.source.clone(),
+            topic: of.topic.name.clone(),
+            incarnation,
+            leader_epoch: partition.epoch,
+            index,
+            term: u64::from(partition.epoch.unsigned_abs()),
+            created_ms: rebirth.now_ms,
+            log_start: before.map_or(0, |manifest| manifest.log_start),
+            next_offset: partition.next_offset(),
+            leader_epochs: before.map_or_else(Vec::new, |manifest| manifest.leader_epochs.clone()),
+            configs: of.topic.configs.clone(),
+            voters: Vec::new(),
+            state,
+            aborted_transactions: before
+                .map_or_else(Vec::new, |manifest| manifest.aborted_transactions.clone()),
+            chunks: before.map_or_else(Vec::new, |manifest| manifest.chunks.clone()),
+        };
+        Ok(Self {
+            manifest,
+            origin,
+            clamped,
+        })
+    }
+
+    /// Puts it into the store. One that is there is of an earlier try of the same restore, and stays.
+    ///
+    /// # Errors
+    /// When the store cannot do it, or what is there is something else.
+    pub async fn put(&self, store: &dyn Store) -> Result<(), Error> {
+        let key = self.manifest.key();
+        let put = store.put(&key, self.manifest.encode(), Condition::Absent);
+        match put.await {
+            Ok(_) => Ok(()),
+            Err(store::Error::Conflict(_)) => {
+                let (bytes, _) = store.get(&key, manifest::BYTES_MAX).await?;
+                let there = Manifest::decode(&bytes, &key, &self.manifest.source);
+                let is_same = |there: &Manifest| {
+                    there.chunks == self.manifest.chunks
+                        && there.log_start == self.manifest.log_start
+                };
+                match there {
+                    Ok(there) if is_same(&there) => Ok(()),
+                    Ok(_) | Err(_) => Err(Error::Taken(key)),
+                }
+            }
+            Err(why) => Err(why.into()),
+        }
+    }
+}

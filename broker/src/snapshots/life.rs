@@ -1,0 +1,105 @@
+//! Whose the store is, asked again and again: a cluster that was restored elsewhere must not write any more.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use snapshot::collect;
+use snapshot::owner::{self, Life};
+
+use super::Snapshots;
+
+/// Before the store is asked again whose it is, where it is not known to be this cluster's.
+const CLAIM_PAUSE: Duration = Duration::from_secs(2);
+/// And where it was.
+const CLAIM_CHECK: Duration = Duration::from_secs(30);
+
+/// What is known of it.
+pub(super) enum Standing {
+    /// It is this cluster's.
+    Own(Life),
+    /// It is not, or not known to be, because of this.
+    Unknown(String),
+}
+
+/// The store, as `/status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// As what the store knows this cluster.
+    pub cluster_id: String,
+    /// To what the store's objects are bound: the id of its first cluster. None while it is not known to be this one's.
+    pub store_id: Option<String>,
+    /// Which life of the cluster this is.
+    pub incarnation: Option<u32>,
+    /// Why nothing is written to it, if so.
+    pub problem: Option<String>,
+    /// Replicas here that wait for the snapshot that they begin with.
+    pub waiting_replicas: usize,
+}
+
+impl Snapshots {
+    /// Makes sure that the store is this cluster's: before that nothing is written to it, and not when it is no longer.
+    pub(crate) async fn keep_claimed(self: Rc<Self>) {
+        loop {
+            let outcome = owner::claim(&**self.archive.store(), &self.cluster_id).await;
+            let pause = self.note_claim(outcome);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn note_claim(&self, outcome: Result<Life, owner::Error>) -> Duration {
+        let mut standing = self.standing.borrow_mut();
+        match outcome {
+            Ok(life) => {
+                if !matches!(&*standing, Standing::Own(held) if *held == life) {
+                    let incarnation = life.incarnation.0;
+                    tracing::info!(target: "snapshot", incarnation, "the snapshot store is this cluster's");
+                }
+                *standing = Standing::Own(life);
+                CLAIM_CHECK
+            }
+            // A store that cannot be asked now is nobody else's for that.
+            Err(owner::Error::Store(_)) if matches!(*standing, Standing::Own(_)) => CLAIM_CHECK,
+            Err(why) => {
+                let why = why.to_string();
+                if !matches!(&*standing, Standing::Unknown(said) if *said == why) {
+                    tracing::error!(target: "snapshot", %why, "no snapshots are taken");
+                }
+                *standing = Standing::Unknown(why);
+                CLAIM_PAUSE
+            }
+        }
+    }
+
+    /// The cluster's life in the store; None while the store is not known to be its own.
+    pub(super) fn life(&self) -> Option<Life> {
+        match &*self.standing.borrow() {
+            Standing::Own(life) => Some(life.clone()),
+            Standing::Unknown(_) => None,
+        }
+    }
+
+    /// What stays in the store.
+    pub(super) fn collection(&self, life: &Life) -> collect::Policy {
+        collect::Policy {
+            incarnation: life.incarnation,
+            ..self.collection
+        }
+    }
+
+    /// What `/status` shows.
+    pub(crate) fn status(&self, waiting_replicas: usize) -> StoreStatus {
+        let life = self.life();
+        let problem = match &*self.standing.borrow() {
+            Standing::Own(_) => None,
+            Standing::Unknown(why) => Some(why.clone()),
+        };
+        StoreStatus {
+            cluster_id: self.cluster_id.clone(),
+            store_id: life.as_ref().map(|life| life.store_id.clone()),
+            incarnation: life.map(|life| life.incarnation.0),
+            problem,
+            waiting_replicas,
+        }
+    }
+}
