@@ -404,9 +404,9 @@ impl PartitionState {
                     // A leader has one under way at a time and begins with what is committed: later is newer. What it
                     // may not do is to take back what replicas have dropped already. An older one is met where a log is
                     // replayed whose base knows a newer one.
-                    let is_newer =
-                        |held: Stored| *stored > held && stored.next_offset >= held.next_offset;
-                    if self.stored.is_none_or(is_newer) {
+                    let is_as_new =
+                        |held: Stored| *stored >= held && stored.next_offset >= held.next_offset;
+                    if self.stored.is_none_or(is_as_new) {
                         self.stored = Some(*stored);
                         changed.stored = true;
                     }

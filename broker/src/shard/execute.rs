@@ -275,6 +275,9 @@ impl Io {
             group.is_noted = false;
             if group.partition().is_some_and(PartitionState::is_unstored) {
                 self.note_unstored(group, 0);
+            } else {
+                // What it once lacked came with a base.
+                group.unstored_since = None;
             }
             return;
         }

@@ -5,7 +5,7 @@ use std::process::Command;
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 10] = [
+const PINNED: [(u64, &str); 11] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
@@ -22,6 +22,7 @@ const PINNED: [(u64, &str); 10] = [
         "a judge that forgot what was synced before a truncation",
     ),
     (1445, "a spare that could not be made, at another moment"),
+    (20389, "a snapshot lag that nothing ended"),
 ];
 
 /// Seeds of every sort of plan.
