@@ -1,0 +1,68 @@
+//! What the brokers' disks hold, and what the store lacks.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tests::cluster::Cluster;
+use tests::cluster::walser::get;
+
+/// Bytes on the disks of all nodes.
+pub fn used(cluster: &Cluster) -> u64 {
+    cluster.nodes().iter().map(|node| below(&node.data())).sum()
+}
+
+fn below(folder: &Path) -> u64 {
+    // What goes meanwhile takes no room.
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let size = |path: PathBuf| match std::fs::symlink_metadata(&path) {
+        Ok(found) if found.is_dir() => below(&path),
+        Ok(found) => found.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(|entry| size(entry.path())).sum()
+}
+
+/// Looks at the disks all the time.
+pub struct Watch {
+    ended: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+impl Watch {
+    pub fn start(cluster: &Cluster) -> Self {
+        let folders: Vec<PathBuf> = cluster.nodes().iter().map(|node| node.data()).collect();
+        let ended = Arc::new(AtomicBool::new(false));
+        let is_ended = ended.clone();
+        let thread = std::thread::spawn(move || {
+            let mut most = 0;
+            while !is_ended.load(Ordering::Relaxed) {
+                most = most.max(folders.iter().map(|folder| below(folder)).sum());
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            most
+        });
+        Self { ended, thread }
+    }
+
+    /// The most that all of them held at once.
+    pub fn end(self) -> u64 {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it only looks")
+    }
+}
+
+/// Partitions that a node leads and that have something which the store lacks. None when it does not say.
+pub fn unstored(cluster: &Cluster, node: i32) -> Option<u64> {
+    let (_, text) = get(&cluster.node(node).admin(), "/metrics")?;
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("walser_snapshot_lag_seconds{"));
+    let lags = rows.map(|row| row.rsplit_once(' ')?.1.parse::<f64>().ok());
+    let lags: Option<Vec<f64>> = lags.collect();
+    Some(lags?.into_iter().filter(|lag| *lag > 0.0).count() as u64)
+}
