@@ -200,7 +200,7 @@ impl Broker {
             replica,
             ms,
             bytes,
-            stored_below,
+            stored,
         } = order
         else {
             return;
@@ -212,7 +212,14 @@ impl Broker {
             wall_ms: self.clock.wall_ms(),
         };
         tokio::task::spawn_local(async move {
-            let cut = blocking(move || keep.cut(&reader, group, replica, stored_below)).await;
+            // What is in a store that this broker does not see, as a folder of another machine, is not stored for it.
+            if let Err(why) = broker.manifest(group, Some(stored)).await {
+                let why = why.message;
+                tracing::warn!(target: "snapshot", group = group.0, why, "nothing is dropped from the log here");
+                return;
+            }
+            let below = stored.next_offset;
+            let cut = blocking(move || keep.cut(&reader, group, replica, below)).await;
             match cut {
                 Ok(Some(offset)) => {
                     broker.shard.borrow_mut().local_cut(group, offset);

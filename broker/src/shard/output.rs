@@ -112,8 +112,8 @@ pub enum Order {
         ms: Option<u64>,
         /// Keep so many of the newest bytes; None for no limit.
         bytes: Option<u64>,
-        /// Only below this offset.
-        stored_below: i64,
+        /// What the store holds: only that may go, and only where this broker can read it.
+        stored: Stored,
     },
     /// Remove from the store what this snapshot, the newest one, and those kept before it do not reach; answer with
     /// [`super::Shard::snapshots_collected`], always.

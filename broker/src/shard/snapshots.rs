@@ -270,7 +270,7 @@ impl Shard {
                     replica: group.me.replica,
                     ms,
                     bytes,
-                    stored_below: stored.next_offset,
+                    stored,
                 });
             }
         }

@@ -8,6 +8,7 @@ use snapshot::collect;
 use snapshot::owner::{self, Life};
 
 use super::Snapshots;
+use crate::metadata::Image;
 
 /// Before the store is asked again whose it is, where it is not known to be this cluster's.
 const CLAIM_PAUSE: Duration = Duration::from_secs(2);
@@ -31,7 +32,7 @@ pub struct StoreStatus {
     pub store_id: Option<String>,
     /// Which life of the cluster this is.
     pub incarnation: Option<u32>,
-    /// Why nothing is written to it, if so.
+    /// Why nothing, or not everything, is written to it, if so.
     pub problem: Option<String>,
     /// Replicas here that wait for the snapshot that they begin with.
     pub waiting_replicas: usize,
@@ -88,9 +89,12 @@ impl Snapshots {
     }
 
     /// What `/status` shows.
-    pub(crate) fn status(&self, waiting_replicas: usize) -> StoreStatus {
+    pub(crate) fn status(&self, image: &Image, waiting_replicas: usize) -> StoreStatus {
         let life = self.life();
+        let unfinished =
+            || "the restore into this cluster has not ended: run `walser restore` again".to_owned();
         let problem = match &*self.standing.borrow() {
+            Standing::Own(life) if !image.is_complete(life.incarnation.0) => Some(unfinished()),
             Standing::Own(_) => None,
             Standing::Unknown(why) => Some(why.clone()),
         };

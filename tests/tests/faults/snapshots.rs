@@ -168,8 +168,8 @@ fn wait_collected(cluster: &Cluster, batches: &mut Vec<Vec<u8>>) {
     .unwrap_or_else(|late| cluster.fail(&late.to_string()));
 }
 
-/// Produces everything to a cluster whose logs keep little of it.
-fn filled(store: &Path) -> (Cluster, Vec<Vec<u8>>) {
+/// A cluster whose logs keep little of what the store holds.
+fn options(store: &Path) -> Options {
     let extra = [
         format!("snapshot.store = \"{}\"", store.display()),
         "snapshot.max.lag = \"200ms\"".to_owned(),
@@ -180,22 +180,23 @@ fn filled(store: &Path) -> (Cluster, Vec<Vec<u8>>) {
         "retention.check.interval = \"500ms\"".to_owned(),
         "tail.cache.size = \"1MiB\"".to_owned(),
     ];
-    let cluster = Cluster::start(
-        3,
-        &Options {
-            extra: extra.to_vec(),
-            ..Options::default()
-        },
-    );
+    Options {
+        extra: extra.to_vec(),
+        ..Options::default()
+    }
+}
+
+/// Produces everything to a cluster.
+fn fill(cluster: &Cluster) -> Vec<Vec<u8>> {
     let configs = [("local.retention.bytes", "1"), ("retention.ms", "-1")];
     cluster.create_topic(TOPIC, 1, &configs);
-    let mut connection = connect(&cluster, leader(&cluster));
+    let mut connection = connect(cluster, leader(cluster));
     let batches: Vec<Vec<u8>> = (0..BATCHES).map(batch).collect();
     for (at, batch) in batches.iter().enumerate() {
         let produced = requests::produce(&mut connection, TOPIC, PARTITION, batch);
         assert_eq!(produced.unwrap(), (0, at as i64));
     }
-    (cluster, batches)
+    batches
 }
 
 /// The command line, as a person uses it.
@@ -236,7 +237,8 @@ fn expect_verified(store: &Path) {
 fn what_only_the_store_holds_is_read_like_everything() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
-    let (mut cluster, mut batches) = filled(&store);
+    let mut cluster = Cluster::start(3, &options(&store));
+    let mut batches = fill(&cluster);
     wait_trimmed(&cluster);
     expect_all(&cluster, &batches, "after the trim");
 
@@ -288,4 +290,38 @@ fn what_only_the_store_holds_is_read_like_everything() {
     assert!(created.status.success(), "{created:?}");
     assert!(said.contains(&batches.len().to_string()), "{said}");
     expect_verified(&store);
+}
+
+/// The same path on three machines, which nobody has shared.
+#[test]
+fn what_another_broker_alone_has_stored_is_not_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let mut cluster = Cluster::prepare(3, Flavor::Walser, &options(&store));
+    for node in cluster.nodes() {
+        let file = node.folder.join("walser.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let own = format!("{}-{}", store.display(), node.id);
+        std::fs::write(&file, text.replace(store.to_str().unwrap(), &own)).unwrap();
+    }
+    cluster.launch();
+    let batches = fill(&cluster);
+    let first = leader(&cluster);
+    let start = |node: i32| figure(&cluster, node, "walser_local_start_offset");
+    let trimmed = || (start(first)? >= BATCHES as f64 / 4.0).then_some(());
+    wait_for(
+        "a trimmed log",
+        failover() * 4,
+        Duration::from_millis(100),
+        trimmed,
+    )
+    .unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    for node in (1..=3).filter(|node| *node != first) {
+        assert_eq!(start(node), Some(0.0), "broker {node} keeps everything");
+    }
+    // So nothing is lost with the broker that had it.
+    cluster.kill(first);
+    let moved = cluster.wait_led_by(TOPIC, 1, failover(), |node| node != first);
+    moved.unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    expect_all(&cluster, &batches, "after the death of who had stored it");
 }

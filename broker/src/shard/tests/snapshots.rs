@@ -219,7 +219,10 @@ fn cut(cluster: &mut Cluster, offset: i64) -> Vec<NodeId> {
             !matches!(
                 order,
                 Order::CheckLocalRetention {
-                    stored_below: 12,
+                    stored: Stored {
+                        next_offset: 12,
+                        ..
+                    },
                     bytes: Some(1),
                     ..
                 }

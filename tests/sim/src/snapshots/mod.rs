@@ -150,13 +150,9 @@ impl World {
                 self.collect_snapshots(at, group, stored);
                 Ok(())
             }
-            Order::CheckLocalRetention {
-                group,
-                stored_below,
-                ..
-            } => {
+            Order::CheckLocalRetention { group, stored, .. } => {
                 // Retention by size may find a place beyond what is stored: the newest segment alone is kept.
-                let far = stored_below.unsigned_abs() + 5;
+                let far = stored.next_offset.unsigned_abs() + 5;
                 let found = i64::try_from(self.random.between(0, far)).expect("small");
                 if let Some(up) = &mut self.nodes[at].up {
                     up.shard.local_cut(group, found);
