@@ -52,6 +52,8 @@ pub struct Topic {
     pub id: Uuid,
     /// How many it has.
     pub partitions: i32,
+    /// Replicas of each.
+    pub replicas: i16,
     /// Its configs that are set.
     pub configs: BTreeMap<String, String>,
 }
@@ -200,6 +202,7 @@ mod tests {
             name: "t".to_owned(),
             id: Uuid::from_u128(9),
             partitions: 3,
+            replicas: 3,
             configs: BTreeMap::from([("retention.ms".to_owned(), "7".to_owned())]),
         };
         Cluster {

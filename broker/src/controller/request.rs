@@ -279,6 +279,8 @@ pub struct RestoreTopic {
     pub topic: TopicId,
     /// Its name.
     pub name: String,
+    /// Replicas of each partition, or as many as there can be.
+    pub replicas: i16,
     /// Its explicit configs.
     pub configs: BTreeMap<String, String>,
     /// For partition 0, 1, 2, ...: the snapshot that it begins with.

@@ -43,8 +43,9 @@ fn new_topic(view: View<'_>, wanted: &RestoreTopic) -> Result<Step, Failure> {
     let count = wanted.origins.len();
     check_count(view, count, count, view.image.partition_count())?;
     let mut placer = Placer::new(view);
-    let replicas = placer.default_replication_factor(view);
-    let replicas = usize::try_from(replicas).unwrap_or(1);
+    let brokers = view.image.brokers().filter(|broker| !broker.draining);
+    let replicas = usize::try_from(wanted.replicas).unwrap_or(1);
+    let replicas = replicas.min(brokers.count()).max(1);
     Ok(Step::propose(
         Answer::Done,
         Command::RestoreTopic {

@@ -1,6 +1,6 @@
 //! What there is to restore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use snapshot::cluster::{self, Cluster, Topic};
@@ -158,11 +158,8 @@ impl Plan {
             store_id: life.store_id.clone(),
             at_ms,
         };
-        let listed: Vec<Uuid> = cluster.topics.iter().map(|topic| topic.id).collect();
-        let (unlisted, deleted) = reader
-            .unlisted(&objects, &listed, cluster.created_ms)
-            .await?;
-        let wanted = cluster.topics.iter().cloned().chain(unlisted).collect();
+        let unlisted = reader.unlisted(&objects, &cluster).await?;
+        let (wanted, deleted) = wanted(&cluster, unlisted, &objects);
         let mut topics = reader.topics(wanted, objects).await?;
         topics.sort_by(|a, b| a.topic.name.cmp(&b.topic.name));
         Ok(Self {
@@ -214,36 +211,35 @@ impl Reader {
         }
     }
 
-    /// Topics that are younger than the metadata; and how many are not in it because they were deleted.
+    /// What is known of topics that the metadata does not list, by their oldest manifest.
     async fn unlisted(
         &self,
         objects: &BTreeMap<(Uuid, i32), Objects>,
-        listed: &[Uuid],
-        as_of_ms: i64,
-    ) -> Result<(Vec<Topic>, usize), Error> {
-        let mut young: BTreeMap<Uuid, Topic> = BTreeMap::new();
-        let mut old = std::collections::BTreeSet::new();
+        cluster: &Cluster,
+    ) -> Result<BTreeMap<Uuid, Unlisted>, Error> {
+        let listed: BTreeSet<Uuid> = cluster.topics.iter().map(|topic| topic.id).collect();
+        let mut unlisted: BTreeMap<Uuid, Unlisted> = BTreeMap::new();
         for ((id, partition), of) in objects {
             let oldest = of.manifests.last().filter(|_| !listed.contains(id));
             let Some((_, oldest)) = oldest else { continue };
-            let manifest = self
-                .manifest("?", &self.source(*id, *partition), &oldest.key)
-                .await?;
-            if manifest.created_ms <= as_of_ms || self.at_ms.is_some() {
-                old.insert(*id);
-                continue;
-            }
-            let topic = young.entry(*id).or_insert_with(|| Topic {
-                name: manifest.topic.clone(),
-                id: *id,
-                partitions: 0,
-                configs: manifest.configs.clone(),
+            let source = self.source(*id, *partition);
+            let manifest = self.manifest(&id.to_string(), &source, &oldest.key).await?;
+            let is_old = manifest.created_ms <= cluster.created_ms || self.at_ms.is_some();
+            let topic = unlisted.entry(*id).or_insert_with(|| Unlisted {
+                topic: Topic {
+                    name: manifest.topic.clone(),
+                    id: *id,
+                    partitions: 0,
+                    replicas: i16::try_from(manifest.voters.len().max(1)).unwrap_or(i16::MAX),
+                    configs: manifest.configs.clone(),
+                },
+                since_ms: manifest.created_ms,
+                is_old: false,
             });
-            topic.partitions = topic.partitions.max(partition + 1);
+            topic.is_old |= is_old;
+            topic.since_ms = topic.since_ms.min(manifest.created_ms);
         }
-        // Created, written, snapshotted in part before the metadata: then it is in the metadata. Else it is gone.
-        young.retain(|id, _| !old.contains(id));
-        Ok((young.into_values().collect(), old.len()))
+        Ok(unlisted)
     }
 
     async fn topics(
@@ -333,6 +329,38 @@ impl Reader {
             why,
         })
     }
+}
+
+/// A topic that has objects, and that the metadata does not list.
+struct Unlisted {
+    topic: Topic,
+    /// When its oldest manifest was taken.
+    since_ms: i64,
+    /// That is before the metadata, which would list it were it not deleted.
+    is_old: bool,
+}
+
+/// The topics to restore: those of the metadata and younger ones; and how many others were deleted.
+fn wanted(
+    cluster: &Cluster,
+    unlisted: BTreeMap<Uuid, Unlisted>,
+    objects: &BTreeMap<(Uuid, i32), Objects>,
+) -> (Vec<Topic>, usize) {
+    let mut deleted = unlisted.values().filter(|topic| topic.is_old).count();
+    let mut young: Vec<Unlisted> = unlisted.into_values().filter(|t| !t.is_old).collect();
+    young.sort_by_key(|topic| topic.since_ms);
+    let listed = cluster.topics.iter().cloned();
+    let mut wanted: BTreeMap<String, Topic> = BTreeMap::new();
+    for mut topic in listed.chain(young.into_iter().map(|young| young.topic)) {
+        // More partitions than the metadata knew, and a topic that was made anew under its name, are younger than it.
+        let last = objects
+            .range((topic.id, 0)..=(topic.id, i32::MAX))
+            .next_back();
+        let count = last.map_or(0, |((_, partition), _)| partition.saturating_add(1));
+        topic.partitions = topic.partitions.max(count);
+        deleted += usize::from(wanted.insert(topic.name.clone(), topic).is_some());
+    }
+    (wanted.into_values().collect(), deleted)
 }
 
 fn check_chunks(topic: &str, manifest: &Manifest, there: &[Listed]) -> Result<(), Error> {

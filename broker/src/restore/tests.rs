@@ -28,6 +28,7 @@ fn topic(name: &str, number: u128, partitions: i32) -> Topic {
         name: name.to_owned(),
         id: id(number),
         partitions,
+        replicas: 3,
         configs: BTreeMap::from([("retention.ms".to_owned(), "5".to_owned())]),
     }
 }
@@ -157,7 +158,16 @@ async fn what_was_deleted_stays_deleted_and_what_is_younger_than_the_metadata_co
     let plan = bucket.plan().await.expect("sound");
     assert_eq!(ends(&plan), [("a", vec![0]), ("young", vec![0, 5])]);
     assert_eq!(plan.deleted, 1);
-    assert_eq!(plan.topics[1].topic.configs, young.configs);
+    assert_eq!(plan.topics[1].topic, young);
+
+    // Made anew under its name, and with more partitions than the metadata knows.
+    let (anew, grown) = (topic("a", 4, 1), topic("young", 3, 4));
+    bucket.partition(&anew, 0, (1, 12), 9).await;
+    bucket.partition(&grown, 3, (1, 12), 8).await;
+    let plan = bucket.plan().await.expect("sound");
+    let found = [("a", vec![9]), ("young", vec![0, 5, 0, 8])];
+    assert_eq!(ends(&plan), found);
+    assert_eq!((plan.deleted, plan.topics[0].topic.id), (2, id(4)));
 }
 
 #[tokio::test]

@@ -121,10 +121,12 @@ enum Error {
 
 /// What there is to say of the image.
 fn contents(image: &Image) -> Cluster {
+    let replicas = |group: &GroupId| image.partition(*group).map_or(1, |p| p.desired().len());
     let topic = |topic: &crate::metadata::Topic| Topic {
         name: topic.name.clone(),
         id: Uuid::from_u128(topic.id.0),
         partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+        replicas: i16::try_from(topic.partitions.first().map_or(1, replicas)).unwrap_or(i16::MAX),
         configs: topic.configs.clone(),
     };
     let mut topics: Vec<Topic> = image.topics().map(topic).collect();

@@ -173,6 +173,7 @@ impl Into {
         let step = RestoreStep::Topic(RestoreTopic {
             topic: TopicId(topic.topic.id.as_u128()),
             name: topic.topic.name.clone(),
+            replicas: topic.topic.replicas,
             configs: topic.topic.configs.clone(),
             origins,
         });
