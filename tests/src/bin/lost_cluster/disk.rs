@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use tests::cluster::Cluster;
 use tests::cluster::walser::get;
+
+/// Between two looks at the disks.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Bytes on the disks of all nodes.
 pub fn used(cluster: &Cluster) -> u64 {
@@ -29,29 +31,28 @@ fn below(folder: &Path) -> u64 {
 
 /// Looks at the disks all the time.
 pub struct Watch {
-    ended: Arc<AtomicBool>,
+    /// Dropped, it ends.
+    looking: mpsc::Sender<()>,
     thread: std::thread::JoinHandle<u64>,
 }
 
 impl Watch {
     pub fn start(cluster: &Cluster) -> Self {
         let folders: Vec<PathBuf> = cluster.nodes().iter().map(|node| node.data()).collect();
-        let ended = Arc::new(AtomicBool::new(false));
-        let is_ended = ended.clone();
+        let (looking, ended) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut most = 0;
-            while !is_ended.load(Ordering::Relaxed) {
+            while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 most = most.max(folders.iter().map(|folder| below(folder)).sum());
-                std::thread::sleep(Duration::from_millis(500));
             }
             most
         });
-        Self { ended, thread }
+        Self { looking, thread }
     }
 
     /// The most that all of them held at once.
     pub fn end(self) -> u64 {
-        self.ended.store(true, Ordering::Relaxed);
+        drop(self.looking);
         self.thread.join().expect("it only looks")
     }
 }
