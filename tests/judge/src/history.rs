@@ -43,6 +43,11 @@ pub enum What {
         /// It may take so long to give up what it is to own no longer.
         rebalance: u64,
     },
+    /// A heartbeat leaves it, that says that it owns these and no others: it may have yet to take what it was told.
+    Said {
+        /// May be empty.
+        partitions: Vec<i32>,
+    },
     /// It has given up everything but these.
     Kept {
         /// May be empty: also when its process has ended, or it was told that it is a member no longer.

@@ -111,6 +111,10 @@ impl Judge {
                 session: *session,
                 rebalance: *rebalance,
             }),
+            What::Said { partitions } => {
+                self.given.said(event.member, partitions);
+                Vec::new()
+            }
             What::Kept { partitions } => {
                 self.given.kept(event.begun, event.member, partitions);
                 let positions = self.positions.entry(event.member).or_default();

@@ -1,6 +1,8 @@
 //! Who owns what where the coordinator gives partitions to members one by one, each with an epoch of its own.
 //!
-//! A member owns a partition from when it is told until it gives it up. The coordinator may take it away without the
+//! A member owns a partition from when it is told until it gives it up, or says that it does not own it: the coordinator
+//! knows no more than that, and need not wait for who has not taken yet what he was told. One who takes it later all the
+//! same, because he has missed the next answer, has an epoch that is over: he cannot commit. The coordinator may take it away without the
 //! member's word, but not at once: only when the member was silent for its session, or did not give up for the time
 //! that a rebalance may take what it was told to give up. Until then nobody else may be told that he owns it.
 
@@ -103,6 +105,13 @@ impl Owners {
         ))
     }
 
+    /// A member says that it owns no more than these. What it was told is its own again when an answer leaves it so.
+    pub(crate) fn said(&mut self, member: usize, partitions: &[i32]) {
+        if let Some(own) = self.members.get_mut(&member) {
+            own.held.retain(|held, _| partitions.contains(held));
+        }
+    }
+
     /// A member owns no more than these.
     pub(crate) fn kept(&mut self, at: u64, member: usize, partitions: &[i32]) {
         if let Some(own) = self.members.get_mut(&member) {
@@ -132,6 +141,8 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use crate::{Event, Outcome, What, judge};
 
     /// A heartbeat of a member that may be silent for 100, and give up for 50.
@@ -159,6 +170,16 @@ mod tests {
             begun: at,
             ended: at,
             what: What::Kept { partitions },
+        }
+    }
+
+    fn said(member: usize, at: u64, partitions: &[i32]) -> Event {
+        let partitions = partitions.to_vec();
+        Event {
+            member,
+            begun: at,
+            ended: at,
+            what: What::Said { partitions },
         }
     }
 
@@ -240,6 +261,39 @@ mod tests {
             *says_owned = true;
         }
         finds(&with(&beat), "two owners");
+    }
+
+    #[test]
+    fn what_a_member_says_that_it_does_not_own_is_free() {
+        let first = told(1, (1, 2), 1, &[0, 1]);
+        let next = told(2, (20, 21), 2, &[1]);
+        let with = |between: &[Event]| {
+            let all = [from_ref(&first), between, from_ref(&next)];
+            all.concat()
+        };
+        // It has yet to take what it was told, and does not hear the answer.
+        assert_eq!(judge(&with(&[said(1, 10, &[])])), [""; 0]);
+        finds(&with(&[said(1, 10, &[1])]), "two owners: 2");
+        // The answer left it as it was.
+        let mut as_before = told(1, (10, 12), 1, &[]);
+        if let What::Told { partitions, .. } = &mut as_before.what {
+            *partitions = None;
+        }
+        for answer in [as_before, told(1, (10, 12), 1, &[0, 1])] {
+            finds(&with(&[said(1, 10, &[]), answer]), "two owners: 2");
+        }
+        // What it commits though it has taken it since is late.
+        let mut late = with(&[said(1, 10, &[])]);
+        late.push(Event {
+            what: What::Committed {
+                generation: 1,
+                partition: 1,
+                offset: 0,
+                outcome: Outcome::Ok,
+            },
+            ..committed(1, 30, 1)
+        });
+        finds(&late, "late owner: 1");
     }
 
     #[test]

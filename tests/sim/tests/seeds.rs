@@ -5,7 +5,7 @@ use std::process::Command;
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 11] = [
+const PINNED: [(u64, &str); 12] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
@@ -23,6 +23,10 @@ const PINNED: [(u64, &str); 11] = [
     ),
     (1445, "a spare that could not be made, at another moment"),
     (20389, "a snapshot lag that nothing ended"),
+    (
+        20580,
+        "a judge that did not hear a member say that it has yet to take what it was told",
+    ),
 ];
 
 /// Seeds of every sort of plan.

@@ -197,6 +197,7 @@ impl World {
         let member = &mut groups.members[number];
         let group = &mut groups.groups[member.group];
         let begun = group.history.now();
+        group.history.said(number, &ask);
         member.coordinator = Some(at);
         member.asked = Some((begun, now + wait));
         member.acts_at = now + wait;

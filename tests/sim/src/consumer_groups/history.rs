@@ -180,6 +180,20 @@ impl History {
         self.take(asked.member, asked.begun, what)
     }
 
+    /// A heartbeat leaves a member. It may be heard, whatever becomes of the answer.
+    pub(super) fn said(&mut self, member: usize, ask: &Ask) {
+        let Ask::Beat {
+            owned: Some(owned), ..
+        } = ask
+        else {
+            return;
+        };
+        let begun = self.now();
+        let partitions = owned.iter().copied().collect();
+        let taken = self.take(member, begun, What::Said { partitions });
+        taken.expect("who tells what it owns does nothing wrong");
+    }
+
     /// A member has given up everything but these.
     pub(super) fn kept(&mut self, member: usize, partitions: Vec<i32>) {
         let begun = self.now();
