@@ -14,7 +14,9 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{Builder, Credentials, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
+};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use bytes::{Bytes, BytesMut};
 
@@ -275,6 +277,8 @@ impl Multipart {
             .client
             .create_multipart_upload()
             .bucket(&bucket.bucket);
+        // NB: said here, or a service may refuse the parts that are named with theirs at the end.
+        let begin = begin.checksum_algorithm(ChecksumAlgorithm::Crc32);
         let begin = begin.key(self.store.name(&self.key));
         let begin = begin.set_server_side_encryption(self.store.sse());
         let begin = begin.set_ssekms_key_id(bucket.kms_key.clone());
@@ -299,6 +303,7 @@ impl Multipart {
             .upload_part()
             .bucket(&self.store.bucket.bucket);
         let part = part
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .key(self.store.name(&self.key))
             .upload_id(id)
             .part_number(number);
