@@ -116,9 +116,15 @@ fn loss_of_20_percent_between_brokers() {
         loss: 0.2,
         ..Rule::default()
     });
-    expect_progress(&cluster, &load, "with a fifth of the packets lost");
-    let lost = network.count(|counters| &counters.lost);
-    assert!(lost > 20, "only {lost} pieces were lost");
+    // How many pieces the same load takes differs: on a busy machine each holds more.
+    let lost = || network.count(|counters| &counters.lost);
+    for _ in 0..10 {
+        expect_progress(&cluster, &load, "with a fifth of the packets lost");
+        if lost() > 20 {
+            break;
+        }
+    }
+    assert!(lost() > 20, "only {} pieces were lost", lost());
     network.heal();
     conclude(cluster, load, topic);
 }
