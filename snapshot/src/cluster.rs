@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::inventory;
 use crate::key::{self, Key};
 use crate::manifest::Age;
 use crate::sealed;
@@ -16,7 +17,6 @@ use crate::store::{self, Condition, Store};
 pub const FORMAT: u32 = 1;
 /// Objects longer than this are not believed to be metadata.
 pub const BYTES_MAX: usize = 256 << 20;
-const LIST_LIMIT: usize = 1000;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,17 +156,10 @@ pub async fn read(store: &dyn Store, name: &Key, store_id: &str) -> Result<Clust
 /// When the store cannot be asked.
 pub async fn list(store: &dyn Store) -> Result<Vec<store::Listed>, store::Error> {
     let mut all: Vec<store::Listed> = Vec::new();
-    loop {
-        let after = all.last().map(|listed| listed.key.clone());
-        let page = store.list(key::METADATA_PREFIX, after.as_ref(), LIST_LIMIT);
-        let page = page.await?;
-        if page.is_empty() {
-            all.retain(|listed| key::metadata_age(&listed.key).is_some());
-            all.sort_by_key(|listed| key::metadata_age(&listed.key));
-            return Ok(all);
-        }
-        all.extend(page);
-    }
+    inventory::each(store, key::METADATA_PREFIX, |listed| all.push(listed)).await?;
+    all.retain(|listed| key::metadata_age(&listed.key).is_some());
+    all.sort_by_key(|listed| key::metadata_age(&listed.key));
+    Ok(all)
 }
 
 /// The newest metadata of the incarnations before one, at the latest of a time (ms) where one is given; None when there is

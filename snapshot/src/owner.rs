@@ -6,15 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::inventory;
 use crate::key::{self, Key};
 use crate::sealed;
 use crate::source::Incarnation;
-use crate::store::{self, Condition, Store};
+use crate::store::{self, Condition, Listed, Store};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 1;
 const BYTES_MAX: usize = 64 << 10;
-const LIST_LIMIT: usize = 1000;
 
 /// The object `owner.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,13 +112,8 @@ pub async fn latest(store: &dyn Store) -> Result<Life, Error> {
     }
     let store_id = owner.cluster_id;
     let mut last = None;
-    loop {
-        let page = store.list(key::INCARNATIONS_PREFIX, last.as_ref(), LIST_LIMIT);
-        match page.await?.pop() {
-            Some(listed) => last = Some(listed.key),
-            None => break,
-        }
-    }
+    let newest = |listed: Listed| last = Some(listed.key);
+    inventory::each(store, key::INCARNATIONS_PREFIX, newest).await?;
     let Some(name) = last else {
         let (incarnation, cluster_id) = (Incarnation::FIRST, store_id.clone());
         return Ok(Life {

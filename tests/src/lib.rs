@@ -7,6 +7,7 @@
 //! - [`sequences`] compares the answers to consumer groups with recorded ones of Kafka.
 //! - [`network`] puts a [`proxy`] between brokers.
 //! - [`wire`] is a second client, written by hand, for wrong bytes and plain questions.
+//! - [`size`] reads sizes on command lines.
 //! - [`wait`] is the only place that sleeps.
 //!
 //! The simulator is in `sim/`, the clients of other languages are in `clients/`, the suites
@@ -18,6 +19,7 @@ pub mod groups;
 pub mod network;
 pub mod proxy;
 pub mod sequences;
+pub mod size;
 pub mod wait;
 pub mod wire;
 pub mod workload;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::exit::{Exit, Failure, Result};
+use crate::http::Status;
 
 /// Status and body of a request to an admin listener (`HOST:PORT`). Everything within `wait`.
 pub async fn request(
@@ -21,6 +22,17 @@ pub async fn request(
 /// The same with a JSON body.
 pub async fn post(address: &str, path: &str, body: &Value, wait: Duration) -> Result<(u16, Value)> {
     send("POST", address, path, Some(body), wait).await
+}
+
+/// What a broker says of itself.
+pub async fn status(address: &str, wait: Duration) -> Result<Status> {
+    let (status, body) = request("GET", address, "/status", wait).await?;
+    if status != 200 {
+        let why = format!("{address} answered {status} for its status");
+        return Err(Failure::with(Exit::Unreachable, why));
+    }
+    serde_json::from_value(body)
+        .map_err(|why| Failure::new(format!("{address} has another /status: {why}")))
 }
 
 async fn send(

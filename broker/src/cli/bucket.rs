@@ -60,13 +60,7 @@ struct At {
 
 impl At {
     async fn open(&self) -> Result<Arc<dyn Store>> {
-        // A folder that is not there must not be made by looking into it.
-        if let Location::Folder(path) = &self.url
-            && !path.is_dir()
-        {
-            let why = format!("{} is no folder", path.display());
-            return Err(Failure::with(Exit::NotFound, why));
-        }
+        expect_there(&self.url)?;
         self.url.open().await.map_err(refused)
     }
 }
@@ -79,6 +73,17 @@ impl Bucket {
             Verb::Cat { at, key } => cat(&at, &key).await,
             Verb::Verify { at } => verify(&at).await,
         }
+    }
+}
+
+/// A folder that is not there must not be made by looking into it.
+pub(super) fn expect_there(location: &Location) -> Result<()> {
+    match location {
+        Location::Folder(path) if !path.is_dir() => {
+            let why = format!("{} is no folder", path.display());
+            Err(Failure::with(Exit::NotFound, why))
+        }
+        Location::Folder(_) | Location::S3(_) => Ok(()),
     }
 }
 

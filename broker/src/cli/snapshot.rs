@@ -8,7 +8,6 @@ use super::admin;
 use super::exit::{Exit, Failure, Result};
 use super::output::{Format, Table, Watch, column, wide};
 use super::partition::Name;
-use crate::http::Status;
 use crate::http::status::GroupStatus;
 
 /// Between two looks at a snapshot that is being taken.
@@ -57,21 +56,11 @@ impl At {
         Duration::from_secs(self.timeout)
     }
 
-    async fn status(&self) -> Result<Status> {
-        let (status, body) = admin::request("GET", &self.admin, "/status", self.wait()).await?;
-        if status != 200 {
-            let why = format!("{} answered {status} for its status", self.admin);
-            return Err(Failure::with(Exit::Unreachable, why));
-        }
-        serde_json::from_value(body)
-            .map_err(|why| Failure::new(format!("{} has another /status: {why}", self.admin)))
-    }
-
     async fn replica(&self, name: &Name) -> Result<GroupStatus> {
         let is_it = |group: &GroupStatus| {
             group.topic == name.topic() && group.partition == name.partition()
         };
-        let status = self.status().await?;
+        let status = admin::status(&self.admin, self.wait()).await?;
         status.groups.into_iter().find(is_it).ok_or_else(|| {
             let why = format!("broker {} has no replica of {name}", status.node_id);
             Failure::with(Exit::NotFound, why)
@@ -124,7 +113,7 @@ async fn create(at: &At, name: &Name) -> Result<()> {
 }
 
 async fn list(at: &At) -> Result<()> {
-    let groups = at.status().await?.groups;
+    let groups = admin::status(&at.admin, at.wait()).await?.groups;
     let partitions: Vec<_> = groups.into_iter().filter(|g| !g.topic.is_empty()).collect();
     rows(&partitions).print(at.format, "snapshots")
 }

@@ -44,9 +44,8 @@ impl Plan {
 
     /// All topics but that of the groups, and then that one.
     pub fn in_order(&self) -> impl Iterator<Item = &TopicPlan> {
-        let is_of_groups = |topic: &&TopicPlan| topic.topic.name == OFFSETS_TOPIC;
-        let others = self.topics.iter().filter(move |topic| !is_of_groups(topic));
-        others.chain(self.topics.iter().filter(is_of_groups))
+        let others = self.topics.iter().filter(|topic| !topic.is_of_groups());
+        others.chain(self.topics.iter().filter(|topic| topic.is_of_groups()))
     }
 }
 

@@ -14,14 +14,13 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::cluster;
+use crate::inventory;
 use crate::key::Key;
 use crate::owner;
 use crate::source::Source;
 use crate::store::{self, Listed, Store};
 
 pub use report::{Finding, Kind, Report};
-
-const LIST_LIMIT: usize = 1000;
 
 /// Verifies everything that a cluster has in a store.
 ///
@@ -70,24 +69,16 @@ type ByPartition = BTreeMap<(Uuid, i32), Vec<Listed>>;
 
 async fn by_partition(store: &dyn Store, report: &mut Report) -> Result<ByPartition, store::Error> {
     let mut found = ByPartition::new();
-    let mut after: Option<Key> = None;
-    loop {
-        let page = store.list("", after.as_ref(), LIST_LIMIT).await?;
-        let Some(last) = page.last() else {
-            return Ok(found);
-        };
-        after = Some(last.key.clone());
-        for listed in page {
-            match partition_of(&listed.key) {
-                Some(partition) => found.entry(partition).or_default().push(listed),
-                None if is_of_the_cluster(&listed.key) => {}
-                None => {
-                    let why = "no object of this format has such a name".to_owned();
-                    report.find(Kind::Orphan, &listed.key, None, why);
-                }
-            }
+    inventory::each(store, "", |listed| match partition_of(&listed.key) {
+        Some(partition) => found.entry(partition).or_default().push(listed),
+        None if is_of_the_cluster(&listed.key) => {}
+        None => {
+            let why = "no object of this format has such a name".to_owned();
+            report.find(Kind::Orphan, &listed.key, None, why);
         }
-    }
+    })
+    .await?;
+    Ok(found)
 }
 
 fn is_of_the_cluster(key: &Key) -> bool {

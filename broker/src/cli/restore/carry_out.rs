@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use snapshot::owner::{self, Life};
 use snapshot::source::Incarnation;
 use snapshot::store::Store;
@@ -18,7 +17,7 @@ use crate::cli::exit::{Exit, Failure, Result};
 use crate::cli::output::Format;
 use crate::controller::RestoreTopic;
 use crate::coordinator::rebirth::Rebirth;
-use crate::http::{RestoreStep, Status};
+use crate::http::RestoreStep;
 use crate::metadata::TopicId;
 use crate::restore::{Plan, Reborn, TopicPlan};
 
@@ -41,7 +40,7 @@ pub(super) struct Into {
 impl Into {
     /// The cluster of this broker.
     pub(super) async fn find(admin: &str, wait: Duration) -> Result<Self> {
-        let status = status(admin, wait).await?;
+        let status = admin::status(admin, wait).await?;
         let store = status.snapshot_store.ok_or_else(|| {
             let why = format!("broker {} has no snapshot store", status.node_id);
             Failure::usage(why).next("set snapshot.store on every broker to what --from says")
@@ -129,7 +128,7 @@ impl Into {
     async fn await_brokers(&self, life: &Life) -> Result<()> {
         let deadline = Instant::now() + self.wait;
         loop {
-            let store = status(&self.admin, self.wait).await?.snapshot_store;
+            let store = admin::status(&self.admin, self.wait).await?.snapshot_store;
             let store = store.unwrap_or_default();
             if store.incarnation == Some(life.incarnation.0) {
                 return Ok(());
@@ -247,14 +246,4 @@ fn written(write: Option<Write>) -> Result<()> {
             write.map_err(|why| refused(&why))
         }
     }
-}
-
-async fn status(admin: &str, wait: Duration) -> Result<Status> {
-    let (status, body): (u16, Value) = admin::request("GET", admin, "/status", wait).await?;
-    if status != 200 {
-        let why = format!("{admin} answered {status} for its status: {}", json!(body));
-        return Err(Failure::with(Exit::Unreachable, why));
-    }
-    serde_json::from_value(body)
-        .map_err(|why| Failure::new(format!("{admin} has another /status: {why}")))
 }

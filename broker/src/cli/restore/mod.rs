@@ -10,6 +10,7 @@ use clap::Args;
 use snapshot::store::Store;
 use snapshot::store::location::Location;
 
+use super::bucket::expect_there;
 use super::exit::{Exit, Failure, Result};
 use super::output::{Format, confirm};
 use super::time::Time;
@@ -48,12 +49,7 @@ pub struct Restore {
 impl Restore {
     /// Runs it.
     pub async fn run(self) -> Result<()> {
-        if let Location::Folder(path) = &self.from
-            && !path.is_dir()
-        {
-            let why = format!("{} is no folder", path.display());
-            return Err(Failure::with(Exit::NotFound, why));
-        }
+        expect_there(&self.from)?;
         let store = self.from.open().await;
         let store = store.map_err(|why| refused(&why.into()))?;
         if self.dry_run {

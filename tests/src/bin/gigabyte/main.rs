@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use tests::cluster::{Cluster, Options};
+use tests::size::parse_bytes;
 use tests::wait::TimedOut;
 
 use faults::Schedule;
@@ -47,19 +48,6 @@ struct Arguments {
     /// Only the JSON object, no table.
     #[arg(long)]
     json: bool,
-}
-
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1u64 << 30)];
-    let (digits, unit) = units
-        .iter()
-        .find_map(|(name, unit)| text.strip_suffix(name).map(|digits| (digits, *unit)))
-        .unwrap_or((text, 1));
-    let number: u64 = digits
-        .trim()
-        .parse()
-        .map_err(|_| format!("'{text}' is no size"))?;
-    Ok(number * unit)
 }
 
 /// The topic of the run.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tests::cluster::walser::binary;
 use tests::cluster::{Cluster, Options};
+use tests::size::parse_bytes;
 use tests::wait::{TimedOut, wait_for};
 
 use records::{Digests, Work};
@@ -41,19 +42,6 @@ struct Arguments {
     /// The store: an empty folder, or an empty prefix of a bucket.
     #[arg(long)]
     store: String,
-}
-
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1u64 << 30)];
-    let (digits, unit) = units
-        .iter()
-        .find_map(|(name, unit)| text.strip_suffix(name).map(|digits| (digits, *unit)))
-        .unwrap_or((text, 1));
-    let number: u64 = digits
-        .trim()
-        .parse()
-        .map_err(|_| format!("'{text}' is no size"))?;
-    Ok(number * unit)
 }
 
 /// Until everything is in the store, and the disks have given back what they need not keep.
