@@ -159,7 +159,7 @@ impl Plan {
             at_ms,
         };
         let unlisted = reader.unlisted(&objects, &cluster).await?;
-        let (wanted, deleted) = wanted(&cluster, unlisted, &objects);
+        let (wanted, deleted) = wanted(&cluster, unlisted, &objects, at_ms.is_none());
         let mut topics = reader.topics(wanted, objects).await?;
         topics.sort_by(|a, b| a.topic.name.cmp(&b.topic.name));
         Ok(Self {
@@ -340,11 +340,13 @@ struct Unlisted {
     is_old: bool,
 }
 
-/// The topics to restore: those of the metadata and younger ones; and how many others were deleted.
+/// The topics to restore: those of the metadata and, as the cluster was last, younger ones; and how many others were
+/// deleted.
 fn wanted(
     cluster: &Cluster,
     unlisted: BTreeMap<Uuid, Unlisted>,
     objects: &BTreeMap<(Uuid, i32), Objects>,
+    is_last: bool,
 ) -> (Vec<Topic>, usize) {
     let mut deleted = unlisted.values().filter(|topic| topic.is_old).count();
     let mut young: Vec<Unlisted> = unlisted.into_values().filter(|t| !t.is_old).collect();
@@ -357,7 +359,9 @@ fn wanted(
             .range((topic.id, 0)..=(topic.id, i32::MAX))
             .next_back();
         let count = last.map_or(0, |((_, partition), _)| partition.saturating_add(1));
-        topic.partitions = topic.partitions.max(count);
+        if is_last {
+            topic.partitions = topic.partitions.max(count);
+        }
         deleted += usize::from(wanted.insert(topic.name.clone(), topic).is_some());
     }
     (wanted.into_values().collect(), deleted)

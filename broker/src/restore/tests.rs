@@ -179,6 +179,8 @@ async fn as_it_was_at_a_time() {
     for (index, end) in [(10, 1), (20, 2), (60, 3)] {
         bucket.partition(&a, 0, (1, index), end).await;
     }
+    // A partition that came later is none at an earlier time.
+    bucket.partition(&a, 1, (1, 60), 9).await;
     let at = async |at_ms| {
         let selection = Selection {
             at_ms: Some(at_ms),
