@@ -4,9 +4,10 @@
 //! A crash at any point leaves either the inputs (the outputs are named but nothing refers to them) or the outputs:
 //! the swap is in memory until a checkpoint that refers to the outputs is named by a manifest.
 
+mod choose;
 mod rewrite;
 
-use crate::directory::{Directory, Extent, SegmentState, Sums};
+use crate::directory::{Directory, Extent, SegmentState};
 use crate::error::Error;
 use crate::footer::RunIndex;
 use crate::jobs::Task;
@@ -14,12 +15,12 @@ use crate::layout::DATA_START;
 use crate::log::Log;
 use crate::manifest::Sealed;
 use crate::mutant::{self, Mutant};
-use crate::pages::{PAGE_BYTES, Pool};
+use crate::pages::Pool;
 use crate::record::Identity;
 use crate::segment::Segment;
 use crate::spares::{Spare, Taker};
+pub(crate) use choose::Outlook;
 use raft::types::{GroupId, Index, ReplicaId};
-use rewrite::piece_bytes;
 use std::io;
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ struct Output {
     segment: Arc<Segment>,
     index: Arc<RunIndex>,
     sealed: Sealed,
+    /// The next entry did not fit.
+    full: bool,
 }
 
 /// What a rewrite has written.
@@ -64,6 +67,8 @@ pub(crate) struct Cleaned {
     /// Entries that were not what was written, or cannot be read: never copied, reported. A range's first and last.
     damaged: Vec<(GroupId, Index)>,
     inputs: Vec<u64>,
+    /// Inputs with something that had to stay there.
+    stuck: Vec<u64>,
     failed: Option<io::Error>,
 }
 
@@ -73,13 +78,11 @@ impl Log {
         if !self.outputs.is_empty() {
             return None;
         }
-        let sums = self.shared.read().segments.sealed();
-        let short_of_space = self.spares.free() == 0 && !self.may_create();
-        let outlook = (sums, self.spares.for_cleaner(), short_of_space);
+        let outlook = self.outlook();
         if self.nothing_to_clean == Some(outlook) {
             return None;
         }
-        let Some(chosen) = self.choose(sums, short_of_space) else {
+        let Some(chosen) = self.choose(&outlook) else {
             self.nothing_to_clean = Some(outlook);
             return None;
         };
@@ -94,7 +97,7 @@ impl Log {
         self.outputs.clone_from(&outputs);
         // Outputs are named before anything is written into them. A failure has poisoned the log.
         self.commit(false).ok()?;
-        let pieces = pieces(&self.shared.read(), &chosen.inputs);
+        let pieces = choose::pieces(&self.shared.read(), &chosen, &self.config);
         Some(Task::Clean(CleanTask {
             pieces,
             outputs,
@@ -117,37 +120,6 @@ impl Log {
         }
     }
 
-    fn choose(&self, sums: Sums, short_of_space: bool) -> Option<Chosen> {
-        let directory = self.shared.read();
-        let bytes = self.config.segment_bytes;
-        let sealed = || {
-            directory
-                .segments
-                .values()
-                .filter(|state| state.index.is_none())
-        };
-        let (live, used) = (sums.live_bytes, sums.segments * bytes);
-        if used > live + live / 10 * 3 + self.config.clean_slack_bytes || short_of_space {
-            let chosen = most_dead(&directory, bytes);
-            if chosen.is_some() && self.spares.for_cleaner() >= 1 {
-                return chosen;
-            }
-        }
-        if sums.unsorted_bytes > self.config.unsorted_bytes_max && self.spares.for_cleaner() >= 2 {
-            // Scattered entries only come together where at least two groups share long stretches: the oldest first.
-            let inputs: Vec<u64> = sealed()
-                .filter(|state| state.is_unsorted() && is_worth_it(state))
-                .take(2)
-                .filter(|state| state.live_bytes <= output_room(bytes))
-                .map(|state| state.segment.sequence)
-                .collect();
-            if !inputs.is_empty() {
-                return Some(Chosen { outputs: 2, inputs });
-            }
-        }
-        None
-    }
-
     /// Takes a rewrite in: every extent is checked against what is alive now; what died or changed meanwhile is
     /// dropped from the swap.
     pub(crate) fn settle_clean(&mut self, cleaned: Cleaned) -> Result<(), Error> {
@@ -164,6 +136,7 @@ impl Log {
                 .find(|output| output.segment.number == segment.number)
             {
                 Some(output) => {
+                    self.counters.bytes_cleaned += output.sealed.end - DATA_START;
                     directory
                         .segments
                         .insert(segment.sequence, output_state(output));
@@ -180,8 +153,10 @@ impl Log {
             directory.mark_faulty(*group, *index, *index, false);
         }
         directory.died = true;
-        for input in &cleaned.inputs {
-            directory.segments.leave_over(*input);
+        let full = cleaned.outputs.iter().filter(|output| output.full);
+        let full = full.map(|output| output.segment.sequence);
+        for sequence in full.chain(cleaned.stuck) {
+            directory.segments.leave_over(sequence);
         }
         drop(directory);
         for output in &cleaned.outputs {
@@ -193,79 +168,6 @@ impl Log {
         self.checkpoint_due = true;
         Ok(())
     }
-}
-
-struct Chosen {
-    inputs: Vec<u64>,
-    outputs: usize,
-}
-
-/// Live bytes that as a rule fit into one output, with its headers and footer, and with what each piece wastes on its
-/// list of frames and its last page.
-fn output_room(segment_bytes: u64) -> u64 {
-    let piece = piece_bytes(segment_bytes);
-    segment_bytes / 4 * 3 * piece / (piece + 2 * PAGE_BYTES as u64)
-}
-
-/// Whether something is alive there that a rewrite could move.
-///
-/// NB: what a rewrite had to leave where it was (the output was full, an entry is damaged) it would leave there again:
-/// until something more has died, trying again would go on for ever.
-fn is_worth_it(state: &SegmentState) -> bool {
-    state.extents > 0 && state.live_bytes != state.left_over_bytes
-}
-
-/// The segments with the best (dead bytes x age) / live bytes whose live bytes fit into one output.
-fn most_dead(directory: &Directory, segment_bytes: u64) -> Option<Chosen> {
-    let newest = directory.segments.keys().next_back().copied().unwrap_or(0);
-    let mut scored: Vec<(u128, u64, u64)> = directory
-        .segments
-        .iter()
-        .filter(|(_, state)| state.index.is_none() && is_worth_it(state))
-        .map(|(sequence, state)| {
-            let dead = segment_bytes.saturating_sub(state.live_bytes);
-            let age = newest - sequence + 1;
-            let score = u128::from(dead) * u128::from(age) * 1024;
-            (
-                score / u128::from(state.live_bytes.max(1)),
-                *sequence,
-                state.live_bytes,
-            )
-        })
-        .collect();
-    scored.sort_unstable_by(|a, b| b.cmp(a));
-    let mut room = output_room(segment_bytes);
-    let mut inputs = Vec::new();
-    for (_, sequence, live_bytes) in scored {
-        if live_bytes <= room {
-            room -= live_bytes;
-            inputs.push(sequence);
-        }
-    }
-    // One for one gains nothing.
-    (inputs.len() >= 2).then_some(Chosen { inputs, outputs: 1 })
-}
-
-fn pieces(directory: &Directory, inputs: &[u64]) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    for (id, group) in &directory.groups {
-        for extent in group
-            .extents
-            .iter()
-            .filter(|extent| inputs.contains(&extent.segment))
-        {
-            if let Some(state) = directory.segments.get(&extent.segment) {
-                pieces.push(Piece {
-                    group: *id,
-                    replica: group.replica,
-                    extent: *extent,
-                    segment: Arc::clone(&state.segment),
-                    footer_at: state.footer_at,
-                });
-            }
-        }
-    }
-    pieces
 }
 
 fn output_state(output: &Output) -> SegmentState {

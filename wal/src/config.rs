@@ -13,7 +13,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// Most bytes of entries in one round, default 4 MiB; one larger entry passes alone.
     pub round_bytes_max: u64,
-    /// Spare segments kept ready ahead of need, beyond the reserves. Default 4 (1 GiB).
+    /// Spare segments kept ready ahead of need, beyond the reserves. Default 4 (1 GiB). What recycling adds to them is
+    /// kept while the log is written to; a quiet one has no more than these.
     pub spares: usize,
     /// Most bytes of one run of adjacent entries: how much a lookup reads at most to find one. Default 64 KiB. Never
     /// lowered within a data directory: segments keep room for a footer of so many runs.
@@ -30,11 +31,15 @@ pub struct Config {
     pub meta_interval: Duration,
     /// How often a checkpoint may be written only because a segment has died. Default 1 s.
     pub dead_interval: Duration,
+    /// A log that has filled no segment for so long is quiet: it gives back to the file system what it does not need.
+    /// Shorter: space is back sooner, and is taken again sooner where the load comes in bursts. Default 10 s.
+    pub quiet_after: Duration,
     /// Bytes that are never taken from the file system for spares. Default 256 MiB.
     pub free_bytes_min: u64,
     /// Most bytes that all files of the log may take, the reserves included. Default unlimited.
     pub used_bytes_max: u64,
-    /// The cleaner starts when used bytes exceed 1.3 times the live ones and this. Default 2 GiB.
+    /// The cleaner starts when sealed segments take more than 1.3 times their live bytes and this, in a quiet log more
+    /// than a quarter of it. Default 1 GiB: unsealed segments and outputs come on top of it.
     pub clean_slack_bytes: u64,
     /// The cleaner also starts when entries in short runs take more than this. Default 1 GiB.
     pub unsorted_bytes_max: u64,
@@ -53,9 +58,10 @@ impl Default for Config {
             checkpoint_whole_every: 64,
             meta_interval: Duration::from_secs(1),
             dead_interval: Duration::from_secs(1),
+            quiet_after: Duration::from_secs(10),
             free_bytes_min: 256 << 20,
             used_bytes_max: u64::MAX,
-            clean_slack_bytes: 2 << 30,
+            clean_slack_bytes: 1 << 30,
             unsorted_bytes_max: 1 << 30,
         }
     }
@@ -70,7 +76,7 @@ impl Config {
             tail_bytes: 32 << 20,
             spares: 4,
             free_bytes_min: 64 << 20,
-            clean_slack_bytes: 256 << 20,
+            clean_slack_bytes: 128 << 20,
             unsorted_bytes_max: 64 << 20,
             ..Self::default()
         }
@@ -90,6 +96,7 @@ impl Config {
             checkpoint_whole_every: 4,
             meta_interval: Duration::ZERO,
             dead_interval: Duration::ZERO,
+            quiet_after: Duration::from_secs(1),
             free_bytes_min: 0,
             used_bytes_max: u64::MAX,
             clean_slack_bytes: 256 << 10,
@@ -126,6 +133,12 @@ impl Config {
                 "runs_max must be at least 16, checkpoint_whole_every 1",
             ));
         }
+        if self.used_bytes_max < USED_SEGMENTS_MIN * self.segment_bytes {
+            return Err(Error::Config("used_bytes_max must be at least 8 segments"));
+        }
         Ok(())
     }
 }
+
+/// The open segment, the next one, two that wait to be sealed, the reserves.
+const USED_SEGMENTS_MIN: u64 = 8;

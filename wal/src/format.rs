@@ -122,6 +122,7 @@ pub(crate) fn format(
         leisure: None,
         zeroing: None,
         spares_rest_until: std::time::Duration::ZERO,
+        filled_at: disk.elapsed(),
         files: count as u64,
         free_bytes: 0,
         counters: Stats::default(),

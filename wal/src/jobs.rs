@@ -15,17 +15,13 @@ use crate::mutant::{self, Mutant};
 use crate::pages::Pages;
 use crate::segment::Segment;
 use crate::spares::{Spare, Taker};
+use crate::stock;
 use raft::types::DirectoryId;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// Bytes of a spare that are zeroed by one job: the driver paces by when it asks for the next.
 const ZERO_SLICE_BYTES: u64 = 4 << 20;
-
-/// After a spare that could not be made, none is tried for so long: the error would come back at once, and the log
-/// thread would do nothing else.
-const SPARES_REST: Duration = Duration::from_secs(1);
 
 /// A piece of background work.
 #[must_use = "a job that is not run holds up the ones after it"]
@@ -373,42 +369,6 @@ impl Log {
         }
     }
 
-    fn leisure_task(&mut self) -> Option<Task> {
-        self.spares.unpin();
-        if let Some(task) = self.clean_task() {
-            return Some(task);
-        }
-        let bytes = self.config.segment_bytes;
-        let resting = self.disk.elapsed() < self.spares_rest_until;
-        if !resting && self.spares.missing(self.config.spares) > 0 {
-            self.look_at_free_bytes();
-            if self.may_create() {
-                let number = self.spares.next_number;
-                self.spares.next_number += 1;
-                return Some(Task::Create {
-                    disk: Arc::clone(&self.disk),
-                    number,
-                    bytes,
-                });
-            }
-        }
-        if let Some((spare, from)) = self.zeroing.take() {
-            return Some(Task::Zero { spare, from, bytes });
-        }
-        if let Some(spare) = self.spares.take_unzeroed() {
-            return Some(Task::Zero {
-                spare,
-                from: 0,
-                bytes,
-            });
-        }
-        let surplus = self.spares.take_surplus(self.config.spares)?;
-        Some(Task::Remove {
-            disk: Arc::clone(&self.disk),
-            number: surplus.number,
-        })
-    }
-
     fn settle(&mut self, outcome: Outcome) -> Result<(), Error> {
         match outcome {
             Outcome::Sealed(result, index) => {
@@ -428,7 +388,7 @@ impl Log {
             // Nothing rests on a spare: the log goes on without it.
             Outcome::Created(Err(error)) => {
                 tracing::warn!(%error, "no spare segment could be made");
-                self.spares_rest_until = self.disk.elapsed() + SPARES_REST;
+                self.spares_rest_until = self.disk.elapsed() + stock::SPARES_REST;
             }
             Outcome::Zeroed(Ok(()), mut spare, end) => {
                 if end == self.config.segment_bytes {
@@ -441,7 +401,7 @@ impl Log {
             Outcome::Zeroed(Err(error), spare, _) => {
                 // A bad spare is dropped, not used. Its file stays for somebody to look at.
                 tracing::error!(%error, number = spare.number, "a spare segment cannot be written");
-                self.spares_rest_until = self.disk.elapsed() + SPARES_REST;
+                self.spares_rest_until = self.disk.elapsed() + stock::SPARES_REST;
             }
             Outcome::Removed(result) => match result {
                 Ok(()) => self.files -= 1,

@@ -16,10 +16,10 @@
 //! 7. Restart reads the manifest, the checkpoint chain and the segments that are not sealed, whatever the log's size.
 //!
 //! Not here: elections, commit indexes, the meaning of payloads (only a record batch's header is looked at), threads,
-//! timers. Background work is handed out as [`Job`]s.
+//! timers. Background work is handed out as [`Job`]s; [`Log::due`] says when to look for more though nothing happens.
 //!
 //! Start reading at [`Log::write`] (`writer.rs`), then `round.rs` (the bytes), `directory.rs` (what is alive),
-//! `recovery.rs` (the decision table), `jobs.rs` (seal, checkpoint, spares) and `reader.rs`.
+//! `recovery.rs` (the decision table), `jobs.rs` (seal, checkpoint), `stock.rs` (spares) and `reader.rs`.
 
 mod blob;
 mod checkpoint;
@@ -51,6 +51,7 @@ mod recovery;
 mod round;
 mod segment;
 mod spares;
+mod stock;
 mod tail;
 mod window;
 mod writer;

@@ -1,8 +1,9 @@
 //! The log: its state, its figures, its poison.
 
 use crate::checkpoint::{Point, Slots};
+use crate::cleaner::Outlook;
 use crate::config::Config;
-use crate::directory::{Directory, Sums};
+use crate::directory::Directory;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::jobs::Running;
@@ -89,9 +90,9 @@ pub struct Log {
     pub(crate) full: VecDeque<FullSegment>,
     /// Named in the manifest, header synced: takes the next round when the open one is full.
     pub(crate) prepared: Option<Arc<Segment>>,
-    /// What there was when the cleaner last found nothing to do: sums, spares for it, whether space was short. Looking
-    /// at every segment again, after every round, would find the same.
-    pub(crate) nothing_to_clean: Option<(Sums, usize, bool)>,
+    /// What there was when the cleaner last found nothing to do. Looking at every segment again, after every round,
+    /// would find the same.
+    pub(crate) nothing_to_clean: Option<Outlook>,
     /// Named in the manifest for the cleaner's job that is under way.
     pub(crate) outputs: Vec<Arc<Segment>>,
     pub(crate) sealed: BTreeMap<u64, Sealed>,
@@ -124,6 +125,8 @@ pub struct Log {
     pub(crate) zeroing: Option<(Spare, u64)>,
     /// No spare is made before: the last one could not be made, or not be written.
     pub(crate) spares_rest_until: Duration,
+    /// When a segment was last filled (or the log opened).
+    pub(crate) filled_at: Duration,
     /// Segment files in all.
     pub(crate) files: u64,
     pub(crate) free_bytes: u64,
@@ -152,6 +155,13 @@ impl Log {
     pub fn look_for_room(&mut self) -> Room {
         self.look_at_free_bytes();
         self.room()
+    }
+
+    /// What all segment files may take together: the budget, or what the file system has for them.
+    fn limit_bytes(&self) -> u64 {
+        let more = self.free_bytes.saturating_sub(self.config.free_bytes_min);
+        let most = (self.files * self.config.segment_bytes).saturating_add(more);
+        most.min(self.config.used_bytes_max)
     }
 
     /// Whether the file system and the budget allow one more file, as far as last looked at.
@@ -227,6 +237,7 @@ impl Log {
         stats.segments_spare = (self.spares.len() + waiting) as u64;
         stats.segments_zeroed = self.spares.zeroed_count() as u64;
         stats.used_bytes = self.files * self.config.segment_bytes;
+        stats.limit_bytes = self.limit_bytes();
         stats.free_bytes = self.free_bytes;
         stats.round = self.last_round;
         stats.manifest = self.manifest_version;

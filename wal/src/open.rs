@@ -411,6 +411,7 @@ impl Start {
             leisure: None,
             zeroing: None,
             spares_rest_until: std::time::Duration::ZERO,
+            filled_at: now,
             files: self.file_count,
             free_bytes: 0,
             counters: Stats::default(),

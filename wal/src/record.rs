@@ -244,6 +244,8 @@ pub struct Stats {
     pub unsorted_bytes: u64,
     /// Bytes of all segment files.
     pub used_bytes: u64,
+    /// What all segment files may take: the configured bound, or what the file system has for them if that is less.
+    pub limit_bytes: u64,
     /// What the file system could still allocate, when last looked at.
     pub free_bytes: u64,
     /// Syncs of rounds.
@@ -268,6 +270,8 @@ pub struct Stats {
     pub manifest: u64,
     /// Segments that the cleaner has rewritten.
     pub segments_cleaned: u64,
+    /// Bytes that the cleaner has written.
+    pub bytes_cleaned: u64,
     /// Segments whose data has all died and whose file went back to the pool.
     pub segments_recycled: u64,
     /// Whether the log has failed.

@@ -126,12 +126,17 @@ impl Spares {
         (self.free() > 1).then(|| self.ready.remove(at)).flatten()
     }
 
-    /// Takes one out that is more than needed, to remove its file.
+    /// Takes one out that is more than the reserves and `ahead`, to remove its file.
     pub(crate) fn take_surplus(&mut self, ahead: usize) -> Option<Spare> {
-        let most = CLEANER_RESERVE + HOUSEKEEPING_RESERVE + 2 * ahead + 4;
+        let most = CLEANER_RESERVE + HOUSEKEEPING_RESERVE + ahead;
         (self.ready.len() > most)
             .then(|| self.ready.pop_back())
             .flatten()
+    }
+
+    /// Whether readers hold dead segments.
+    pub(crate) fn any_pinned(&self) -> bool {
+        !self.pinned.is_empty()
     }
 
     /// How many were written before.

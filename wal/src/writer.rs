@@ -227,6 +227,7 @@ impl Log {
                 position: DATA_START,
             },
         );
+        self.filled_at = self.disk.elapsed();
         let rolled = Rolled {
             segment: open.segment.sequence,
             groups,

@@ -152,7 +152,11 @@ settings! {
         request_memory_bytes: u64 = 512 * MIB as u64, "request.memory.size", Kind::Bytes { min: MIB, max: MAX_SIZE };
         /// Log bytes in short scattered runs that the cleaner tolerates before it sorts them.
         unsorted_max_bytes: u64 = GIB as u64, "unsorted.max", Kind::Bytes { min: MIB, max: MAX_SIZE };
-        /// Zeroed spare segments kept ahead, at most 5 % of the disk. They let every write be an overwrite.
+        /// Most bytes that the log's files may take, spares included: at least 8 segments. Where it is reached, records are
+        /// refused as with a full disk, until retention or a deletion has freed some. 0: what the disk has.
+        log_bytes_max: u64 = 0, "log.max", Kind::Bytes { min: 0, max: MAX_SIZE };
+        /// Zeroed spare segments kept ahead, at most 5 % of the disk. They let every write be an overwrite. A log that
+        /// has filled no segment for ten seconds keeps no more than these, and the four that are never lent.
         spares_bytes: u64 = GIB as u64, "spares.size", Kind::Bytes { min: 0, max: MAX_SIZE };
 
         /// Create a topic when a client asks for one that does not exist.

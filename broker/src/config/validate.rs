@@ -133,6 +133,12 @@ impl Config {
         if !cluster.segment_bytes.is_multiple_of(64 << 10) {
             problem("segment.size", "must be a multiple of 64 KiB".to_owned());
         }
+        if node.log_bytes_max != 0 && node.log_bytes_max < 8 * cluster.segment_bytes {
+            problem(
+                "log.max",
+                "must be at least 8 of segment.size, or 0".to_owned(),
+            );
+        }
         // As the log has it: what one node has accepted every other one can store.
         if entry * 4 > cluster.segment_bytes {
             problem(

@@ -243,6 +243,7 @@ impl Worker {
 
     /// Waits for something to do.
     fn next(&self, idle: bool) -> Turn {
+        let due = self.log.due();
         let mut queue = locked(&self.shared.queue);
         loop {
             if let Some(turn) = queue.turn() {
@@ -250,10 +251,11 @@ impl Worker {
             }
             // Space may come back from elsewhere, which makes no noise.
             let has_room = !self.told_full && self.held.is_empty();
-            let (wait, then) = match (has_room, idle) {
-                (false, _) => (FULL_RETRY, Work::Retry),
-                (true, false) => (IDLE_AFTER, Work::Idle),
-                (true, true) => {
+            let (wait, then) = match (has_room, idle, due) {
+                (false, ..) => (FULL_RETRY, Work::Retry),
+                (true, false, _) => (IDLE_AFTER, Work::Idle),
+                (true, true, Some(due)) => (due, Work::Nothing),
+                (true, true, None) => {
                     let waited = self.shared.filled.wait(queue);
                     queue = waited.unwrap_or_else(PoisonError::into_inner);
                     continue;

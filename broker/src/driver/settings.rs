@@ -10,6 +10,10 @@ use crate::topic_config::{self, TopicConfig};
 /// The log leaves so much of the disk free: a twentieth, at most this.
 const FREE_BYTES_MAX: u64 = 256 << 20;
 
+/// What may be dead in the log beyond a share of what lives, at most, and in segments.
+const CLEAN_SLACK_BYTES_MAX: u64 = 1 << 30;
+const CLEAN_SLACK_SEGMENTS: u64 = 8;
+
 /// The size of the data directory's file system; unlimited where it cannot be told.
 fn disk_bytes(config: &Config) -> u64 {
     let known = rustix::fs::statvfs(&config.node.data_dir);
@@ -25,6 +29,11 @@ pub(super) fn log(config: &Config) -> wal::Config {
         spares,
         tail_bytes: node.tail_cache_bytes,
         unsorted_bytes_max: node.unsorted_max_bytes,
+        clean_slack_bytes: CLEAN_SLACK_BYTES_MAX.min(CLEAN_SLACK_SEGMENTS * cluster.segment_bytes),
+        used_bytes_max: match node.log_bytes_max {
+            0 => u64::MAX,
+            bytes => bytes,
+        },
         free_bytes_min: FREE_BYTES_MAX.min(disk_bytes(config) / 20),
         ..wal::Config::default()
     }

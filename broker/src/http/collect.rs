@@ -224,6 +224,8 @@ impl Broker {
             segments_open: stats.segments_open,
             segments_sealed: stats.segments_sealed,
             segments_spare: stats.segments_spare,
+            segment_bytes: self.config.cluster.segment_bytes,
+            limit_bytes: stats.limit_bytes,
             live_bytes: stats.live_bytes,
             dead_bytes: stats.dead_bytes,
             unsorted_bytes: stats.unsorted_bytes,

@@ -52,6 +52,10 @@ pub struct WalMetrics {
     pub segments_sealed: u64,
     /// Segments that wait for their use.
     pub segments_spare: u64,
+    /// Size of each.
+    pub segment_bytes: u64,
+    /// What all of them may take.
+    pub limit_bytes: u64,
     /// Bytes of sealed and open segments that some group still needs.
     pub live_bytes: u64,
     /// Bytes that no group needs.
@@ -94,6 +98,8 @@ impl Default for WalMetrics {
             segments_open: 0,
             segments_sealed: 0,
             segments_spare: 0,
+            segment_bytes: 0,
+            limit_bytes: 0,
             live_bytes: 0,
             dead_bytes: 0,
             unsorted_bytes: 0,

@@ -92,8 +92,18 @@ impl CleanTask {
                 new,
             })
             .collect();
+        let mut stuck: Vec<u64> = task
+            .pieces
+            .iter()
+            .zip(&kept)
+            .filter(|(_, kept)| **kept)
+            .map(|(piece, _)| piece.extent.segment)
+            .collect();
+        stuck.sort_unstable();
+        stuck.dedup();
         Cleaned {
             outputs: done,
+            stuck,
             moved,
             damaged,
             inputs: task.inputs,
@@ -116,7 +126,7 @@ impl Rewrite {
             }
         }
         self.flush()?;
-        self.seal()
+        self.seal(false)
     }
 
     /// The frames of a piece; None when one is damaged or cannot be read: that is no reason to give up the log, only to
@@ -174,7 +184,7 @@ impl Rewrite {
         }
         let bytes = page_align(unpadded_bytes(self.pending.len(), self.pending_bytes)) as u64;
         if !self.has_room(bytes) {
-            self.seal()?;
+            self.seal(true)?;
             self.begin()?;
         }
         let pending = std::mem::take(&mut self.pending);
@@ -261,7 +271,7 @@ impl Rewrite {
         Ok(())
     }
 
-    fn seal(&mut self) -> io::Result<()> {
+    fn seal(&mut self, full: bool) -> io::Result<()> {
         let Some(filling) = self.filling.take() else {
             return Ok(());
         };
@@ -283,6 +293,7 @@ impl Rewrite {
             segment: filling.segment,
             index,
             sealed,
+            full,
         });
         Ok(())
     }

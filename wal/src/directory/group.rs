@@ -30,7 +30,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.last - self.first + 1
     }
 

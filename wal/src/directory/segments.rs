@@ -24,7 +24,7 @@ pub(crate) struct SegmentState {
     pub(crate) data_bytes: u64,
     /// Whether the cleaner wrote it.
     pub(crate) cleaned: bool,
-    /// Live bytes that a rewrite had to leave in it; 0 when there was none.
+    /// Live bytes that a rewrite had to leave in it, or has packed into it; 0 when there was none.
     pub(crate) left_over_bytes: u64,
 }
 
@@ -122,7 +122,7 @@ impl Segments {
         }
     }
 
-    /// A rewrite has left there what is alive now.
+    /// What is alive there now is best left there.
     pub(crate) fn leave_over(&mut self, sequence: u64) {
         if let Some(state) = self.by_sequence.get_mut(&sequence) {
             state.left_over_bytes = state.live_bytes;

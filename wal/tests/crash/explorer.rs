@@ -34,10 +34,10 @@ pub fn history() -> Vec<Vec<Record>> {
 }
 
 /// What the log may hold after a crash: the state after each number of writes.
-struct Run {
-    states: Vec<Reference>,
-    acknowledged: usize,
-    attempted: usize,
+pub struct Run {
+    pub states: Vec<Reference>,
+    pub acknowledged: usize,
+    pub attempted: usize,
 }
 
 /// Runs the history until the power goes at the given call (or to its end).
@@ -72,8 +72,9 @@ fn run(disk: &Arc<ModelDisk>, cut_at: u64) -> Run {
 }
 
 /// Opens what a crash left, twice, and holds it against the oracle.
-fn check(disk: &Arc<ModelDisk>, run: &Run, what: &str) {
-    let (log, recovery) = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+pub fn check(disk: &Arc<ModelDisk>, config: &Config, run: &Run, what: &str) {
+    let (log, recovery) =
+        open_with(disk, config.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(
         recovery.damages.is_empty(),
         "{what}: {:?}",
@@ -91,7 +92,8 @@ fn check(disk: &Arc<ModelDisk>, run: &Run, what: &str) {
     drop(log);
     // Idempotent, and a second power cut takes nothing back.
     disk.crash_with(|_, _| SectorFate::Old, true);
-    let (log, again) = open(disk).unwrap_or_else(|error| panic!("{what}, again: {error}"));
+    let (log, again) =
+        open_with(disk, config.clone()).unwrap_or_else(|error| panic!("{what}, again: {error}"));
     let why = run.states[found].difference(&again, &log.reader());
     assert_eq!(why, None, "{what}, again: {found} writes before");
     assert!(
@@ -122,13 +124,23 @@ fn w1_w2_every_power_cut_keeps_what_was_acknowledged() {
         for seed in 0..seeds {
             let crashed = disk.fork();
             crashed.crash(cut * 1_000 + seed);
-            check(&crashed, &run, &format!("cut at call {cut}, seed {seed}"));
+            check(
+                &crashed,
+                &Config::tiny(),
+                &run,
+                &format!("cut at call {cut}, seed {seed}"),
+            );
             states += 1;
         }
         for (names_lost, fate) in [(true, SectorFate::Old), (false, SectorFate::New)] {
             let crashed = disk.fork();
             crashed.crash_with(|_, _| fate, names_lost);
-            check(&crashed, &run, &format!("cut at call {cut}, all {fate:?}"));
+            check(
+                &crashed,
+                &Config::tiny(),
+                &run,
+                &format!("cut at call {cut}, all {fate:?}"),
+            );
             states += 1;
         }
     }

@@ -12,6 +12,8 @@ mod explorer;
 mod lost;
 mod model;
 mod mutants;
+mod points;
 mod real;
 mod reference;
 mod sectors;
+mod space;

@@ -110,6 +110,22 @@ fn a_disk_that_is_found_full_by_the_write_itself_ends_nothing() {
     assert_eq!(last, Index(index), "what waited was written");
 }
 
+/// What a log gives back when it is quiet it gives back without a write: the thread looks again by itself.
+#[test]
+fn a_log_that_nobody_writes_to_is_looked_at_when_it_is_due() {
+    let config = wal::Config {
+        quiet_after: Duration::from_millis(20),
+        ..wal::Config::tiny()
+    };
+    let opened = Log::open(ModelDisk::new(3), config, Identity::default());
+    let (worker, ..) = worker(opened.expect("a new log").0);
+    assert!(worker.log.due().is_some(), "it is not quiet yet");
+    let (sender, turns) = channel();
+    std::thread::spawn(move || sender.send(worker.next(true).work));
+    let turn = turns.recv_timeout(Duration::from_secs(30));
+    assert!(matches!(turn, Ok(Work::Nothing)), "it waits for a write");
+}
+
 fn heard(events: &Receiver<LogEvent>) -> LogEvent {
     let wait = Duration::from_secs(30);
     events.recv_timeout(wait).expect("the thread tells")

@@ -179,7 +179,18 @@ fn log_space(wal: &WalMetrics, out: &mut Families) {
         .row(&[("state", "sealed")], wal.segments_sealed)
         .row(&[("state", "spare")], wal.segments_spare)
         .end();
+    let bytes = |segments: u64| segments * wal.segment_bytes;
+    out.gauge("walser_wal_bytes", "Bytes of the log's segment files.")
+        .row(&[("state", "open")], bytes(wal.segments_open))
+        .row(&[("state", "sealed")], bytes(wal.segments_sealed))
+        .row(&[("state", "spare")], bytes(wal.segments_spare))
+        .end();
     let gauges = [
+        (
+            "walser_wal_limit_bytes",
+            "Bytes that the log's segment files may take: log.max, or what the disk has for them.",
+            wal.limit_bytes,
+        ),
         (
             "walser_wal_live_bytes",
             "Bytes of the log that some group needs.",
