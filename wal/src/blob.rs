@@ -109,6 +109,55 @@ pub(crate) fn read(file: &dyn File, name: &str, kind: BlobKind) -> Result<Option
     Ok(None)
 }
 
+/// One of the two places of a blob.
+pub(crate) struct Copy {
+    pub(crate) position: u64,
+    /// Pages that it takes; a page where it cannot be told.
+    pub(crate) bytes: u64,
+    /// What is there, if it is whole.
+    pub(crate) blob: Option<Blob>,
+    /// Whether the rest of its last page is as it was written: zeros.
+    pub(crate) padded: bool,
+}
+
+/// Both copies, each for itself.
+///
+/// # Errors
+/// [`Error::UnknownVersion`]; [`Error::Io`] when the file cannot be measured.
+pub(crate) fn copies(file: &dyn File, name: &str, kind: BlobKind) -> Result<[Copy; 2], Error> {
+    let size = file
+        .size()
+        .map_err(|error| Error::io("measure", name, error))?;
+    let copy = |position| {
+        // A copy that cannot be read is as good as a damaged one.
+        let found = read_copy(file, position, half(size), kind).unwrap_or(None);
+        if let Some((version, _)) = &found
+            && *version != VERSION
+        {
+            return Err(Error::UnknownVersion {
+                name: name.to_owned(),
+                version: *version,
+                known: VERSION,
+            });
+        }
+        let blob = found.map(|(_, blob)| blob);
+        let length = blob
+            .as_ref()
+            .map_or(0, |blob| HEADER_BYTES + blob.body.len());
+        let bytes = page_align(length.max(1));
+        let mut pages = Pages::zeroed(bytes);
+        let read = file.read_at(position, &mut pages);
+        let padded = read.is_ok() && pages[length..].iter().all(|byte| *byte == 0);
+        Ok(Copy {
+            position,
+            bytes: bytes as u64,
+            padded: padded || blob.is_none(),
+            blob,
+        })
+    };
+    Ok([copy(0)?, copy(half(size))?])
+}
+
 fn read_copy(
     file: &dyn File,
     position: u64,

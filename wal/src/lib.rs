@@ -19,7 +19,8 @@
 //! timers. Background work is handed out as [`Job`]s; [`Log::due`] says when to look for more though nothing happens.
 //!
 //! Start reading at [`Log::write`] (`writer.rs`), then `round.rs` (the bytes), `directory.rs` (what is alive),
-//! `recovery.rs` (the decision table), `jobs.rs` (seal, checkpoint), `stock.rs` (spares) and `reader.rs`.
+//! `recovery.rs` (the decision table), `jobs.rs` (seal, checkpoint), `stock.rs` (spares) and `reader.rs`. [`verify`] reads
+//! everything that lies in a directory and changes nothing.
 
 mod blob;
 mod checkpoint;
@@ -53,6 +54,7 @@ mod segment;
 mod spares;
 mod stock;
 mod tail;
+pub mod verify;
 mod window;
 mod writer;
 

@@ -96,7 +96,7 @@ impl Manifest {
         out
     }
 
-    fn decode(blob: &Blob) -> Option<Self> {
+    pub(crate) fn decode(blob: &Blob) -> Option<Self> {
         let mut from = Decoder::new(&blob.body);
         let mut manifest = Self {
             version: blob.number,

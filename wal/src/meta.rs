@@ -95,6 +95,29 @@ pub(crate) fn read(file: &dyn File, directory: DirectoryId) -> Option<Mark> {
     newest
 }
 
+/// What each of the four copies says, slot by slot; None for one that is not whole.
+pub(crate) fn copies(file: &dyn File, directory: DirectoryId) -> [MarkCopy; 4] {
+    [0, 1, 2, 3].map(|copy| {
+        let position = copy * PAGE_BYTES as u64;
+        let mut page = Pages::zeroed(PAGE_BYTES);
+        let read = file.read_at(position, &mut page).is_ok();
+        MarkCopy {
+            position,
+            mark: decode(&page, directory).filter(|_| read),
+            padded: page[MARK_BYTES..].iter().all(|byte| *byte == 0),
+        }
+    })
+}
+
+/// One copy of a mark.
+#[derive(Clone, Copy)]
+pub(crate) struct MarkCopy {
+    pub(crate) position: u64,
+    pub(crate) mark: Option<Mark>,
+    /// Whether the rest of its page is as it was written: zeros.
+    pub(crate) padded: bool,
+}
+
 fn decode(page: &[u8], directory: DirectoryId) -> Option<Mark> {
     let bytes = page.get(..MARK_BYTES)?;
     let mut from = Decoder::new(bytes);

@@ -3,21 +3,19 @@
 use crate::checkpoint::{self, Point, Slots};
 use crate::commit::write_header;
 use crate::config::Config;
-use crate::directory::{Directory, SegmentState};
+use crate::directory::Directory;
 use crate::disk::{Disk, File};
 use crate::error::{Damage, Error};
 use crate::format::format;
-use crate::layout::{
-    CLEANER_RESERVE, DATA_START, FORMATTING, META, is_ours, segment_name, segment_number,
-};
+use crate::layout::{CLEANER_RESERVE, FORMATTING, META, is_ours, segment_name, segment_number};
 use crate::log::{Log, Shared};
 use crate::manifest::{Manifest, ManifestFiles, Named, SegmentRole};
 use crate::meta::{self, META_BYTES, Meta};
 use crate::mutant::{self, Mutant};
 use crate::pages::{PAGE_BYTES, Pages, Pool};
-use crate::parts::divide;
+use crate::parts::{NamedSegments, divide, fill_segments, highest_mark, log_segments};
 use crate::record::{Identity, Recovery, Stats};
-use crate::recovery::{LogSegment, Replay, Scan};
+use crate::recovery::{Replay, Scan};
 use crate::segment::{Segment, SegmentHeader, decode_header};
 use crate::spares::{Spare, Spares, Taker};
 use std::collections::BTreeMap;
@@ -81,8 +79,7 @@ struct Start {
     meta: Meta,
     slots: Slots,
     spares: Spares,
-    /// Every named segment, by sequence.
-    named: BTreeMap<u64, (Arc<Segment>, SegmentRole)>,
+    named: NamedSegments,
     file_count: u64,
 }
 
@@ -257,13 +254,13 @@ impl Start {
         };
         let id = self.identity.directory;
         let point = checkpoint::load(&self.slots, &self.manifest.chain, id, &mut directory)?;
-        self.fill_segments(&mut directory);
+        fill_segments(&self.named, &mut directory);
         if let Some(sequence) = directory.account_all() {
             let why = format!("refers to segment {sequence}, which the manifest does not name");
             return Err(Damage::new("checkpoint", 0, why).into());
         }
-        let segments = self.log_segments(point)?;
-        let mark = self.highest_mark(point);
+        let segments = log_segments(&self.named, point)?;
+        let mark = highest_mark(&self.named, self.meta.mark.round, point);
         for log in segments.iter().filter(|log| log.sealed_end.is_none()) {
             let failed = |error| Error::io("sync", &log.segment.name(), error);
             // What a crashed process left in the page cache is either made durable now or seen to be lost.
@@ -290,73 +287,6 @@ impl Start {
         let recovery = recovery_of(&directory, &scan, unclean);
         let log = self.into_log(directory, point, &scan, unclean)?;
         Ok((log, recovery))
-    }
-
-    /// Every segment that holds or may hold entries, into the directory.
-    fn fill_segments(&self, directory: &mut Directory) {
-        for (sequence, (segment, role)) in &self.named {
-            let mut state = SegmentState::open(Arc::clone(segment));
-            match role {
-                SegmentRole::Output => continue,
-                SegmentRole::Prepared | SegmentRole::Open => {}
-                SegmentRole::Sealed(sealed) => {
-                    state.index = None;
-                    state.footer_at = sealed.footer_at;
-                    state.runs = sealed.runs;
-                    state.data_bytes = sealed.end.saturating_sub(DATA_START);
-                    state.cleaned = sealed.cleaned;
-                }
-            }
-            directory.segments.insert(*sequence, state);
-        }
-    }
-
-    /// The segments to be read: all unsealed ones, and sealed ones from the checkpoint's on.
-    fn log_segments(&self, point: Point) -> Result<Vec<LogSegment>, Error> {
-        if !self.named.contains_key(&point.segment) {
-            let why = format!("goes on in segment {}, which is not named", point.segment);
-            return Err(Damage::new("checkpoint", 0, why).into());
-        }
-        let mut segments = Vec::new();
-        for (sequence, (segment, role)) in &self.named {
-            let sealed_end = match role {
-                SegmentRole::Output => continue,
-                SegmentRole::Sealed(sealed) => {
-                    if sealed.cleaned || *sequence < point.segment {
-                        continue;
-                    }
-                    Some(sealed.end)
-                }
-                SegmentRole::Prepared | SegmentRole::Open => None,
-            };
-            let at_point = *sequence == point.segment
-                && (sealed_end.is_some() || point.position == DATA_START);
-            let (from, previous) = if at_point {
-                (point.position, Some((point.round, point.crc)))
-            } else {
-                (DATA_START, None)
-            };
-            let segment = Arc::clone(segment);
-            segments.push(LogSegment {
-                segment,
-                from,
-                previous,
-                sealed_end,
-            });
-        }
-        Ok(segments)
-    }
-
-    fn highest_mark(&self, point: Point) -> u64 {
-        let sealed = self.named.values().map(|(_, role)| match role {
-            SegmentRole::Sealed(sealed) if !sealed.cleaned => sealed.last_round,
-            _ => 0,
-        });
-        sealed
-            .max()
-            .unwrap_or(0)
-            .max(point.round)
-            .max(self.meta.mark.round)
     }
 
     /// Builds the log around what was read.

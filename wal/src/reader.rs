@@ -393,7 +393,7 @@ fn io_error(segment: &Segment, position: u64, error: std::io::Error) -> ReadErro
     }
 }
 
-fn read_direct(segment: &Segment, run: &Run) -> Result<Bytes, ReadError> {
+pub(crate) fn read_direct(segment: &Segment, run: &Run) -> Result<Bytes, ReadError> {
     let (pages, skip) = segment
         .read_pages(run.position, run.bytes as usize)
         .map_err(|error| io_error(segment, run.position, error))?;
@@ -401,7 +401,7 @@ fn read_direct(segment: &Segment, run: &Run) -> Result<Bytes, ReadError> {
 }
 
 /// Parses a run's frames: place, group, replica and index must be what the run says.
-fn parse_run(
+pub(crate) fn parse_run(
     segment: &Segment,
     key: (GroupId, ReplicaId),
     run: &Run,

@@ -155,6 +155,21 @@ fn decode_copy(copy: &[u8]) -> Option<(u32, SegmentHeader)> {
     Some((version, header))
 }
 
+/// What each of the two header pages says by itself, and whether the rest of the page is zeros.
+///
+/// # Errors
+/// [`Error::UnknownVersion`].
+pub(crate) fn header_copies(
+    name: &str,
+    pages: &[u8],
+) -> Result<Vec<(Option<SegmentHeader>, bool)>, Error> {
+    let copies = pages.chunks(PAGE_BYTES).map(|page| {
+        let padded = page[HEADER_BYTES..].iter().all(|byte| *byte == 0);
+        Ok((decode_header(name, page)?, padded))
+    });
+    copies.collect()
+}
+
 /// Damage in a segment.
 pub(crate) fn damage(segment: &Segment, position: u64, why: impl Into<String>) -> Damage {
     Damage::new(&segment.name(), position, why)

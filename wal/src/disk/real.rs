@@ -3,7 +3,7 @@
 use super::mapping::Mapping;
 use super::{Disk, File};
 use crate::error::{Error, is_full};
-use crate::layout::LOCK;
+use crate::layout::{LOCK, META};
 use crate::pages::{PAGE_BYTES, Pages};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use std::fs;
@@ -19,7 +19,9 @@ pub struct RealDisk {
     path: PathBuf,
     /// Kept open for syncing it.
     directory: fs::File,
-    _lock: Lock,
+    _lock: Option<Lock>,
+    /// Files are opened for reading, and none is made, renamed or removed.
+    read_only: bool,
     direct: bool,
     started: Instant,
 }
@@ -68,10 +70,51 @@ impl RealDisk {
         Ok(Arc::new(Self {
             path,
             directory,
-            _lock: Lock(lock),
+            _lock: Some(Lock(lock)),
+            read_only: false,
             direct,
             started: Instant::now(),
         }))
+    }
+
+    /// Opens a directory that is there, to look at it: nothing in it is changed through this. Others may look at the same
+    /// time; a broker may not have it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while a log is open in it, [`Error::Io`] otherwise.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Arc<dyn Disk>, Error> {
+        let path = path.as_ref().to_path_buf();
+        let shown = path.display().to_string();
+        let directory =
+            fs::File::open(&path).map_err(|error| Error::io("open directory", &shown, error))?;
+        // A copy of a directory may come without the lock file; then nobody holds it either.
+        let lock = match fs::File::open(path.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("open lock file of", &shown, error)),
+        };
+        if let Some(lock) = &lock {
+            match rustix::fs::flock(lock, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked { path: shown }),
+                Err(error) => return Err(Error::io("lock", &shown, error.into())),
+            }
+        }
+        Ok(Arc::new(Self {
+            direct: reads_direct(&path.join(META)),
+            path,
+            directory,
+            _lock: lock.map(Lock),
+            read_only: true,
+            started: Instant::now(),
+        }))
+    }
+
+    fn expect_writable(&self) -> io::Result<()> {
+        if self.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        Ok(())
     }
 
     fn wrap(&self, file: fs::File) -> Arc<dyn File> {
@@ -84,7 +127,7 @@ impl RealDisk {
 
     fn options(&self) -> fs::OpenOptions {
         let mut options = fs::OpenOptions::new();
-        options.read(true).write(true);
+        options.read(true).write(!self.read_only);
         if self.direct {
             options.custom_flags(direct_flag());
         }
@@ -130,6 +173,18 @@ fn probe_direct(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether a file's first page can be read with O_DIRECT. Where it cannot, for whatever reason, the page cache serves.
+fn reads_direct(path: &Path) -> bool {
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(direct_flag())
+        .open(path);
+    let mut page = Pages::zeroed(PAGE_BYTES);
+    opened
+        .and_then(|file| file.read_exact_at(&mut page, 0))
+        .is_ok()
+}
+
 /// What the answer to a probe means. Only EINVAL says that there is no O_DIRECT; other failures say nothing about it.
 fn is_direct(probed: io::Result<()>) -> io::Result<bool> {
     match probed {
@@ -152,6 +207,7 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str, size_bytes: u64) -> io::Result<Arc<dyn File>> {
+        self.expect_writable()?;
         let path = self.path.join(name);
         let file = self.wrap(self.options().create_new(true).open(&path)?);
         if let Err(error) = file.allocate(size_bytes) {
@@ -167,10 +223,12 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.expect_writable()?;
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.expect_writable()?;
         fs::remove_file(self.path.join(name))
     }
 

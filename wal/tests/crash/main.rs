@@ -17,3 +17,4 @@ mod real;
 mod reference;
 mod sectors;
 mod space;
+mod verify;
