@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::formation::{BootstrapRecord, ClusterId};
 
+pub mod look;
 #[cfg(test)]
 mod tests;
 

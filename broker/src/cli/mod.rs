@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod config;
 pub mod consume;
 pub mod dev;
+pub mod disk;
 pub mod exit;
 pub mod group;
 pub mod node;
@@ -70,6 +71,8 @@ enum Command {
     Restore(restore::Restore),
     /// Look into a snapshot store, without a cluster.
     Bucket(bucket::Bucket),
+    /// Look into a stopped broker's data directory.
+    Disk(disk::Disk),
     /// List the brokers.
     Node(node::Node),
     /// The cluster's state.
@@ -130,6 +133,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Snapshot(snapshot) => block_on(snapshot.run()),
         Command::Restore(restore) => block_on(restore.run()),
         Command::Bucket(bucket) => block_on(bucket.run()),
+        Command::Disk(disk) => disk.run(),
         Command::Node(node) => block_on(node.run()),
         Command::Cluster(cluster) => block_on(cluster.run()),
         Command::Config(config) => config.run(),

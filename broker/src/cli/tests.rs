@@ -44,6 +44,18 @@ fn wrong_arguments_are_a_usage_error() {
     );
 }
 
+/// Looking for a data directory makes none, and what is none is not called damaged.
+#[test]
+fn a_disk_without_a_data_directory_is_not_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nothing = folder.path().join("nothing");
+    for path in [folder.path(), &nothing] {
+        let path = path.to_str().expect("text");
+        assert_eq!(exit_of(&["disk", "verify", path]), Exit::NotFound);
+    }
+    assert!(!nothing.exists());
+}
+
 #[test]
 fn nobody_there_is_unreachable() {
     // Bound and not listening for Kafka: the connection is accepted and never answered.

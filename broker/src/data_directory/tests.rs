@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::look::Look;
 use super::*;
 
 const ONE: NodeId = NodeId(1);
@@ -242,4 +243,70 @@ fn what_cannot_be_accessed_is_an_error_of_its_own() {
         let error = open(&path).unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error}");
     }
+}
+
+/// W3 for the broker's own files: every bit of them, and nothing is changed by looking.
+#[test]
+fn w3_every_flipped_bit_of_the_directorys_own_files_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path();
+    let mut directory = open(path).unwrap();
+    directory.store_bootstrap(&record(7)).unwrap();
+    assert!(matches!(Look::at(path), Err(Error::InUse { .. })));
+    drop(directory);
+    let sound = Look::at(path).unwrap();
+    assert_eq!((&sound.damages[..], &sound.strange[..]), (&[][..], &[][..]));
+    assert!(sound.identity.is_some() && sound.bootstrap.is_some());
+    assert!(
+        matches!(open(path), Err(Error::InUse { .. })),
+        "while somebody looks"
+    );
+    drop(sound);
+    for name in [IDENTITY, BOOTSTRAP] {
+        let whole = std::fs::read(path.join(name)).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(path.join(name), flipped).unwrap();
+            let damages = Look::at(path).unwrap().damages;
+            assert!(
+                damages.len() == 1 && damages[0].0 == name,
+                "{name}, bit {bit}"
+            );
+        }
+        std::fs::write(path.join(name), whole).unwrap();
+    }
+    std::fs::write(path.join("photo.jpg"), "x").unwrap();
+    let look = Look::at(path).unwrap();
+    assert_eq!(
+        (look.damages.len(), &look.strange[..]),
+        (0, &["photo.jpg".to_owned()][..])
+    );
+}
+
+#[test]
+fn what_is_no_data_directory_is_not_looked_into() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(matches!(Look::at(root.path()), Err(Error::Foreign { .. })));
+    let nothing = Look::at(&root.path().join("nothing"));
+    assert!(matches!(nothing, Err(Error::Io { .. })));
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
+/// A log that was made and is gone, or a record of another cluster: the files are whole and do not agree.
+#[test]
+fn files_that_do_not_agree_are_told() {
+    let root = tempfile::tempdir().unwrap();
+    let mut directory = open(root.path()).unwrap();
+    directory.note_log_made().unwrap();
+    directory.set_cluster(ClusterId(7)).unwrap();
+    drop(directory);
+    let other = Bootstrap {
+        format: FORMAT,
+        record: record(8),
+    };
+    replace(root.path(), BOOTSTRAP, &other).unwrap();
+    let damages = Look::at(root.path()).unwrap().damages;
+    let files: Vec<&str> = damages.iter().map(|(file, _)| &file[..]).collect();
+    assert_eq!(files, [BOOTSTRAP, LOG]);
 }

@@ -17,7 +17,7 @@ mod segment;
 
 use crate::disk::Disk;
 use crate::error::Error;
-use crate::record::RecoveredGroup;
+use crate::record::{Identity, RecoveredGroup};
 use raft::types::{Entry, GroupId, Index, ReplicaId};
 
 /// What a finding means for who reads the log.
@@ -91,6 +91,8 @@ pub struct Report {
     pub bytes: u64,
     /// Of these, bytes that nobody reads before they are written again.
     pub uncovered_bytes: u64,
+    /// Whose log it is, if the manifest can be read.
+    pub identity: Option<Identity>,
     /// What the log knows of each group, if that can be told.
     pub groups: Vec<RecoveredGroup>,
     /// The live entries of the group that the caller asked for, by index.
@@ -127,6 +129,7 @@ pub fn verify(
     let mut report = Report::default();
     if let Some(control) = control::read(disk, &mut report)? {
         segment::read_all(&control, keep, &mut report, &mut progress)?;
+        report.identity = Some(control.manifest.identity);
         let groups = control.directory.groups.iter();
         report.groups = groups.map(|(id, group)| group.recovered(*id)).collect();
     }

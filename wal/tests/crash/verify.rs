@@ -138,8 +138,8 @@ fn flip_all(disk: &ModelDisk, state: &Reference, file: &str) -> Count {
             count.untold_bytes += (end - page) as u64;
             continue;
         }
-        for at in page..end {
-            let bits = match bytes[at] {
+        for (at, byte) in (page..).zip(&bytes[page..end]) {
+            let bits = match byte {
                 0 if !slow() && at % 11 != 0 => continue,
                 0 if !slow() => at % 8..at % 8 + 1,
                 _ => 0..8,
