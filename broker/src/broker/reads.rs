@@ -74,7 +74,7 @@ impl Broker {
                 Place::Log(replica, until) => {
                     let work = move || batches_at(&reader, &at, replica, until);
                     let batches = self.disk_reads.run(at.max_bytes, work).await;
-                    batches.map_err(|why| storage_error(at.group, &why))?
+                    batches.map_err(|why| self.unreadable(at.group, &why))?
                 }
                 Place::Store(stored) => Some(self.stored_batches(&at, stored).await?),
             };
@@ -87,6 +87,7 @@ impl Broker {
                 ReadPath::Cold(again) => read = again,
             }
         }
+        self.note_unreadable(read.at.group);
         Err(lost(read.at.group, read.at.offset))
     }
 
@@ -119,7 +120,7 @@ impl Broker {
         };
         let work = move || search.first_at(&reader, timestamp_ms);
         let found = self.disk_reads.run(STEP_BYTES, work).await;
-        let found = found.map_err(|why| storage_error(group, &why))?;
+        let found = found.map_err(|why| self.unreadable(group, &why))?;
         Ok(TimestampOffset::of(found, offsets.term))
     }
 
@@ -169,7 +170,7 @@ impl Broker {
             Ok(entries.into_iter().next().map(|entry| entry.payload))
         };
         let batch = self.disk_reads.run(STEP_BYTES, work).await;
-        batch.map_err(|why| storage_error(group, &why))
+        batch.map_err(|why| self.unreadable(group, &why))
     }
 
     /// The last committed batch of every idempotent producer, each with its highest timestamp: -1 where the batch is
@@ -203,9 +204,25 @@ impl Broker {
             told.collect::<Result<Vec<_>, _>>()
         };
         let found = self.disk_reads.run(STEP_BYTES, work).await;
-        let mut found = found.map_err(|why| storage_error(group, &why))?;
+        let mut found = found.map_err(|why| self.unreadable(group, &why))?;
         found.sort_by_key(|(batch, _)| batch.producer_id);
         Ok(found)
+    }
+
+    /// What a client hears of a read that has failed. A log that is damaged there is led from elsewhere.
+    fn unreadable(&self, group: GroupId, why: &ReadError) -> Rejection {
+        match why {
+            ReadError::Corrupt { .. } | ReadError::Io { .. } => self.note_unreadable(group),
+            // Trimmed while it was looked for.
+            ReadError::NotFound { .. } => {}
+        }
+        storage_error(group, why)
+    }
+
+    /// A read of a group's log here has met damage.
+    pub(crate) fn note_unreadable(&self, group: GroupId) {
+        self.shard.borrow_mut().note_unreadable(self.now(), group);
+        self.work.notify_one();
     }
 
     fn readable(&self, group: GroupId) -> Result<(Offsets, ReplicaId, Index), Rejection> {

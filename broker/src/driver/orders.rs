@@ -109,6 +109,7 @@ impl Broker {
                 Err(wal::ReadError::NotFound { .. }) => Some(Vec::new()),
                 Err(why) => {
                     tracing::error!(target: "wal", group = group.0, %why, "cannot read for a follower");
+                    broker.note_unreadable(group);
                     None
                 }
             };

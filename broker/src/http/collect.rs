@@ -233,6 +233,7 @@ impl Broker {
             poisoned: stats.poisoned,
             acked_not_fsynced_bytes: self.acked_unsynced_bytes(),
             disk_free_bytes: stats.free_bytes,
+            corruptions_detected: self.shard.borrow().measures().corruptions_detected,
             ..WalMetrics::default()
         }
     }

@@ -78,9 +78,9 @@ pub struct WalMetrics {
     pub acked_not_fsynced_bytes: u64,
     /// Free bytes of the log's file system.
     pub disk_free_bytes: u64,
-    /// Whether the fields of the cleaner, recovery, corruptions and repairs are measured. If not, they are not shown.
+    /// Whether the fields of the cleaner, recovery and repairs are measured. If not, they are not shown.
     pub background_measured: bool,
-    /// Checks of stored bytes that failed.
+    /// Reads of the log that met damage.
     pub corruptions_detected: u64,
     /// Stored bytes that were replaced by a good copy.
     pub repairs: u64,

@@ -248,7 +248,7 @@ fn what_is_not_measured_is_not_shown_as_zero() {
     });
     for family in [
         "elections_total",
-        "corruptions",
+        "repairs_total",
         "commit_latency",
         "in_bytes_total",
     ] {

@@ -42,6 +42,8 @@ pub struct Measures {
     pub stale_appends: u64,
     /// Nodes that joined the cluster in this life.
     pub nodes_joined: u64,
+    /// Reads of a log that met damage.
+    pub corruptions_detected: u64,
     nodes: BTreeSet<NodeId>,
 }
 

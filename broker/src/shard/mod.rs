@@ -28,6 +28,7 @@ mod retention;
 mod snapshots;
 mod status;
 mod timers;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -140,8 +141,10 @@ pub struct Shard {
     removed: BTreeMap<ReplicaId, AppendId>,
     /// The newest replica of each group that this disk has dropped, in this life or an earlier one.
     dropped: BTreeMap<GroupId, ReplicaId>,
-    /// Replicas whose log is damaged.
+    /// Replicas whose log is damaged, so that they are not open.
     damaged: BTreeSet<(GroupId, ReplicaId)>,
+    /// Open replicas that cannot read a part of their log.
+    unreadable: BTreeMap<GroupId, unreadable::Unreadable>,
     /// Replicas that are not open because what they begin with is in the store, and not read yet.
     origins: BTreeMap<(GroupId, ReplicaId), Option<Base>>,
     /// Groups whose move may not be finished: looked at also when they are silent.
@@ -248,6 +251,7 @@ impl Shard {
             removed: BTreeMap::new(),
             dropped: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
             origins: BTreeMap::new(),
             moving: BTreeSet::new(),
             snapshots: Snapshots::default(),
@@ -403,6 +407,7 @@ impl Shard {
         self.check_retention(now);
         self.look_at_all(now);
         self.plan_snapshots(now);
+        self.hand_over_unreadable(now);
         self.drop_removed();
     }
 

@@ -133,18 +133,18 @@ fn log(wal: &WalMetrics, out: &mut Families) {
     out.histogram("walser_wal_commit_round_bytes", "Bytes per commit round.")
         .buckets(&[], &wal.round_bytes)
         .end();
+    out.counter(
+        "walser_corruptions_detected_total",
+        "Reads of the log that met damage.",
+    )
+    .row(&[], wal.corruptions_detected)
+    .end();
     if wal.background_measured {
         background(wal, out);
     }
 }
 
 fn background(wal: &WalMetrics, out: &mut Families) {
-    out.counter(
-        "walser_corruptions_detected_total",
-        "Checks of stored bytes that failed.",
-    )
-    .row(&[], wal.corruptions_detected)
-    .end();
     out.counter(
         "walser_repairs_total",
         "Stored bytes replaced by a good copy.",

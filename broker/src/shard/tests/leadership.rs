@@ -197,6 +197,46 @@ fn leadership_is_handed_over_and_announced() {
     }
 }
 
+/// X11: a replica that cannot read a part of its log goes on as a follower, and does not keep a leadership it is given.
+#[test]
+fn x11_a_leader_with_damage_in_its_log_hands_over_and_rests_in_between() {
+    let mut cluster = Cluster::of(3);
+    let damaged = |cluster: &mut Cluster| {
+        let now = cluster.now;
+        cluster.at(ONE).shard.note_unreadable(now, GROUP);
+    };
+    damaged(&mut cluster);
+    cluster.run(100);
+    let leader = cluster.leader().expect("somebody leads");
+    assert_ne!(leader, ONE);
+    // One that follows has nothing to hand over.
+    damaged(&mut cluster);
+    cluster.run(100);
+    assert_eq!(cluster.leader(), Some(leader));
+    assert_eq!(cluster.shard(ONE).measures().corruptions_detected, 2);
+    // Where the leadership comes back it stays for a while: the others may lack something else.
+    let now = cluster.now;
+    assert!(cluster.at(leader).shard.transfer(now, GROUP, ONE));
+    cluster.run(100);
+    assert_eq!(cluster.leader(), Some(ONE));
+    damaged(&mut cluster);
+    cluster.run(1_000);
+    assert_eq!(cluster.leader(), Some(ONE));
+    cluster.run(30_000);
+    assert_ne!(cluster.leader(), Some(ONE));
+    assert!(cluster.leader().is_some());
+}
+
+/// Nobody else holds what it holds: it leads on, and serves what it can read.
+#[test]
+fn x11_a_damaged_log_without_a_successor_in_sync_is_led_on() {
+    let mut cluster = Cluster::of(1);
+    let now = cluster.now;
+    cluster.at(ONE).shard.note_unreadable(now, GROUP);
+    cluster.run(1_000);
+    assert_eq!(cluster.leader(), Some(ONE));
+}
+
 #[test]
 fn a_peer_that_falls_silent_is_given_up_and_its_leadership_forgotten() {
     let mut cluster = Cluster::of(3);

@@ -1,0 +1,80 @@
+//! Replicas that cannot read a part of their own log.
+//!
+//! Such a replica has promised nothing that it cannot keep: its newest entries and its vote are as they were, so it goes
+//! on voting and following. But it should not lead, because nobody gets from it what it cannot read.
+
+use raft::types::{GroupId, NodeId, ReplicaId, Tick};
+
+use super::Shard;
+
+/// How long it leads on when the others have given the leadership back: where each of them lacks something else, each
+/// leads for a while, and everything is read from somebody.
+const PAUSE_MS: u64 = 30_000;
+
+/// A replica here with damage in its log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unreadable {
+    replica: ReplicaId,
+    /// Before this it hands nothing over again.
+    rests_until: Tick,
+}
+
+impl Shard {
+    /// A read of this replica's log has met damage: whoever asked has heard so. Counts it, and makes the replica give the
+    /// leadership to one that is in sync, now and whenever it should have it again.
+    pub fn note_unreadable(&mut self, now: Tick, id: GroupId) {
+        self.io.measures.corruptions_detected += 1;
+        let Some(group) = self.groups.get(&id) else {
+            return;
+        };
+        let replica = group.me.replica;
+        let found = self.unreadable.entry(id).or_insert(Unreadable {
+            replica,
+            rests_until: now,
+        });
+        if found.replica != replica {
+            *found = Unreadable {
+                replica,
+                rests_until: now,
+            };
+        }
+        self.hand_over_unreadable(now);
+    }
+
+    /// Looks at all replicas with damage; cheap where there are none.
+    pub(super) fn hand_over_unreadable(&mut self, now: Tick) {
+        let here = |id: &GroupId, found: &mut Unreadable| {
+            let group = self.groups.get(id);
+            group.is_some_and(|group| group.me.replica == found.replica)
+        };
+        self.unreadable.retain(here);
+        let due = |(id, found): (&GroupId, &Unreadable)| (found.rests_until <= now).then_some(*id);
+        let due: Vec<GroupId> = self.unreadable.iter().filter_map(due).collect();
+        for id in due {
+            let Some(to) = self.successor(id) else {
+                continue;
+            };
+            tracing::warn!(
+                target: "raft",
+                group = id.0,
+                to = to.0,
+                "hands over a group whose log is damaged here"
+            );
+            if self.transfer(now, id, to)
+                && let Some(found) = self.unreadable.get_mut(&id)
+            {
+                found.rests_until = Tick(now.0 + PAUSE_MS);
+            }
+        }
+    }
+
+    /// Of a group that is led here: the voter in sync that has most of the log.
+    fn successor(&self, id: GroupId) -> Option<NodeId> {
+        let group = self.groups.get(&id).filter(|group| group.is_leader())?;
+        let voters = group.node.membership().voters.iter();
+        let others = voters.filter(|voter| voter.replica != group.me.replica);
+        let in_sync = others.filter(|voter| group.in_sync.contains(&voter.node));
+        let best = in_sync.max_by_key(|voter| group.node.matched(voter.replica));
+        best.map(|voter| voter.node)
+    }
+}
