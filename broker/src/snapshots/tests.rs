@@ -15,6 +15,8 @@ use wal::{Log, Record};
 use super::take::{Error, Place};
 use super::*;
 
+mod crash;
+
 const GROUP: GroupId = GroupId(1);
 const REPLICA: ReplicaId = ReplicaId(1);
 const RECORDS: i64 = 5;

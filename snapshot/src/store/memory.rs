@@ -112,7 +112,8 @@ impl Memory {
             Some((at, Fault::Refused)) if at == number => Err(unavailable("injected")),
             Some((at, Fault::Dead)) if number >= at => Err(unavailable("dead")),
             Some((at, Fault::AnswerLost)) if at == number => {
-                work(&mut inner)?;
+                // Also that it could not be done.
+                drop(work(&mut inner));
                 Err(unavailable("the answer was lost"))
             }
             _ => work(&mut inner),
