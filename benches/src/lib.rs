@@ -47,4 +47,4 @@ pub use report::{FloorFigures, Floors, Log, Millis, Report, Row};
 pub use saturation::Saturation;
 pub use stage::StageOptions;
 pub use suite::{SuiteOptions, SuiteReport, run_suite};
-pub use trial::{Sizes, Trial, TrialRow};
+pub use trial::{Sizes, StoreFigures, Trial, TrialRow};

@@ -4,7 +4,7 @@ use crate::cell::{Cell, Offered, suite};
 use crate::error::{Error, Result};
 use crate::floor::{Floor, FloorCell};
 use crate::generator::{self, Ack, Load, Outcome};
-use crate::kafka::{Cluster, PAYLOAD_BYTES_MIN, Topic, producers, read_back};
+use crate::kafka::{Cluster, PAYLOAD_BYTES_MIN, Topic, noise, producers, read_back};
 use crate::probe::{BrokerProbe, Sample};
 use crate::report::{FloorFigures, Floors, Report, Row, Seen};
 use crate::saturation::Saturation;
@@ -311,7 +311,12 @@ impl<'a> Run<'a> {
     }
 
     fn attempt(&self, cell: &Cell, load: &Load, topic: &Topic) -> Result<Seen> {
-        let clients = producers(topic, cell.connections, self.options.acks, cell.size_bytes)?;
+        let clients = producers(
+            topic,
+            cell.connections,
+            self.options.acks,
+            &noise(cell.size_bytes),
+        )?;
         let start = Instant::now() + HEAD_START;
         let brokers = &self.options.brokers;
         thread::scope(|scope| {

@@ -101,6 +101,21 @@ pub(crate) fn log_counters(admin: &str) -> Result<LogCounters> {
     })
 }
 
+/// The sum of a family over all its series and brokers.
+///
+/// # Errors
+/// When a broker does not answer, or does not have the family.
+pub(crate) fn total(brokers: &[BrokerProbe], family: &str) -> Result<u64> {
+    let one = |admin: &str| {
+        counter(&get(admin, "/metrics")?, family).ok_or_else(|| Error::Malformed {
+            peer: admin.into(),
+            what: format!("metrics without {family}"),
+        })
+    };
+    let admins = brokers.iter().filter_map(|broker| broker.admin.as_deref());
+    admins.map(one).sum()
+}
+
 /// What an admin listener answers.
 pub(crate) fn get(admin: &str, path: &str) -> Result<String> {
     ask("GET", admin, path)

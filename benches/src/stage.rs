@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,8 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
 const LEVEL_MAX: Duration = Duration::from_secs(600);
 const LOG_LINES: usize = 15;
+/// In which a file's room is counted, whatever the file system's own are.
+const BLOCK_BYTES: u64 = 512;
 /// A file system in memory: every sync there is free, so that nothing measured on it means anything.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
@@ -250,6 +253,12 @@ impl Stage {
             .try_for_each(|node| drop_cached(&node.folder.join("data")))
     }
 
+    /// What all brokers' data takes on the disk.
+    pub(crate) fn disk_bytes(&self) -> Result<u64> {
+        let data = |node: &Node| allocated(&node.folder.join("data"));
+        self.nodes.iter().map(data).sum()
+    }
+
     /// Waits until a broker's log reaches as far as any other's does now, in each partition of the topic.
     pub(crate) fn await_level(&self, id: u16, topic: &str) -> Result<()> {
         let mut wanted: BTreeMap<i64, i64> = BTreeMap::new();
@@ -367,7 +376,23 @@ fn log_ends(admin: &str, topic: &str) -> Result<BTreeMap<i64, i64>> {
         .collect()
 }
 
-fn drop_cached(folder: &Path) -> Result<()> {
+/// Bytes that the file system has given to what is below a folder. Files that go meanwhile have none.
+fn allocated(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).doing(|| format!("look into {}", folder.display()))? {
+        let entry = entry.doing(|| format!("look into {}", folder.display()))?;
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes += allocated(&entry.path())?,
+            Ok(found) => bytes += found.blocks() * BLOCK_BYTES,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e).doing(|| format!("look at {}", entry.path().display())),
+        }
+    }
+    Ok(bytes)
+}
+
+/// What the files below a folder hold is on the disk and nowhere else; nobody may be writing them.
+pub(crate) fn drop_cached(folder: &Path) -> Result<()> {
     let doing = || format!("drop {} from memory", folder.display());
     for entry in std::fs::read_dir(folder).doing(doing)? {
         let entry = entry.doing(doing)?;

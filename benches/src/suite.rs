@@ -6,7 +6,7 @@ use crate::measure::{Options, Run};
 use crate::report::Report;
 use crate::saturation::Saturation;
 use crate::stage::{Stage, StageOptions};
-use crate::trial::{COLUMNS, Scene, Sizes, Trial, TrialRow};
+use crate::trial::{COLUMNS, STORE_COLUMNS, Scene, Sizes, Trial, TrialRow};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,7 @@ impl SuiteReport {
             + &crate::report::json_lines(&self.trials)
     }
 
-    /// Two aligned tables, then why rows are void and what was left out.
+    /// Aligned tables, then how rows of the store were measured, why rows are void and what was left out.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = self
@@ -171,6 +171,19 @@ impl SuiteReport {
         }
         if !self.trials.is_empty() {
             text += &crate::report::table(COLUMNS, &self.trials);
+        }
+        let of_store = |row: &&TrialRow| row.store.is_some();
+        let of_store: Vec<TrialRow> = self.trials.iter().filter(of_store).cloned().collect();
+        if !of_store.is_empty() {
+            text.push('\n');
+            text += &crate::report::table(STORE_COLUMNS, &of_store);
+        }
+        for (row, store) in self
+            .trials
+            .iter()
+            .filter_map(|row| Some((row, row.store.as_ref()?)))
+        {
+            let _ = writeln!(text, "HOW {}: {}", row.cell, store.how);
         }
         for row in &self.trials {
             for reason in &row.void {

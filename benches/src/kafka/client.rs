@@ -4,7 +4,7 @@ use super::{CLIENT_ID, TIMEOUT_MS, error_name};
 use crate::error::{Doing, Error, Result};
 use bytes::Bytes;
 use protocol::header::{decode_response_header, request_frame};
-use protocol::messages::create_topics::CreatableTopic;
+use protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
 use protocol::messages::metadata::MetadataRequestTopic;
 use protocol::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, Message, MetadataRequest, MetadataResponse, Request,
@@ -134,11 +134,30 @@ impl Cluster {
     /// # Errors
     /// When the cluster refuses, or some partition stays without a leader.
     pub fn create_topic(&self, name: &str, partitions: i32, replicas: i16) -> Result<Topic> {
+        self.create_topic_with(name, partitions, replicas, &[])
+    }
+
+    /// The same, with configs of its own.
+    ///
+    /// # Errors
+    /// As [`Cluster::create_topic`].
+    pub fn create_topic_with(
+        &self,
+        name: &str,
+        partitions: i32,
+        replicas: i16,
+        configs: &[(&str, &str)],
+    ) -> Result<Topic> {
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: (*name).into(),
+            value: Some((*value).into()),
+        };
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: name.into(),
                 num_partitions: partitions,
                 replication_factor: replicas,
+                configs: configs.iter().map(config).collect(),
                 ..CreatableTopic::default()
             }],
             timeout_ms: TIMEOUT_MS,

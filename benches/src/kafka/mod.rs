@@ -6,6 +6,7 @@ mod prime;
 mod produce;
 mod read_back;
 mod record;
+mod text;
 
 pub(crate) use client::{Client, connect};
 pub use client::{Cluster, Topic};
@@ -15,8 +16,9 @@ pub use produce::Produce;
 pub(crate) use produce::producers;
 pub(crate) use read_back::first_record;
 pub use read_back::{ReadBack, read_back};
-pub(crate) use record::PAYLOAD_BYTES_MIN;
 use record::single_record;
+pub(crate) use record::{PAYLOAD_BYTES_MIN, batches_of, noise};
+pub(crate) use text::text;
 
 use protocol::error_code::ErrorCode;
 

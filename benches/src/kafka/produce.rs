@@ -46,15 +46,30 @@ impl Produce {
         acks: i16,
         payload_bytes: usize,
     ) -> Self {
+        Self::with_payload(topic, partitions, turn, acks, &record::noise(payload_bytes))
+    }
+
+    /// Records with this payload; the id takes the place of its first bytes.
+    ///
+    /// # Panics
+    /// As [`Produce::new`].
+    #[must_use]
+    pub fn with_payload(
+        topic: &str,
+        partitions: Vec<i32>,
+        turn: usize,
+        acks: i16,
+        payload: &[u8],
+    ) -> Self {
         assert!(
             !partitions.is_empty(),
             "a connection produces to at least one partition"
         );
         assert!(
-            payload_bytes >= record::PAYLOAD_BYTES_MIN,
+            payload.len() >= record::PAYLOAD_BYTES_MIN,
             "a payload holds its record's id"
         );
-        let batch = record::batch(payload_bytes);
+        let batch = record::batch_of(payload);
         let data = PartitionProduceData {
             index: 0,
             records: Some(batch.clone()),
@@ -77,7 +92,7 @@ impl Produce {
         Self {
             frame,
             batch_at,
-            payload_bytes,
+            payload_bytes: payload.len(),
             partitions,
             turn,
             asked: 0,
@@ -95,7 +110,7 @@ pub(crate) fn producers(
     topic: &Topic,
     connections: usize,
     acks: i16,
-    size_bytes: usize,
+    payload: &[u8],
 ) -> Result<Vec<(TcpStream, Produce)>> {
     let leaders: Vec<(&String, &Vec<i32>)> = topic.by_leader.iter().collect();
     if leaders.is_empty() {
@@ -105,7 +120,8 @@ pub(crate) fn producers(
     let producer = |number: usize| {
         let (address, partitions) = leaders[number % leaders.len()];
         let turn = number / leaders.len();
-        let dialect = Produce::new(&topic.name, partitions.clone(), turn, acks, size_bytes);
+        let partitions = partitions.clone();
+        let dialect = Produce::with_payload(&topic.name, partitions, turn, acks, payload);
         Ok((connect(address)?, dialect))
     };
     (0..connections).map(producer).collect()

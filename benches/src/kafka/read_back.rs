@@ -45,7 +45,7 @@ impl ReadBack {
         self.found == self.acked && self.altered + self.corrupt + self.doubled == 0
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.acked += other.acked;
         self.found += other.found;
         self.missing += other.missing;

@@ -13,13 +13,31 @@ pub(crate) const PAYLOAD_BYTES_MIN: usize = 8;
 /// A batch of one record, whose payload begins with room for an id and goes on with bytes that do
 /// not compress.
 pub(super) fn batch(payload_bytes: usize) -> Bytes {
+    batch_of(&noise(payload_bytes))
+}
+
+/// A batch of one record with this payload, whose first bytes are room for an id.
+pub(super) fn batch_of(payload: &[u8]) -> Bytes {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now_ms = i64::try_from(now.as_millis()).unwrap_or(0);
     let mut builder = BatchBuilder::new();
-    builder.value(now_ms, &noise(payload_bytes));
+    builder.value(now_ms, payload);
     builder.build()
+}
+
+/// Batches of one record each, as a topic of such records holds them, up to so many bytes and at least one.
+pub(crate) fn batches_of(payload: &[u8], bytes: usize) -> Vec<u8> {
+    let mut one = batch_of(payload).to_vec();
+    let mut all = Vec::new();
+    let mut id = 0;
+    while id == 0 || all.len() + one.len() <= bytes {
+        rename(&mut one, payload.len(), id);
+        all.extend_from_slice(&one);
+        id += 1;
+    }
+    all
 }
 
 /// A batch of one small record.
@@ -36,7 +54,8 @@ pub(super) fn rename(batch: &mut [u8], payload_bytes: usize, id: u64) {
     batch[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_be_bytes());
 }
 
-fn noise(bytes: usize) -> Vec<u8> {
+/// Bytes that do not compress.
+pub(crate) fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = |_| {
         state ^= state << 13;

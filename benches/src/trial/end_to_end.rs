@@ -4,7 +4,7 @@ use super::meter::Meter;
 use super::{PATIENCE, Scene, TrialRow, delete, topic, until};
 use crate::error::{Error, Result};
 use crate::generator::{self, Load, scheduled};
-use crate::kafka::{Reader, Topic, prime, producers, read_back};
+use crate::kafka::{Reader, Topic, noise, prime, producers, read_back};
 use crate::report::{Millis, latencies};
 use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +33,7 @@ impl Scene<'_> {
             warm,
             measured,
         };
-        let clients = producers(&topic, CONNECTIONS, -1, SIZE_BYTES)?;
+        let clients = producers(&topic, CONNECTIONS, -1, &noise(SIZE_BYTES))?;
         let consumers = Consumers {
             topic: &topic,
             rate,

@@ -4,18 +4,25 @@
 //! many records were acknowledged, and that all of these are there at the end.
 
 mod catch_up;
+mod consume;
 mod end_to_end;
 mod failover;
 mod fetch;
 mod fill;
+mod gzip;
 mod idle;
 mod meter;
 mod planned_move;
+mod replicas;
 mod restart;
 mod row;
+mod store_figures;
+mod stored;
 
 pub(crate) use row::COLUMNS;
 pub use row::TrialRow;
+pub(crate) use store_figures::COLUMNS as STORE_COLUMNS;
+pub use store_figures::StoreFigures;
 
 use crate::error::{Error, Result};
 use crate::kafka::{Cluster, Topic};
@@ -49,11 +56,13 @@ pub enum Trial {
     Restart,
     /// Nothing happens.
     Idle,
+    /// A topic is put into the snapshot store beside producers, goes from the logs, and is read back from the store.
+    Snapshot,
 }
 
 impl Trial {
     /// In the order in which they are run.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EndToEnd,
         Self::FetchWarm,
         Self::FetchCold,
@@ -62,6 +71,7 @@ impl Trial {
         Self::Failover,
         Self::Restart,
         Self::Idle,
+        Self::Snapshot,
     ];
 
     /// Short and unique.
@@ -76,6 +86,7 @@ impl Trial {
             Self::Failover => "failover",
             Self::Restart => "restart",
             Self::Idle => "idle",
+            Self::Snapshot => "snapshot",
         }
     }
 
@@ -102,6 +113,10 @@ impl Trial {
                 };
                 sizes.idle_partitions.iter().map(each).sum()
             }
+            Self::Snapshot => {
+                // Filled, stored, read from the store, and read back.
+                6.0 + sizes.window.as_secs_f64() + 4.0 * filling(sizes.snapshot_bytes)
+            }
         };
         Duration::from_secs_f64(seconds)
     }
@@ -119,7 +134,8 @@ pub struct Sizes {
     pub moves: u32,
     /// Before a window of end-to-end and fetch.
     pub warm: Duration,
-    /// The window of end-to-end and fetch, and how long producers run quietly before a catch-up.
+    /// The window of end-to-end and fetch, and how long producers run quietly before a catch-up and a
+    /// snapshot.
     pub window: Duration,
     /// Records per second end to end.
     pub rate: f64,
@@ -127,6 +143,8 @@ pub struct Sizes {
     pub fetch_bytes: u64,
     /// Payload that a broker has to catch up with.
     pub catch_up_bytes: u64,
+    /// Payload that goes into the snapshot store.
+    pub snapshot_bytes: u64,
     /// Payload in the log before restarts, rising.
     pub restart_bytes: Vec<u64>,
     /// Restarts of each kind and size.
@@ -140,7 +158,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// For a comparison: about seven minutes.
+    /// For a comparison: about eight minutes.
     #[must_use]
     pub fn full() -> Self {
         Self {
@@ -151,6 +169,7 @@ impl Sizes {
             rate: 2_000.0,
             fetch_bytes: 512 << 20,
             catch_up_bytes: 512 << 20,
+            snapshot_bytes: 512 << 20,
             restart_bytes: vec![64 << 20, 1 << 30],
             restarts: 3,
             idle_partitions: vec![1, 1_000, 10_000],
@@ -170,6 +189,7 @@ impl Sizes {
             rate: 1_000.0,
             fetch_bytes: 64 << 20,
             catch_up_bytes: 64 << 20,
+            snapshot_bytes: 32 << 20,
             restart_bytes: vec![8 << 20, 64 << 20],
             restarts: 1,
             idle_partitions: vec![1, 1_000],
@@ -189,6 +209,7 @@ impl Sizes {
             rate: 200.0,
             fetch_bytes: 2 << 20,
             catch_up_bytes: 2 << 20,
+            snapshot_bytes: 8 << 20,
             restart_bytes: vec![1 << 20],
             restarts: 1,
             idle_partitions: vec![1, 20],
@@ -213,7 +234,7 @@ impl Scene<'_> {
     /// When the cluster does not come up, or not to the state that a trial waits for.
     pub(crate) fn run(&mut self, trial: Trial) -> Result<Vec<TrialRow>> {
         // Which of the files of earlier trials would be read again, and which memory is theirs, is not to be told apart.
-        let is_alone = matches!(trial, Trial::Restart | Trial::Idle);
+        let is_alone = matches!(trial, Trial::Restart | Trial::Idle | Trial::Snapshot);
         if is_alone {
             self.stage = None;
         }
@@ -221,6 +242,7 @@ impl Scene<'_> {
         match trial {
             Trial::Idle => self.idle(),
             Trial::Restart => self.restart(),
+            Trial::Snapshot => self.snapshot(),
             Trial::EndToEnd => self.end_to_end().map(one),
             Trial::FetchWarm => self.fetch_warm().map(one),
             Trial::FetchCold => self.fetch_cold().map(one),
@@ -255,13 +277,23 @@ fn delete(cluster: &Cluster, topic: &str) {
 }
 
 /// There is no event for it in Kafka's protocol: asks again until it holds.
-fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+fn until(what: &str, holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    until_within(PATIENCE, POLL, what, holds)
+}
+
+/// The same with a patience and a pause between two looks of its own.
+fn until_within(
+    patience: Duration,
+    pause: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     let began = Instant::now();
     while !holds()? {
-        if began.elapsed() > PATIENCE {
-            return Err(Error::Cluster(format!("{what}: not in {PATIENCE:?}")));
+        if began.elapsed() > patience {
+            return Err(Error::Cluster(format!("{what}: not in {patience:?}")));
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a trial's row says.
 
+use super::StoreFigures;
 use crate::kafka::ReadBack;
 use crate::report::{Column, Millis, number};
 use serde::Serialize;
@@ -64,6 +65,8 @@ pub struct TrialRow {
     pub rss_bytes: Option<u64>,
     /// Acknowledged records, fetched again at the end.
     pub read_back: Option<ReadBack>,
+    /// What the row says of the snapshot store.
+    pub store: Option<StoreFigures>,
 }
 
 impl TrialRow {
@@ -97,6 +100,7 @@ impl TrialRow {
             cpu_seconds_per_minute: None,
             rss_bytes: None,
             read_back: None,
+            store: None,
         }
     }
 
@@ -138,6 +142,9 @@ impl TrialRow {
         }
         if let Some(rss) = self.rss_bytes {
             text += &format!(", RSS {:.1} MiB", rss as f64 / 1_048_576.0);
+        }
+        if let Some(store) = &self.store {
+            text += &store.summary();
         }
         if !self.void.is_empty() {
             text += &format!(" VOID {:?}", self.void);

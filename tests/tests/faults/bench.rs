@@ -68,7 +68,7 @@ fn the_suite_fills_stops_and_kills_a_cluster_of_its_own() {
     }
     let output = Command::new(binary())
         .args(["bench", "--tiny", "--json", "--cells"])
-        .arg("1k-x1,saturation,end-to-end,fetch-warm,fetch-cold,catch-up,planned-move,failover,restart,idle")
+        .arg("1k-x1,saturation,end-to-end,fetch-warm,fetch-cold,catch-up,planned-move,failover,restart,idle,snapshot")
         .args(["--dir", env!("CARGO_TARGET_TMPDIR")])
         .output()
         .expect("the binary is there");
@@ -100,7 +100,9 @@ fn the_suite_fills_stops_and_kills_a_cluster_of_its_own() {
             "restart-clean-1MiB",
             "restart-kill-1MiB",
             "idle-1",
-            "idle-20"
+            "idle-20",
+            "snapshot",
+            "restore-read"
         ],
         "{said}"
     );
@@ -122,4 +124,23 @@ fn the_suite_fills_stops_and_kills_a_cluster_of_its_own() {
             "{row}"
         );
     }
+    the_store_was_filled_and_read(&rows);
+}
+
+/// What went into the store is more than the payload of the tiny case, the logs hold less afterwards, and it was the store that
+/// was read.
+fn the_store_was_filled_and_read(rows: &[serde_json::Value]) {
+    let of_cell = |cell: &str| {
+        let found = rows.iter().find(|row| row["cell"] == cell);
+        found.unwrap_or_else(|| panic!("no row {cell}"))
+    };
+    let (taken, read) = (of_cell("snapshot"), of_cell("restore-read"));
+    let store = &taken["store"];
+    assert!(store["store_bytes"].as_u64() > taken["log_bytes"].as_u64());
+    let live = |at: usize| store["live_bytes"][at].as_u64().expect("live bytes");
+    assert!(live(1) < live(0), "{taken}");
+    assert!(store["saved"].as_f64() > Some(0.0), "{taken}");
+    assert!(read["log_bytes"].as_u64() > Some(0), "{read}");
+    assert!(read["store"]["store_bytes"].as_u64() > Some(0), "{read}");
+    assert!(read["bytes_per_second"].as_f64() > Some(0.0), "{read}");
 }
