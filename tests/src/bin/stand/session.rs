@@ -33,6 +33,8 @@ const REBALANCES: [&str; 4] = [
     "Assigning",
     "Reconciling",
 ];
+/// So many members share the topic when the client asks for faults.
+const SHARING: usize = 2;
 /// A client that asks for nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(300);
 
@@ -148,16 +150,18 @@ impl Session<'_> {
 
     /// Kills the coordinator once the group, which was stable, is not: the node, and the group's state.
     fn kill_in_rebalance(&mut self) -> Result<(i32, String), String> {
-        // The client has seen its two members share the topic, and the third may come at any moment.
-        let mut stable = self.watch.as_ref().and_then(Watch::stable);
+        // The client has seen its two members share the topic, and the third may come at any moment: what was last
+        // seen here may be older than both.
+        let mut sharing = self.watch.as_ref().and_then(Watch::stable) >= Some(SHARING);
         let seen = wait_for("a rebalance", WITHIN, STEP, || {
             let (node, now) = self.describe()?;
-            match (now.state.as_str(), stable) {
-                ("Stable", None) => stable = Some(now.members),
-                ("Stable", Some(before)) if now.members > before => {
+            let is_joined = now.members > SHARING;
+            match now.state.as_str() {
+                "Stable" if is_joined => {
                     return Some(Err("the rebalance was over before it was seen".to_owned()));
                 }
-                (state, Some(_)) if REBALANCES.contains(&state) => {
+                "Stable" => sharing = now.members == SHARING,
+                state if REBALANCES.contains(&state) && (sharing || is_joined) => {
                     return Some(Ok((node, now.state)));
                 }
                 _ => {}
