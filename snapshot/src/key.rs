@@ -6,11 +6,14 @@ use uuid::Uuid;
 
 use crate::manifest::Age;
 use crate::source::{Incarnation, Source};
+use crate::tail;
 
 /// Where the lives of the cluster are written down.
 pub const INCARNATIONS_PREFIX: &str = "incarnations/";
 /// Where the metadata of the whole cluster is.
 pub const METADATA_PREFIX: &str = "metadata/";
+/// Where the tails of all brokers are.
+pub const TAILS_PREFIX: &str = "tails/";
 /// Where all partitions are.
 pub const TOPICS_PREFIX: &str = "topics/";
 
@@ -131,6 +134,37 @@ pub fn chunk(
     ))
 }
 
+/// A tail.
+#[must_use]
+pub fn tail(name: &tail::Name) -> Key {
+    let tail::Name {
+        incarnation,
+        broker,
+        created_ms,
+        directory_bytes,
+        directory_crc32,
+    } = name;
+    let directory = format!("{directory_bytes:010}-{directory_crc32:010}");
+    Key(format!(
+        "{TAILS_PREFIX}{incarnation}-{broker:010}-{created_ms:020}-{directory}.gz"
+    ))
+}
+
+/// Which tail it is. None for every other name.
+#[must_use]
+pub fn tail_name(key: &Key) -> Option<tail::Name> {
+    let name = key.as_str().strip_prefix(TAILS_PREFIX)?;
+    let mut parts = name.strip_suffix(".gz")?.split('-');
+    let name = tail::Name {
+        incarnation: Incarnation(number(parts.next()?, 8)?),
+        broker: number(parts.next()?, 10)?,
+        created_ms: number(parts.next()?, 20)?,
+        directory_bytes: number(parts.next()?, 10)?,
+        directory_crc32: number(parts.next()?, 10)?,
+    };
+    parts.next().is_none().then_some(name)
+}
+
 /// An object of a partition, as its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Object {
@@ -241,6 +275,20 @@ mod tests {
                 assert_eq!(object(&key), None, "{bent}");
             }
         }
+        let name = tail::Name {
+            incarnation: Incarnation(7),
+            broker: i32::MAX,
+            created_ms: i64::MAX,
+            directory_bytes: 9_999_999_999,
+            directory_crc32: u32::MAX,
+        };
+        let tail = tail(&name);
+        assert_eq!(tail_name(&tail), Some(name));
+        for bent in ["-1.gz", ".gz.gz", ".json"] {
+            let bent = Key::parse(&tail.as_str().replace(".gz", bent)).expect("a name");
+            assert_eq!(tail_name(&bent), None, "{bent}");
+        }
+        assert_eq!((object(&tail), metadata_age(&tail)), (None, None));
         assert_eq!(object(&owner()), None);
         assert_eq!(object(&metadata(age)), None);
         assert_eq!(metadata_age(&metadata(age)), Some(age));

@@ -8,6 +8,7 @@
 //! - What a chunk *is* rests on its uncompressed bytes: two copies by two compressors are the same chunk.
 //! - A manifest reaches everything from its log start to its next offset, without a gap and without an overlap, and
 //!   names the cluster, topic, partition and incarnation that it is of. So does every chunk.
+//! - A tail ([`tail`]) holds committed entries of logs, and continues manifests by their indexes alone.
 //! - Which manifest is the newest follows from (incarnation, leader epoch, index), never from an object's name or time.
 //! - Every byte that is read is bounded by what a manifest declared before it is inflated, and checked after.
 //! - A flipped bit in any object is an error that says where, never other records.
@@ -32,10 +33,12 @@ pub mod digest;
 pub mod inventory;
 pub mod key;
 pub mod manifest;
+mod member;
 pub mod owner;
 pub mod sealed;
 pub mod source;
 pub mod store;
+pub mod tail;
 #[cfg(test)]
 mod testing;
 pub mod verify;

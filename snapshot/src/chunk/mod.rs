@@ -9,7 +9,6 @@
 //! does I/O.
 
 mod error;
-mod member;
 mod reader;
 #[cfg(test)]
 mod tests;

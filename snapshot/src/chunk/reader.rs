@@ -2,9 +2,10 @@ use bytes::Bytes;
 use protocol::record_batch::total_length;
 
 use super::writer::checked;
-use super::{Error, FORMAT, INDEX_BYTES_MAX, Index, Member, Summary, member};
+use super::{Error, FORMAT, INDEX_BYTES_MAX, Index, Member, Summary};
 use crate::digest::Digest;
 use crate::manifest::EpochStart;
+use crate::member;
 use crate::sealed;
 use crate::source::Source;
 

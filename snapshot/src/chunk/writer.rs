@@ -1,8 +1,9 @@
 use bytes::Bytes;
 use protocol::record_batch::{BatchError, BatchHeader, Compression, crc32c};
 
-use super::{Config, Error, FORMAT, Index, Member, Summary, member};
+use super::{Config, Error, FORMAT, Index, Member, Summary};
 use crate::digest::Digest;
+use crate::member;
 use crate::sealed;
 use crate::source::{Incarnation, Source};
 

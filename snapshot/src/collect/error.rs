@@ -1,5 +1,5 @@
 use crate::key::Key;
-use crate::{manifest, store};
+use crate::{manifest, store, tail};
 
 /// Why nothing more is removed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum Error {
         /// What is wrong with it.
         why: manifest::Error,
     },
+    /// A tail cannot be read, so that nobody knows what it holds.
+    #[error("no tails are collected: {0}")]
+    Tail(#[from] tail::Error),
     /// The committed manifest, one of its chunks, or a manifest that has to stay is gone. What would be removed may be
     /// all that is left.
     #[error("nothing is collected here: {0} has to be there and is not")]
@@ -32,8 +35,9 @@ impl Error {
     #[must_use]
     pub fn retriable(&self) -> bool {
         match self {
-            Self::Store(why) => why.retriable(),
+            Self::Store(why) | Self::Tail(tail::Error::Store(why)) => why.retriable(),
             Self::Unreadable { .. }
+            | Self::Tail(_)
             | Self::Missing(_)
             | Self::Superseded(_)
             | Self::NothingAlive => false,

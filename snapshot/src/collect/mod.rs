@@ -8,6 +8,7 @@
 //! - Manifests go before the chunks: whatever ends the work in between, no manifest that is there lacks a chunk by it.
 //! - What has to stay and cannot be read ends the work before anything was removed. What cannot be read and would go
 //!   needs no reading.
+//! - A tail goes when each of its parts is in a newer manifest, in another tail, or of a topic that is no more.
 //! - Objects that this format does not name are not touched.
 //! - Where a later life of the cluster was begun, nothing is removed: looked at before every [`BATCH`] objects.
 //!
@@ -16,6 +17,7 @@
 //! earlier try left longer ago than the grace.
 
 mod error;
+mod tails;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +33,7 @@ use crate::source::{Incarnation, Source};
 use crate::store::{self, Listed, Store};
 
 pub use error::Error;
+pub use tails::tails;
 
 /// Objects that are removed before it is looked again whether a later life of the cluster was begun.
 pub const BATCH: usize = 100;

@@ -10,7 +10,9 @@ pub struct Report {
     pub manifests: u64,
     /// Chunks that were read.
     pub chunks: u64,
-    /// Their stored bytes.
+    /// Tails that were read.
+    pub tails: u64,
+    /// Stored bytes of chunks and tails.
     pub stored_bytes: u64,
     /// Their records' bytes.
     pub raw_bytes: u64,

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use std::io::Write;
 
 /// Appends `raw` as one gzip member.
-pub(super) fn deflate(raw: &[u8], level: u32, out: Vec<u8>) -> Vec<u8> {
+pub(crate) fn deflate(raw: &[u8], level: u32, out: Vec<u8>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(out, Compression::new(level));
     encoder
         .write_all(raw)
@@ -17,7 +17,7 @@ pub(super) fn deflate(raw: &[u8], level: u32, out: Vec<u8>) -> Vec<u8> {
 }
 
 /// The uncompressed bytes of exactly one gzip member, of which there are exactly so many.
-pub(super) fn inflate(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn inflate(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, &'static str> {
     let (raw, is_more) = inflate_up_to(stored, raw_bytes)?;
     if is_more || raw.len() != raw_bytes {
         return Err("it is not as long as declared");
@@ -26,7 +26,7 @@ pub(super) fn inflate(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, &'stat
 }
 
 /// The same where only a bound is known.
-pub(super) fn inflate_bounded(
+pub(crate) fn inflate_bounded(
     stored: &[u8],
     raw_bytes_max: usize,
 ) -> Result<Vec<u8>, &'static str> {
