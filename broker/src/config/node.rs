@@ -252,6 +252,9 @@ settings! {
         snapshot_lag_max_ms: u64 = 10_000, "snapshot.max.lag", Kind::Millis { min: 100, max: DAY };
         /// So many bytes of a partition do not wait for that.
         snapshot_bytes: u64 = 256 * MIB as u64, "snapshot.size", Kind::Bytes { min: 64 * KIB, max: 16 * GIB };
+        /// What a partition has changed by so much at most goes into the store together with others, as a tail: one object
+        /// for all of a broker. More gets a snapshot. 0: every partition goes by itself.
+        snapshot_tail_bytes: u64 = MIB as u64, "snapshot.tail.size", Kind::Bytes { min: 0, max: 64 * MIB };
         /// Partitions that a broker puts into the store at once.
         snapshot_jobs: u32 = 1, "snapshot.jobs", Kind::Count { min: 1, max: 64 };
         /// Snapshots of a partition that stay in the store when there are newer ones: points to go back to.

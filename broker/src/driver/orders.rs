@@ -44,6 +44,7 @@ impl Broker {
             Order::CheckLocalRetention { .. } => self.check_local_retention(order),
             Order::CollectSnapshots { group, stored } => self.collect_snapshots(group, stored),
             Order::TakeSnapshot(wanted) => self.take_snapshot(*wanted),
+            Order::WriteTail(wanted) => self.write_tail(*wanted),
             Order::ReadOrigin {
                 group,
                 replica,

@@ -70,6 +70,7 @@ pub(super) fn shard(
         snapshots: node.snapshot_store.as_ref().map(|_| shard::SnapshotPolicy {
             lag_max_ms: node.snapshot_lag_max_ms,
             bytes: node.snapshot_bytes,
+            tail_bytes: node.snapshot_tail_bytes,
             at_once: node.snapshot_jobs as usize,
             rest_ms: SNAPSHOT_REST_MS,
             collect_ms: node.snapshot_grace_ms / COLLECTIONS_PER_GRACE,

@@ -329,6 +329,10 @@ pub struct SnapshotMetrics {
     pub taken: Vec<(&'static str, u64)>,
     /// Snapshots that did not get there.
     pub failed: u64,
+    /// Tails that are in the store.
+    pub tails: u64,
+    /// Their bytes.
+    pub tail_bytes: u64,
     /// Objects that were removed because nothing refers to them.
     pub collected: u64,
     /// Their bytes.

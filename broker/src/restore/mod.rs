@@ -3,16 +3,19 @@
 //! - What there is to restore is read first, and checked: [`Plan::read`]. Nothing is written until all of it is sound.
 //! - The next life of the cluster is begun by one conditional write: of two restores one goes on, and the cluster that was
 //!   is refused by the store from then on.
+//! - Tails continue the newest manifests ([`Added`]): their records become a chunk of the new life.
 //! - Each partition gets a manifest of the new life ([`Reborn`]): the same records, and a state in which terms, leader
 //!   epochs and generations are far beyond what anybody can have seen, and no committed offset lies beyond the end. Every
 //!   replica begins with that manifest, and with nothing else.
 //! - The topic of the groups comes last: its offsets speak of topics that are there.
 //! - Doing it again after an interruption goes on where it ended.
 
+mod added;
 mod plan;
 mod reborn;
 #[cfg(test)]
 mod tests;
 
+pub use added::Added;
 pub use plan::{Error, PartitionPlan, Plan, Selection, TopicPlan};
 pub use reborn::Reborn;

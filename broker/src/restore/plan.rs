@@ -10,8 +10,11 @@ use snapshot::manifest::{self, Age, Manifest};
 use snapshot::owner::{self, Life};
 use snapshot::source::{Incarnation, Source};
 use snapshot::store::{self, Listed, Store};
+use snapshot::tail::{self, Parts};
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use super::added::Added;
 
 /// Manifests that are read at once.
 const READS: usize = 16;
@@ -56,6 +59,8 @@ pub struct PartitionPlan {
     pub source: Source,
     /// Its newest snapshot. None of a partition that nothing was ever written to, as far as the store knows.
     pub manifest: Option<Arc<Manifest>>,
+    /// What tails add to it.
+    pub added: Option<Arc<Added>>,
     /// The leader epoch that it begins with.
     pub epoch: i32,
 }
@@ -64,9 +69,17 @@ impl PartitionPlan {
     /// First offset that is not there.
     #[must_use]
     pub fn next_offset(&self) -> i64 {
-        self.manifest
-            .as_ref()
-            .map_or(0, |manifest| manifest.next_offset)
+        let manifest = self.manifest.as_ref();
+        let stored = || manifest.map_or(0, |manifest| manifest.next_offset);
+        let added = self.added.as_ref();
+        added.map_or_else(stored, |added| added.state.high_watermark())
+    }
+
+    /// When the last of it was written; None of a partition of which there is nothing.
+    #[must_use]
+    pub fn created_ms(&self) -> Option<i64> {
+        let added = self.added.as_ref().map(|added| added.created_ms);
+        added.or_else(|| Some(self.manifest.as_ref()?.created_ms))
     }
 }
 
@@ -127,6 +140,17 @@ pub enum Error {
     /// A state that this version does not know.
     #[error("{0}: this version cannot read the state that it holds")]
     State(Key),
+    /// A tail cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] tail::Error),
+    /// A tail holds what no log holds.
+    #[error("{key}: {why}")]
+    Tail {
+        /// Which.
+        key: Key,
+        /// What is wrong.
+        why: String,
+    },
     /// There is no leader epoch beyond those that were.
     #[error("{0}: its leader epochs are used up")]
     Epochs(Source),
@@ -153,7 +177,12 @@ impl Plan {
             of.manifests.retain(|(age, _)| age.incarnation < before);
             of.manifests.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
         }
+        let is_wanted = |name: &tail::Name| {
+            name.incarnation < before && at_ms.is_none_or(|at_ms| name.created_ms <= at_ms)
+        };
+        let (tails, _) = Parts::read(store, &life.store_id, is_wanted).await?;
         let reader = Reader {
+            tails: Arc::new(tails),
             store: store.clone(),
             store_id: life.store_id.clone(),
             at_ms,
@@ -198,6 +227,7 @@ impl Plan {
 #[derive(Clone)]
 struct Reader {
     store: Arc<dyn Store>,
+    tails: Arc<Parts>,
     store_id: String,
     at_ms: Option<i64>,
 }
@@ -288,9 +318,11 @@ impl Reader {
         if let Some(manifest) = &manifest {
             check_chunks(topic, manifest, &of.chunks)?;
         }
+        let added = Added::read(&*self.store, &source, manifest.as_ref(), &self.tails).await?;
         Ok(PartitionPlan {
             source,
             manifest: manifest.map(Arc::new),
+            added: added.map(Arc::new),
             epoch,
         })
     }
@@ -310,7 +342,8 @@ impl Reader {
             }
             oldest_ms = Some(manifest.created_ms);
         }
-        match oldest_ms {
+        let place = (source.topic_id, source.partition);
+        match oldest_ms.filter(|_| self.tails.chain(place, None).is_empty()) {
             None => Ok(None),
             Some(oldest_ms) => Err(Error::TooOld {
                 topic: topic.to_owned(),

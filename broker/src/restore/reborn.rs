@@ -1,10 +1,13 @@
 //! What a partition is in the new life of its cluster.
 
+use std::sync::Arc;
+
 use raft::types::Index;
 use snapshot::manifest::{self, Manifest};
 use snapshot::source::Incarnation;
 use snapshot::store::{self, Condition, Store};
 
+use super::added::Added;
 use super::plan::{Error, PartitionPlan, Plan, TopicPlan};
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::coordinator::rebirth::{Clamped, Rebirth};
@@ -15,8 +18,10 @@ use crate::partition::stored::Stored;
 /// A partition's first manifest of the new life, which its replicas begin with.
 #[derive(Clone, Debug)]
 pub struct Reborn {
-    /// It.
+    /// It, but for the chunk of what tails add.
     pub manifest: Manifest,
+    /// What tails add to it: [`Reborn::put`] makes a chunk of it.
+    added: Option<Arc<Added>>,
     /// What the metadata says of it.
     pub origin: Stored,
     /// Committed offsets that were taken back.
@@ -69,8 +74,11 @@ impl Reborn {
         rebirth: &Rebirth,
     ) -> Result<Self, Error> {
         let before = partition.manifest.as_deref();
+        let added = partition.added.as_deref();
+        let index = before.map_or(0, |manifest| manifest.index);
+        let index = added.map_or(index, |added| added.state.applied().0);
         // Nothing was written: it begins with the first index all the same, as every other one does.
-        let index = before.map_or(1, |manifest| manifest.index.max(1));
+        let index = index.max(1);
         let origin = Stored {
             incarnation: incarnation.0,
             leader_epoch: partition.epoch,
@@ -78,9 +86,16 @@ impl Reborn {
             next_offset: partition.next_offset(),
         };
         let bytes = before.map_or(&[][..], |manifest| &manifest.state);
-        let state = PartitionState::restore(Index(index), bytes);
+        let state = match added {
+            Some(added) => Some(added.state.clone()),
+            None => PartitionState::restore(Index(index), bytes),
+        };
         let state = state
             .ok_or_else(|| Error::State(before.map_or_else(snapshot::key::owner, Manifest::key)))?;
+        let log_start = before.map_or(0, |manifest| manifest.log_start);
+        let log_start = added.map_or(log_start, |added| added.state.log_start());
+        let stored = || before.map_or_else(Vec::new, |manifest| manifest.leader_epochs.clone());
+        let leader_epochs = added.map_or_else(stored, Added::leader_epochs);
         let mut clamped = Vec::new();
         let state = state.reborn(origin, |groups| clamped = groups.be_reborn(rebirth));
         let manifest = Manifest {
@@ -92,9 +107,9 @@ impl Reborn {
             index,
             term: u64::from(partition.epoch.unsigned_abs()),
             created_ms: rebirth.now_ms,
-            log_start: before.map_or(0, |manifest| manifest.log_start),
+            log_start,
             next_offset: partition.next_offset(),
-            leader_epochs: before.map_or_else(Vec::new, |manifest| manifest.leader_epochs.clone()),
+            leader_epochs,
             configs: of.topic.configs.clone(),
             voters: Vec::new(),
             state,
@@ -103,6 +118,7 @@ impl Reborn {
             chunks: before.map_or_else(Vec::new, |manifest| manifest.chunks.clone()),
         };
         Ok(Self {
+            added: partition.added.clone(),
             manifest,
             origin,
             clamped,
@@ -114,16 +130,21 @@ impl Reborn {
     /// # Errors
     /// When the store cannot do it, or what is there is something else.
     pub async fn put(&self, store: &dyn Store) -> Result<(), Error> {
-        let key = self.manifest.key();
-        let put = store.put(&key, self.manifest.encode(), Condition::Absent);
+        let mut manifest = self.manifest.clone();
+        if let Some(added) = &self.added {
+            let life = (manifest.incarnation, manifest.leader_epoch);
+            let chunk = added.put_chunk(store, &manifest.source, life).await?;
+            manifest.chunks.extend(chunk);
+        }
+        let key = manifest.key();
+        let put = store.put(&key, manifest.encode(), Condition::Absent);
         match put.await {
             Ok(_) => Ok(()),
             Err(store::Error::Conflict(_)) => {
                 let (bytes, _) = store.get(&key, manifest::BYTES_MAX).await?;
-                let there = Manifest::decode(&bytes, &key, &self.manifest.source);
+                let there = Manifest::decode(&bytes, &key, &manifest.source);
                 let is_same = |there: &Manifest| {
-                    there.chunks == self.manifest.chunks
-                        && there.log_start == self.manifest.log_start
+                    there.chunks == manifest.chunks && there.log_start == manifest.log_start
                 };
                 match there {
                     Ok(there) if is_same(&there) => Ok(()),

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::record_batch::{BatchBuilder, BatchHeader, NewRecord, patch};
 use raft::types::Index;
+use snapshot::archive::{self, Archive};
 use snapshot::chunk::Summary;
 use snapshot::cluster::{self, Cluster, Topic};
 use snapshot::digest::Digest;
@@ -12,11 +14,13 @@ use snapshot::owner;
 use snapshot::source::{Incarnation, Source};
 use snapshot::store::memory::Memory;
 use snapshot::store::{Condition, Store};
+use snapshot::tail::{Entry, RECORDS, Writer};
 use uuid::Uuid;
 
 use super::{Error, Plan, Reborn, Selection};
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::coordinator::rebirth::Rebirth;
+use crate::partition::command::PartitionCommand;
 use crate::partition::state::PartitionState;
 
 fn id(number: u128) -> Uuid {
@@ -109,6 +113,149 @@ fn manifest(of: &Topic, partition: i32, (epoch, index): (i32, u64), end: i64) ->
         aborted_transactions: Vec::new(),
         chunks: Vec::new(),
     }
+}
+
+/// Puts a tail with these entries of a partition, of this time.
+async fn tail(bucket: &Bucket, of: &Topic, created_ms: i64, entries: &[Entry]) -> Key {
+    let mut writer = Writer::new("old".to_owned(), Incarnation::FIRST, 1, created_ms);
+    writer.push(of.id, 0, entries);
+    let (key, object) = writer.finish();
+    let put = bucket.store.put(&key, object, Condition::Absent);
+    put.await.expect("put");
+    key
+}
+
+/// An entry with a batch of this producer, which are its only ones.
+fn produced(index: u64, offset: i64, (producer, sequence): (i64, i32)) -> Entry {
+    let mut batch = BatchBuilder::new().producer(producer, 0, sequence);
+    for _ in 0..3 {
+        batch.push(NewRecord {
+            timestamp: 7,
+            key: None,
+            value: Some(b"value"),
+            headers: &[],
+        });
+    }
+    let mut payload = bytes::BytesMut::from(&batch.build()[..]);
+    patch(&mut payload, offset, 4);
+    Entry {
+        index,
+        term: 4,
+        kind: RECORDS,
+        payload: payload.freeze(),
+    }
+}
+
+fn command(index: u64, command: &PartitionCommand) -> Entry {
+    Entry {
+        index,
+        term: 4,
+        kind: 3,
+        payload: command.encode(),
+    }
+}
+
+/// What a restore of the only partition writes, and the records that it finds in its chunks.
+async fn reborn(bucket: &Bucket, plan: &Plan) -> (Manifest, Vec<i64>) {
+    let topic = &plan.topics[0];
+    let reborn = Reborn::new(
+        topic,
+        &topic.partitions[0],
+        Incarnation(2),
+        &plan.rebirth(0, 9),
+    );
+    let reborn = reborn.expect("a state");
+    reborn.put(&*bucket.store).await.expect("put");
+    // Doing it again finds the same.
+    reborn.put(&*bucket.store).await.expect("put");
+    let archive = Archive::new(bucket.store.clone(), archive::Config::default());
+    let manifest = archive.manifest(&reborn.manifest.name()).await;
+    let manifest = manifest.expect("it is there, and whole");
+    let (mut at, mut offsets) = (manifest.log_start, Vec::new());
+    while at < manifest.next_offset {
+        for batch in archive.batches(&manifest, at, 1).await.expect("there") {
+            let header = BatchHeader::parse(&batch).expect("a batch");
+            offsets.push(header.base_offset);
+            at = header.last_offset() + 1;
+        }
+    }
+    ((*manifest).clone(), offsets)
+}
+
+#[tokio::test]
+async fn tails_continue_the_newest_snapshot() {
+    let bucket = Bucket::new().await;
+    let a = topic("a", 1, 1);
+    bucket.metadata(6, 110, std::slice::from_ref(&a)).await;
+    let of = bucket.partition(&a, 0, (4, 50), 7).await;
+    // A small one, a larger one that holds it, one that is in the snapshot, and one behind a gap.
+    let seen = [produced(51, 7, (900, 0)), produced(52, 10, (900, 3))];
+    tail(&bucket, &a, 600, &seen[..1]).await;
+    let more = command(53, &PartitionCommand::AdvanceLogStart(10));
+    let larger = [seen.as_slice(), &[more, produced(54, 13, (900, 6))]].concat();
+    let last = tail(&bucket, &a, 700, &larger).await;
+    tail(&bucket, &a, 400, &[produced(48, 1, (901, 0))]).await;
+    tail(&bucket, &a, 900, &[produced(56, 19, (900, 9))]).await;
+    let plan = bucket.plan().await.expect("sound");
+    assert_eq!(ends(&plan), [("a", vec![16])]);
+    assert_eq!(plan.topics[0].partitions[0].created_ms(), Some(700));
+    let (manifest, offsets) = reborn(&bucket, &plan).await;
+    assert_eq!(offsets, [10, 13], "7 is deleted");
+    assert_eq!((manifest.log_start, manifest.next_offset), (10, 16));
+    assert_eq!(
+        (manifest.index, manifest.chunks.len()),
+        (54, of.chunks.len() + 1)
+    );
+    let state = PartitionState::restore(Index(54), &manifest.state).expect("a state");
+    assert_eq!((state.log_start(), state.high_watermark()), (10, 16));
+    let producers: Vec<i64> = state.last_batches().map(|last| last.producer_id).collect();
+    assert_eq!(producers, [900]);
+    let epochs: Vec<(i32, i64)> = manifest
+        .leader_epochs
+        .iter()
+        .map(|e| (e.epoch, e.start_offset))
+        .collect();
+    assert_eq!(epochs, [(4, 10)]);
+
+    // As it was before the last tail that matters.
+    let selection = Selection {
+        at_ms: Some(650),
+        ..Selection::default()
+    };
+    let plan = Plan::read(&bucket.store, &selection).await.expect("sound");
+    assert_eq!(ends(&plan), [("a", vec![10])]);
+
+    let mut bytes = bucket.memory.objects()[&last].to_vec();
+    let at = bytes.len() - 1;
+    bytes[at] ^= 1;
+    let put = bucket.store.put(&last, bytes.into(), Condition::None);
+    put.await.expect("put");
+    let damaged = bucket.plan().await;
+    assert!(matches!(damaged, Err(Error::Unreadable(_))), "{damaged:?}");
+}
+
+#[tokio::test]
+async fn without_a_snapshot_a_partition_is_what_its_tails_say() {
+    let bucket = Bucket::new().await;
+    let a = topic("a", 1, 1);
+    bucket.metadata(6, 110, std::slice::from_ref(&a)).await;
+    let noop = Entry {
+        index: 1,
+        term: 4,
+        kind: 0,
+        payload: Bytes::new(),
+    };
+    tail(&bucket, &a, 600, &[noop, produced(2, 0, (900, 0))]).await;
+    tail(&bucket, &a, 700, &[produced(3, 3, (900, 3))]).await;
+    let plan = bucket.plan().await.expect("sound");
+    assert_eq!(ends(&plan), [("a", vec![6])]);
+    let (manifest, offsets) = reborn(&bucket, &plan).await;
+    assert_eq!((offsets, manifest.index), (vec![0, 3], 3));
+
+    // A log that does not begin where the tail says is no log.
+    tail(&bucket, &a, 800, &[produced(4, 9, (900, 6))]).await;
+    let wrong = bucket.plan().await;
+    assert!(matches!(wrong, Err(Error::Tail { .. })), "{wrong:?}");
 }
 
 fn ends(plan: &Plan) -> Vec<(&str, Vec<i64>)> {

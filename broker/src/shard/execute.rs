@@ -273,6 +273,7 @@ impl Io {
             self.refresh_in_sync(group, Tick(0), 0);
             // What the last leader had begun is begun again.
             group.is_noted = false;
+            group.tailed = [Index(0); 2];
             if group.partition().is_some_and(PartitionState::is_unstored) {
                 self.note_unstored(group, 0);
             } else {

@@ -117,6 +117,8 @@ pub(super) struct Group {
     pub(super) collect_due: Tick,
     /// Bytes of batches that it lacks, as far as this process knows.
     pub(super) unstored_bytes: u64,
+    /// As leader: the last index in a tail, and in a large one.
+    pub(super) tailed: [Index; 2],
     pub(super) retention_due: Tick,
     /// The high watermark as of a time: a producer with nothing at or above it has been silent since.
     pub(super) silence_mark: Option<(Tick, i64)>,

@@ -409,6 +409,7 @@ impl Shard {
             local_cut: 0,
             is_noted: false,
             unstored_bytes: 0,
+            tailed: [Index(0); 2],
             unstored_since: None,
             planned_at: now,
             collect_due: now,

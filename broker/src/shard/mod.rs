@@ -27,6 +27,7 @@ mod restore;
 mod retention;
 mod snapshots;
 mod status;
+mod tails;
 mod timers;
 mod unreadable;
 
@@ -44,6 +45,7 @@ use measures::Measures;
 use memory::Memory;
 use pipeline::Pipeline;
 use snapshots::Snapshots;
+use tails::Tails;
 use timers::Timers;
 
 use crate::coordinator;
@@ -59,6 +61,7 @@ pub use read::Plan;
 pub use restore::{RestoreError, Restored};
 pub use snapshots::{Policy as SnapshotPolicy, Trigger, Wanted};
 pub use status::{GroupStatus, MemberStatus};
+pub use tails::{EVERY, TailFate, TailPart, TailWanted};
 
 /// What a shard needs to know about itself; the same for its whole life.
 #[derive(Clone, Debug)]
@@ -150,6 +153,7 @@ pub struct Shard {
     /// Groups whose move may not be finished: looked at also when they are silent.
     moving: BTreeSet<GroupId>,
     snapshots: Snapshots,
+    tails: Tails,
     /// When coordinators want to be told the time.
     coordinator_timers: Timers,
     /// The wall clock as of the last word of the driver.
@@ -255,6 +259,7 @@ impl Shard {
             origins: BTreeMap::new(),
             moving: BTreeSet::new(),
             snapshots: Snapshots::default(),
+            tails: Tails::default(),
             coordinator_timers: Timers::default(),
             wall_ms: 0,
             no_image: Image::bootstrap(u128::MAX, vec![nobody]),

@@ -9,6 +9,7 @@ use wal::Record;
 
 use super::pipeline::AppendId;
 use super::snapshots::Wanted;
+use super::tails::TailWanted;
 use crate::broker::{Produced, Rejection};
 use crate::coordinator::reply::GroupReply;
 use crate::metadata::{Change, Rejected};
@@ -125,6 +126,8 @@ pub enum Order {
     },
     /// Put a partition into the store; answer with [`super::Shard::snapshot_taken`], always.
     TakeSnapshot(Box<Wanted>),
+    /// Put what partitions have changed into the store as one object; answer with [`super::Shard::tail_written`], always.
+    WriteTail(Box<TailWanted>),
     /// Read the snapshot that a replica here begins with; answer with [`super::Shard::origin_read`] when it is read, and
     /// try until then while [`super::Shard::waits_for_origin`].
     ReadOrigin {

@@ -25,6 +25,8 @@ pub struct Policy {
     pub lag_max_ms: u64,
     /// So many bytes that the store lacks do not wait for that.
     pub bytes: u64,
+    /// What of a partition is at most so many bytes goes into the store together with others, as a tail; 0 for none.
+    pub tail_bytes: u64,
     /// Partitions at once.
     pub at_once: usize,
     /// After a failure a partition rests for so long, in ms.
@@ -101,6 +103,13 @@ pub(super) struct Snapshots {
     running: BTreeSet<GroupId>,
 }
 
+impl Snapshots {
+    /// Takes one of a partition when there is room.
+    pub(super) fn want(&mut self, id: GroupId, trigger: Trigger) {
+        self.queue.entry(id).or_insert(trigger);
+    }
+}
+
 impl Io {
     /// A partition has something new for the store.
     pub(super) fn note_unstored(&mut self, group: &mut Group, bytes: usize) {
@@ -115,9 +124,11 @@ impl Io {
 
     /// There is a newer snapshot.
     pub(super) fn note_stored(&mut self, group: &mut Group) {
-        // What it lacks has come since it was begun.
-        let lacks = group.partition().is_some_and(PartitionState::is_unstored);
-        group.unstored_since = lacks.then_some(group.planned_at);
+        // What it lacks has come since it was begun, or since a later tail.
+        let changed = group.partition().map(PartitionState::changed);
+        let lacks = changed > Some(group.covered());
+        let since = group.unstored_since.unwrap_or(group.planned_at);
+        group.unstored_since = lacks.then_some(since.max(group.planned_at));
         self.stored.insert(group.id);
         if group.is_leader() {
             self.collectable.insert(group.id);
@@ -137,13 +148,17 @@ impl Shard {
             };
             if group.unstored_bytes >= policy.bytes {
                 self.snapshots.queue.insert(id, Trigger::Size);
+            } else if policy.tail_bytes > 0 {
+                // NB: half the time is left for writing it.
+                self.wait_for_tail(id, Tick(now.0 + policy.lag_max_ms / 2));
             } else {
                 let at = Tick(now.0 + policy.lag_max_ms);
                 self.snapshots.due.schedule(id, at);
             }
         }
+        self.plan_tail(now, policy.tail_bytes);
         while let Some(id) = self.snapshots.due.due(now) {
-            self.snapshots.queue.entry(id).or_insert(Trigger::Time);
+            self.snapshots.want(id, Trigger::Time);
         }
         // NB: what is being taken waits for its end, which looks at the queue again.
         let idle = |id: &GroupId| !self.snapshots.running.contains(id);

@@ -97,6 +97,8 @@ impl Broker {
             done.collected = Some(Instant::now());
             let outcome = collect::deleted_topics(store, &alive, &policy, now_ms).await;
             snapshots.note_collected("deleted topics", outcome);
+            let outcome = collect::tails(store, &life.store_id, &alive, &policy, now_ms).await;
+            snapshots.note_collected("tails", outcome);
         }
         Ok(())
     }

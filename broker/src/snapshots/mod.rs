@@ -1,4 +1,4 @@
-//! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`), what older reads need
+//! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`; `tail`), what older reads need
 //! from there, whose the store is (`life`), the cluster's own metadata in it (`cluster`), and what a restored replica begins
 //! with (`origin`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
 
@@ -8,6 +8,7 @@ mod cluster;
 mod life;
 mod origin;
 mod plan;
+pub mod tail;
 pub mod take;
 
 use std::cell::{Cell, RefCell};
@@ -32,7 +33,7 @@ use crate::metadata::Image;
 use crate::metrics::histogram::Histogram;
 use crate::metrics::node::SnapshotMetrics;
 use crate::partition::stored::Stored;
-use crate::shard::{Trigger, Wanted};
+use crate::shard::{TailFate, TailPart, TailWanted, Trigger, Wanted};
 use life::Standing;
 pub use life::StoreStatus;
 use take::{Subject, Take, Taken};
@@ -60,6 +61,9 @@ struct Figures {
     /// Taken and in the store.
     taken: RefCell<BTreeMap<Trigger, u64>>,
     failed: Cell<u64>,
+    /// Tails that are in the store, and their bytes.
+    tails: Cell<u64>,
+    tail_bytes: Cell<u64>,
     /// Objects that were removed, and their bytes.
     collected: Cell<u64>,
     collected_bytes: Cell<u64>,
@@ -102,6 +106,8 @@ impl Snapshots {
             figures: Figures {
                 taken: RefCell::default(),
                 failed: Cell::new(0),
+                tails: Cell::new(0),
+                tail_bytes: Cell::new(0),
                 collected: Cell::new(0),
                 collected_bytes: Cell::new(0),
                 raw_bytes: Cell::new(0),
@@ -120,6 +126,8 @@ impl Snapshots {
             claimed: self.life().is_some(),
             taken: Trigger::ALL.map(count).to_vec(),
             failed: figures.failed.get(),
+            tails: figures.tails.get(),
+            tail_bytes: figures.tail_bytes.get(),
             collected: figures.collected.get(),
             collected_bytes: figures.collected_bytes.get(),
             seconds: figures.seconds.read(),
@@ -155,10 +163,47 @@ impl Snapshots {
         })
     }
 
+    /// Puts what partitions have changed into the store.
+    async fn write_tail(
+        &self,
+        broker: &Broker,
+        wanted: TailWanted,
+    ) -> Result<Vec<TailFate>, take::Error> {
+        let life = self.life().ok_or(NOT_OWN)?;
+        let parts = {
+            let image = broker.image();
+            let place = |part: TailPart| {
+                let partition = image.partition(part.group);
+                let place = partition.map(|partition| tail::Place {
+                    topic_id: Uuid::from_u128(partition.topic.0),
+                    partition: partition.partition,
+                });
+                (part, place)
+            };
+            wanted.parts.into_iter().map(place).collect()
+        };
+        let tail = tail::Tail {
+            reader: Arc::clone(&broker.reader),
+            store_id: life.store_id,
+            incarnation: life.incarnation,
+            broker: broker.node.0,
+            now_ms: broker.wall_ms(),
+            parts,
+            part_bytes: wanted.part_bytes,
+        };
+        let made = tokio::task::spawn_blocking(move || tail.make()).await;
+        let made = made.map_err(std::io::Error::other)?;
+        let (fates, bytes) = made.put(&**self.archive.store()).await?;
+        if bytes > 0 {
+            let figures = &self.figures;
+            figures.tails.set(figures.tails.get() + 1);
+            figures.tail_bytes.set(figures.tail_bytes.get() + bytes);
+        }
+        Ok(fates)
+    }
+
     async fn take(&self, broker: &Broker, wanted: Wanted) -> Result<Taken, take::Error> {
-        let life = self.life().ok_or(take::Error::NotNow(
-            "it is not known yet whose the store is",
-        ))?;
+        let life = self.life().ok_or(NOT_OWN)?;
         let subject = self.subject(&broker.image(), wanted.group);
         let take = Take {
             archive: &self.archive,
@@ -183,6 +228,8 @@ impl Figures {
         self.seconds.observe(seconds);
     }
 }
+
+const NOT_OWN: take::Error = take::Error::NotNow("it is not known yet whose the store is");
 
 fn no_such_partition(code: ErrorCode) -> Failure {
     Failure::new(code, "there is no such partition".to_owned())
@@ -260,6 +307,31 @@ impl Broker {
             let mut shard = broker.shard.borrow_mut();
             shard.snapshot_taken(now, group, term, stored);
             drop(shard);
+            broker.work.notify_one();
+        });
+    }
+
+    /// Begins to write a tail; the shard is told how it ended.
+    pub(crate) fn write_tail(self: &Rc<Self>, wanted: TailWanted) {
+        let broker = self.clone();
+        tokio::task::spawn_local(async move {
+            let snapshots = broker.snapshots.clone();
+            let snapshots = snapshots.expect("who has no store writes no tails");
+            let parts = wanted.parts.len();
+            let fates = match snapshots.write_tail(&broker, wanted).await {
+                Ok(fates) => {
+                    tracing::debug!(target: "snapshot", parts, "a tail is in the store");
+                    Some(fates)
+                }
+                Err(why) => {
+                    let failed = &snapshots.figures.failed;
+                    failed.set(failed.get() + 1);
+                    tracing::warn!(target: "snapshot", parts, %why, "a tail is not in the store, and tried again later");
+                    None
+                }
+            };
+            let now = broker.now();
+            broker.shard.borrow_mut().tail_written(now, fates);
             broker.work.notify_one();
         });
     }

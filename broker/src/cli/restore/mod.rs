@@ -91,17 +91,22 @@ fn now_ms() -> i64 {
 
 fn refused(why: &restore::Error) -> Failure {
     use restore::Error;
+    use snapshot::tail;
     match why {
         Error::Store(snapshot::store::Error::NotFound(_)) | Error::NoMetadata(_) => {
             Failure::with(Exit::NotFound, why.to_string()).next("is --from the store of a cluster?")
         }
         Error::TooOld { .. } => Failure::with(Exit::NotFound, why.to_string())
             .next("choose a later --at; snapshot.keep says how many snapshots stay"),
-        Error::Manifest { .. } | Error::Chunk { .. } | Error::Cluster(_) => {
-            Failure::with(Exit::Corruption, why.to_string()).next(
-                "`walser bucket verify` names all damage; --at goes back to earlier snapshots",
-            )
+        Error::Unreadable(tail::Error::Store(why)) => {
+            Failure::with(Exit::Unreachable, why.to_string()).next("run the same command again")
         }
+        Error::Manifest { .. }
+        | Error::Chunk { .. }
+        | Error::Cluster(_)
+        | Error::Unreadable(_)
+        | Error::Tail { .. } => Failure::with(Exit::Corruption, why.to_string())
+            .next("`walser bucket verify` names all damage; --at goes back to earlier snapshots"),
         Error::Store(_) | Error::Owner(_) => Failure::with(Exit::Unreachable, why.to_string()),
         Error::State(_) | Error::Epochs(_) | Error::Taken(_) => Failure::new(why.to_string()),
     }

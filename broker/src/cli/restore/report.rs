@@ -41,7 +41,7 @@ pub(super) fn planned(plan: &Plan, now_ms: i64) -> Result<Report> {
             let reborn = Reborn::new(topic, partition, plan.life.incarnation, &rebirth);
             let reborn = reborn.map_err(|why| refused(&why))?;
             let found = partition.manifest.as_ref();
-            let age = found.map(|found| now_ms - found.created_ms);
+            let age = partition.created_ms().map(|at| now_ms - at);
             records += reborn.manifest.next_offset - reborn.manifest.log_start;
             ages.extend(age);
             partitions.row(vec![

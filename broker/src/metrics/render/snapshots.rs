@@ -65,8 +65,18 @@ fn taken(snapshots: &SnapshotMetrics, out: &mut Families) {
     let counters = [
         (
             "walser_snapshot_failures_total",
-            "Snapshots that did not get into the store, and are tried again.",
+            "Snapshots and tails that did not get into the store, and are tried again.",
             snapshots.failed,
+        ),
+        (
+            "walser_snapshot_tails_total",
+            "Tails in the store: one object each for what many partitions have changed.",
+            snapshots.tails,
+        ),
+        (
+            "walser_snapshot_tail_bytes_total",
+            "Bytes of these tails in the store.",
+            snapshots.tail_bytes,
         ),
         (
             "walser_snapshot_collected_total",

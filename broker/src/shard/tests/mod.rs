@@ -11,6 +11,7 @@ mod restart;
 mod retention;
 mod snapshots;
 mod tail;
+mod tails;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;

@@ -7,13 +7,14 @@ use crate::broker::LeaderView;
 use crate::partition::stored::Stored;
 use crate::shard::{Order, Plan, SnapshotPolicy, Trigger, Wanted};
 
-const LAG_MS: u64 = 300;
-const REST_MS: u64 = 200;
+pub(super) const LAG_MS: u64 = 300;
+pub(super) const REST_MS: u64 = 200;
 const COLLECT_MS: u64 = 3000;
 
-const POLICY: SnapshotPolicy = SnapshotPolicy {
+pub(super) const POLICY: SnapshotPolicy = SnapshotPolicy {
     lag_max_ms: LAG_MS,
     bytes: 10_000,
+    tail_bytes: 0,
     at_once: 1,
     rest_ms: REST_MS,
     collect_ms: COLLECT_MS,
@@ -32,7 +33,7 @@ fn fill_twelve(cluster: &mut Cluster) {
 }
 
 /// The snapshots that were ordered at a node since the last look.
-fn wanted(cluster: &mut Cluster, node: NodeId) -> Vec<Wanted> {
+pub(super) fn wanted(cluster: &mut Cluster, node: NodeId) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     cluster.at(node).orders.retain(|order| match order {
         Order::TakeSnapshot(order) => {
@@ -54,7 +55,7 @@ fn stored(wanted: &Wanted) -> Stored {
 }
 
 /// Tells that a snapshot is in the store.
-fn taken(cluster: &mut Cluster, node: NodeId, wanted: &Wanted) {
+pub(super) fn taken(cluster: &mut Cluster, node: NodeId, wanted: &Wanted) {
     let now = cluster.now;
     let shard = &mut cluster.at(node).shard;
     shard.snapshot_taken(now, wanted.group, wanted.term, Some(stored(wanted)));
