@@ -57,7 +57,7 @@ pub struct TopicPlan {
 pub struct PartitionPlan {
     /// Which.
     pub source: Source,
-    /// Its newest snapshot. None of a partition that nothing was ever written to, as far as the store knows.
+    /// The snapshot that it is restored from. None of a partition that nothing was ever written to, as far as the store knows.
     pub manifest: Option<Arc<Manifest>>,
     /// What tails add to it.
     pub added: Option<Arc<Added>>,
@@ -327,22 +327,36 @@ impl Reader {
         })
     }
 
-    /// The newest manifest at the time.
+    /// The manifest of the last life at the time from which the store reaches farthest. All of one life hold what was
+    /// committed, so that none contradicts another, whoever wrote it.
     async fn newest(
         &self,
         topic: &str,
         source: &Source,
         manifests: &[(Age, Listed)],
     ) -> Result<Option<Manifest>, Error> {
-        let mut oldest_ms = None;
-        for (_, listed) in manifests {
-            let manifest = self.manifest(topic, source, &listed.key).await?;
-            if self.at_ms.is_none_or(|at_ms| manifest.created_ms <= at_ms) {
-                return Ok(Some(manifest));
-            }
-            oldest_ms = Some(manifest.created_ms);
-        }
         let place = (source.topic_id, source.partition);
+        let mut oldest_ms = None;
+        let mut best: Option<(Incarnation, u64, &Key)> = None;
+        for (age, listed) in manifests {
+            if best.is_some_and(|(life, _, _)| age.incarnation < life) {
+                break;
+            }
+            if let Some(at_ms) = self.at_ms {
+                let created_ms = self.manifest(topic, source, &listed.key).await?.created_ms;
+                if created_ms > at_ms {
+                    oldest_ms = Some(created_ms);
+                    continue;
+                }
+            }
+            let reach = self.tails.reach(place, (age.incarnation, age.index));
+            if best.is_none_or(|(_, farthest, _)| reach > farthest) {
+                best = Some((age.incarnation, reach, &listed.key));
+            }
+        }
+        if let Some((_, _, key)) = best {
+            return self.manifest(topic, source, key).await.map(Some);
+        }
         match oldest_ms.filter(|_| self.tails.chain(place, None).is_empty()) {
             None => Ok(None),
             Some(oldest_ms) => Err(Error::TooOld {

@@ -74,6 +74,13 @@ impl Parts {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// How far a partition reaches from a manifest on: the last index that it or a part that continues it holds.
+    #[must_use]
+    pub fn reach(&self, place: (Uuid, i32), (incarnation, index): (Incarnation, u64)) -> u64 {
+        let chain = self.chain(place, Some((incarnation, index)));
+        chain.last().map_or(index, |found| found.part.last_index)
+    }
+
     /// The parts that continue a log from behind an index on, as far as they reach, each beyond the one before it. Without
     /// a base it is the log of the last life that wrote of the partition, from its beginning.
     #[must_use]

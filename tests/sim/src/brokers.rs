@@ -216,6 +216,7 @@ impl World {
             Order::CheckRetention { .. } | Order::Peers(_) => Ok(()),
             Order::CheckLocalRetention { .. }
             | Order::TakeSnapshot(_)
+            | Order::WriteTail(_)
             | Order::CollectSnapshots { .. } => self.snapshot_order(at, order),
             Order::ReadOrigin { .. } | Order::ForgetProducerIds => {
                 Err("nothing is restored here".to_owned())

@@ -138,6 +138,10 @@ counts! {
     snapshots,
     /// Snapshots that failed.
     snapshots_failed,
+    /// Tails that were written.
+    tails,
+    /// Tails that failed.
+    tails_failed,
     /// Records that consumers read from the store, because the leader's log does not hold them.
     stored_records_read,
     /// Such reads that failed.

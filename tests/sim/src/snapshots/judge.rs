@@ -216,7 +216,10 @@ impl Judge {
     }
 }
 
-fn manifests(source: &Source, memory: &Memory) -> Result<BTreeMap<Age, Manifest>, String> {
+pub(super) fn manifests(
+    source: &Source,
+    memory: &Memory,
+) -> Result<BTreeMap<Age, Manifest>, String> {
     let prefix = key::manifests_prefix(source);
     let objects = memory.objects();
     let objects = objects.iter();

@@ -5,6 +5,7 @@
 pub(crate) mod judge;
 pub mod plan;
 pub(crate) mod store;
+mod tails;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use broker::metadata::Image;
 use broker::partition::stored::Stored;
-use broker::shard::{GroupStatus, Order, Wanted};
+use broker::shard::{GroupStatus, Order, TailFate, TailPart, Wanted};
 use broker::snapshots::name_of;
 use broker::snapshots::take::{self, Place, Subject, Take};
 use bytes::Bytes;
@@ -42,6 +43,7 @@ pub(crate) struct Snapshots {
     plan: plan::Plan,
     pub(crate) store: Shared,
     pub(crate) judge: Judge,
+    promised: tails::Promised,
     sources: Sources,
     /// The run has ended, and reads are answered at once.
     has_ended: bool,
@@ -54,6 +56,10 @@ pub type Task = Pin<Box<dyn Future<Output = Done>>>;
 pub enum Done {
     /// A snapshot.
     Taken(GroupId, Term, Box<Result<Stored, take::Error>>),
+    /// A tail.
+    Tail(Vec<TailPart>, Option<Vec<TailFate>>),
+    /// A collection of tails.
+    CollectedTails(Result<Collected, collect::Error>),
     /// A collection.
     Collected(GroupId, Result<Collected, collect::Error>),
     /// A consumer's read.
@@ -67,6 +73,7 @@ impl Snapshots {
             plan,
             store,
             judge: Judge::default(),
+            promised: tails::Promised::default(),
             sources: Sources::new(),
             has_ended: false,
         }
@@ -146,6 +153,7 @@ impl World {
     pub(crate) fn snapshot_order(&mut self, at: usize, order: Order) -> Outcome {
         match order {
             Order::TakeSnapshot(wanted) => self.take_snapshot(at, *wanted),
+            Order::WriteTail(wanted) => self.write_tail(at, *wanted),
             Order::CollectSnapshots { group, stored } => {
                 self.collect_snapshots(at, group, stored);
                 Ok(())
@@ -260,8 +268,12 @@ impl World {
         let Some(snapshots) = &self.snapshots else {
             return Ok(());
         };
-        let removed = snapshots.store.take_removed();
+        let mut removed = snapshots.store.take_removed();
         let (memory, keep) = (snapshots.store.memory(), &snapshots.plan.collection);
+        if !removed.is_empty() {
+            snapshots.promised.are_kept(&snapshots.sources, &memory)?;
+        }
+        removed.retain(|key| !tails::is_tail(key));
         let (judge, sources) = (&snapshots.judge, &snapshots.sources);
         judge.removed(&removed, sources, &memory, keep.keep_manifests)
     }
@@ -308,13 +320,17 @@ impl World {
                 self.note(0x150);
                 self.taken(at, group, term, *taken)?;
             }
+            Done::Tail(parts, fates) => {
+                self.note(0x153);
+                self.tail_done(at, &parts, fates)?;
+            }
+            Done::CollectedTails(collected) => {
+                self.note(0x154);
+                self.count_collected(&collected);
+            }
             Done::Collected(group, collected) => {
                 self.note(0x151);
-                let counts = &mut self.report.counts;
-                match collected {
-                    Ok(collected) => counts.collected += collected.deleted.len() as u64,
-                    Err(_) => counts.collections_failed += 1,
-                }
+                self.count_collected(&collected);
                 if let Some(up) = &mut self.nodes[at].up {
                     up.shard.snapshots_collected(group);
                 }
@@ -325,6 +341,14 @@ impl World {
             }
         }
         self.flush(at)
+    }
+
+    fn count_collected(&mut self, collected: &Result<Collected, collect::Error>) {
+        let counts = &mut self.report.counts;
+        match collected {
+            Ok(collected) => counts.collected += collected.deleted.len() as u64,
+            Err(_) => counts.collections_failed += 1,
+        }
     }
 
     fn taken(
@@ -401,6 +425,10 @@ impl World {
                 self.run_tasks(at)?;
             }
         }
+        for at in 0..self.nodes.len() {
+            self.collect_tails(at);
+            self.run_tasks(at)?;
+        }
         Ok(())
     }
 
@@ -420,13 +448,17 @@ impl World {
 
     /// Whether the store lacks nothing of what is committed.
     pub(crate) fn is_stored(&self) -> bool {
+        let has_tails = self
+            .snapshots
+            .as_ref()
+            .is_some_and(|s| s.plan.policy.tail_bytes > 0);
         let stored = |group: GroupId| {
             let up = self.nodes.iter().filter_map(|n| n.up.as_ref());
             let mut leaders = up.filter(|up| up.shard.offsets(group).is_ok());
             leaders.all(|up| {
                 let mut status = up.shard.status();
                 let of_group = status.find(|s| s.group == group);
-                of_group.is_some_and(|s| s.stored.is_some() && s.unstored_ms == 0)
+                of_group.is_some_and(|s| (has_tails || s.stored.is_some()) && s.unstored_ms == 0)
             })
         };
         self.snapshots.is_none() || self.groups.iter().all(|group| stored(*group))
@@ -443,8 +475,13 @@ impl World {
         for (group, source) in &snapshots.sources {
             let judge = &mut snapshots.judge;
             judge.is_whole(*group, source, &memory, &mut self.history)?;
+            let up = self.nodes.iter().filter_map(|node| node.up.as_ref());
+            let ends = up.filter_map(|up| up.shard.offsets(*group).ok());
+            let end = ends.map(|offsets| offsets.high_watermark).max();
+            let end = end.ok_or("nobody leads it")?;
+            tails::restores((*group, source), end, &memory, &mut self.history)?;
         }
-        Ok(())
+        snapshots.promised.are_kept(&snapshots.sources, &memory)
     }
 }
 

@@ -52,7 +52,8 @@ impl Plan {
             let (on, value) = (random.chance(per_mille), random.between(low, high));
             if on { value } else { 0 }
         };
-        let policy = SnapshotPolicy {
+        let mut policy = SnapshotPolicy {
+            tail_bytes: 0,
             lag_max_ms: 40 + sometimes(800, 0, 500),
             bytes: 500 + sometimes(700, 0, 20_000),
             at_once: usize::try_from(1 + sometimes(700, 0, 3)).expect("small"),
@@ -66,19 +67,24 @@ impl Plan {
             grace_ms: i64::try_from(150 + sometimes(600, 0, 1500)).expect("small"),
             dry_run: false,
         };
+        let chunk_bytes = 300 + sometimes(800, 0, 20_000);
+        let cache_bytes = sometimes(700, 0, 64 << 10);
+        let delay_max_ms = 1 + sometimes(800, 1, 60);
+        let faults = Faults {
+            refused: sometimes(600, 1, 100),
+            lost: sometimes(600, 1, 100),
+            late: sometimes(600, 1, 60),
+            died: sometimes(500, 1, 12),
+            outage_every_ms: sometimes(400, 500, 5000),
+        };
+        policy.tail_bytes = sometimes(600, 100, 8000);
         Self {
             policy,
-            chunk_bytes: 300 + sometimes(800, 0, 20_000),
+            chunk_bytes,
             collection,
-            cache_bytes: sometimes(700, 0, 64 << 10),
-            delay_max_ms: 1 + sometimes(800, 1, 60),
-            faults: Faults {
-                refused: sometimes(600, 1, 100),
-                lost: sometimes(600, 1, 100),
-                late: sometimes(600, 1, 60),
-                died: sometimes(500, 1, 12),
-                outage_every_ms: sometimes(400, 500, 5000),
-            },
+            cache_bytes,
+            delay_max_ms,
+            faults,
         }
     }
 
