@@ -27,11 +27,15 @@ fn leader(cluster: &Cluster, topic: &str, partitions: i32, partition: i32) -> Co
     connect(cluster, it.leader)
 }
 
+/// Snapshots are taken when the test asks for one.
 fn start(store: &Path) -> Cluster {
+    start_with(store, "1h")
+}
+
+fn start_with(store: &Path, lag: &str) -> Cluster {
     let extra = [
         format!("snapshot.store = \"{}\"", store.display()),
-        // Snapshots are taken when the test asks for one.
-        "snapshot.max.lag = \"1h\"".to_owned(),
+        format!("snapshot.max.lag = \"{lag}\""),
         "offsets.topic.num.partitions = 1".to_owned(),
     ];
     let extra = extra.to_vec();
@@ -128,6 +132,22 @@ fn wait_metadata(cluster: &Cluster, store: &Path) {
     };
     wait_for("metadata", failover(), Duration::from_millis(100), is_known)
         .unwrap_or_else(|late| cluster.fail(&late.to_string()));
+}
+
+/// Waits until the store lacks nothing that is committed, and looks that it is in tails.
+fn wait_stored(cluster: &Cluster, store: &Path) {
+    let lacks = |node: i32| -> Option<u64> {
+        let (_, status) = get(&cluster.node(node).admin(), "/status")?;
+        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+        let groups = status["groups"].as_array()?.iter();
+        groups.map(|group| group["snapshot_lag_ms"].as_u64()).sum()
+    };
+    let is_there = || ((1..=3).all(|node| lacks(node) == Some(0))).then_some(());
+    wait_for("a tail", failover(), Duration::from_millis(100), is_there)
+        .unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    let tails = files_below(&store.join("tails"));
+    let of_life = |file: &std::path::PathBuf| file.display().to_string().contains("/00000003-");
+    assert!(tails.iter().any(of_life), "{tails:?}");
 }
 
 /// Standard output of a restore that succeeds.
@@ -262,12 +282,25 @@ fn a_lost_cluster_comes_back_from_its_store() {
     }
     wait_metadata(&new, &store);
     kill_all(&mut new);
-    let third = start(&store);
+    let mut third = start_with(&store, "400ms");
     let told = restore_into(&third, &store);
     assert!(told.contains("this is incarnation 3"), "{told}");
     expect_batches(&third, 0, &marked);
     expect_batches(&third, 1, &plain);
     assert_eq!(committed(&third), 310);
+
+    // A third time, with what only tails hold: nobody has taken a snapshot in this life.
+    marked.push(batch(producer, 31));
+    produce(&third, 0, &marked[31], 310);
+    commit(&third, 320);
+    wait_stored(&third, &store);
+    kill_all(&mut third);
+    let fourth = start(&store);
+    restore_into(&fourth, &store);
+    expect_batches(&fourth, 0, &marked);
+    assert_eq!(committed(&fourth), 320);
+    // The producer's last batch is known, and not taken twice.
+    produce(&fourth, 0, &marked[31], 310);
     let sound = walser(&["bucket", "verify", store.to_str().unwrap()]);
     assert!(sound.status.success(), "{sound:?}");
 }

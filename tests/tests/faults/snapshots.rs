@@ -174,6 +174,8 @@ fn options(store: &Path) -> Options {
         format!("snapshot.store = \"{}\"", store.display()),
         "snapshot.max.lag = \"200ms\"".to_owned(),
         "snapshot.size = \"4MiB\"".to_owned(),
+        // Every partition by itself: logs are cut behind snapshots, not behind tails.
+        "snapshot.tail.size = 0".to_owned(),
         "snapshot.cache.size = \"1MiB\"".to_owned(),
         "snapshot.keep = 1".to_owned(),
         "snapshot.grace = \"1s\"".to_owned(),
