@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use snapshot::key::Key;
+use snapshot::key::{self, Key};
+use snapshot::owner;
 use snapshot::store::location::Location;
 use snapshot::store::{self, Store};
+use snapshot::tail;
 use snapshot::verify::{self, Finding, Kind};
 
 use super::exit::{Exit, Failure, Result};
@@ -34,7 +36,7 @@ enum Verb {
         #[arg(default_value = "")]
         prefix: String,
     },
-    /// Print what a manifest, or another JSON object, says.
+    /// Print what a manifest, or another JSON object, says, or the directory of a tail.
     Cat {
         #[command(flatten)]
         at: At,
@@ -113,17 +115,35 @@ async fn cat(at: &At, name: &str) -> Result<()> {
     let key = Key::parse(name);
     let key = key.ok_or_else(|| Failure::usage(format!("{name:?} is no object's name")))?;
     let store = at.open().await?;
-    let (bytes, _) = store.get(&key, PRINT_BYTES_MAX).await.map_err(refused)?;
-    let value: Value = snapshot::sealed::decode(&bytes).map_err(|why| {
-        Failure::with(Exit::Corruption, format!("{key}: {why}")).next(
-            "only JSON objects are printed; snapshot/FORMAT.md says how to read chunks with gunzip",
-        )
-    })?;
+    let value = match key::tail_name(&key) {
+        Some(tail) => directory(&*store, &tail).await?,
+        None => sealed(&*store, &key).await?,
+    };
     let format = match at.format {
         Format::Yaml => Format::Yaml,
         Format::Text | Format::Wide | Format::Json => Format::Json,
     };
     print(&format.data(&value).expect("both are data"))
+}
+
+async fn sealed(store: &dyn Store, key: &Key) -> Result<Value> {
+    let (bytes, _) = store.get(key, PRINT_BYTES_MAX).await.map_err(refused)?;
+    snapshot::sealed::decode(&bytes).map_err(|why| {
+        Failure::with(Exit::Corruption, format!("{key}: {why}")).next(
+            "only JSON objects and tails' directories are printed; snapshot/FORMAT.md says how to read chunks with gunzip",
+        )
+    })
+}
+
+/// What a tail says that it holds.
+async fn directory(store: &dyn Store, tail: &tail::Name) -> Result<Value> {
+    let life = owner::latest(store).await;
+    let life = life.map_err(|why| Failure::with(Exit::Unreachable, why.to_string()))?;
+    match tail::Directory::read(store, tail, &life.store_id).await {
+        Ok(read) => Ok(serde_json::to_value(read).expect("a directory is plain JSON")),
+        Err(tail::Error::Store(why)) => Err(refused(why)),
+        Err(why) => Err(Failure::with(Exit::Corruption, why.to_string())),
+    }
 }
 
 async fn verify(at: &At) -> Result<()> {
@@ -146,6 +166,7 @@ async fn verify(at: &At) -> Result<()> {
         "sound": report.is_sound(),
         "manifests": report.manifests,
         "chunks": report.chunks,
+        "tails": report.tails,
         "stored_bytes": report.stored_bytes,
         "raw_bytes": report.raw_bytes,
         "findings": table.values(),
@@ -157,8 +178,12 @@ async fn verify(at: &At) -> Result<()> {
                 table.print(at.format, "findings")?;
             }
             print(&format!(
-                "read {} manifests and {} chunks: {} bytes, {} of records\n",
-                report.manifests, report.chunks, report.stored_bytes, report.raw_bytes
+                "read {} manifests, {} chunks and {} tails: {} bytes, {} of records in chunks\n",
+                report.manifests,
+                report.chunks,
+                report.tails,
+                report.stored_bytes,
+                report.raw_bytes
             ))?;
         }
     }

@@ -180,7 +180,7 @@ impl Plan {
         let is_wanted = |name: &tail::Name| {
             name.incarnation < before && at_ms.is_none_or(|at_ms| name.created_ms <= at_ms)
         };
-        let (tails, _) = Parts::read(store, &life.store_id, is_wanted).await?;
+        let tails = Parts::read(store, &life.store_id, is_wanted).await?;
         let reader = Reader {
             tails: Arc::new(tails),
             store: store.clone(),

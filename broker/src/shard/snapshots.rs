@@ -156,7 +156,7 @@ impl Shard {
                 self.snapshots.due.schedule(id, at);
             }
         }
-        self.plan_tail(now, policy.tail_bytes);
+        self.plan_tail(now, policy);
         while let Some(id) = self.snapshots.due.due(now) {
             self.snapshots.want(id, Trigger::Time);
         }
@@ -188,12 +188,14 @@ impl Shard {
 
     /// What to take now; None when there is nothing, or it is somebody else's business.
     fn wanted(&mut self, now: Tick, id: GroupId, trigger: Trigger) -> Option<Wanted> {
-        let group = self.groups.get_mut(&id)?;
-        group.is_noted = false;
-        let bytes = std::mem::take(&mut group.unstored_bytes);
+        let group = self.groups.get_mut(&id).filter(|group| group.is_leader())?;
         if !group.node.is_leader_established() {
+            let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+            self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
             return None;
         }
+        group.is_noted = false;
+        let bytes = std::mem::take(&mut group.unstored_bytes);
         group.planned_at = now;
         let local_start = group.local_start();
         let (term, replica) = (group.node.term(), group.me.replica);

@@ -12,7 +12,7 @@ use raft::types::{GroupId, Index, ReplicaId, Term, Tick};
 use super::Shard;
 use super::group::Group;
 use super::output::Order;
-use super::snapshots::Trigger;
+use super::snapshots::{Policy, Trigger};
 use crate::partition::state::PartitionState;
 
 /// Tails between two larger ones, and larger ones between two snapshots of everything.
@@ -86,8 +86,7 @@ impl Group {
         let state = self.partition()?;
         let stored = Index(state.stored().map_or(0, |stored| stored.index));
         let covered = stored.max(self.tailed[usize::from(is_large)]);
-        let is_wanted = self.node.is_leader_established() && state.changed() > covered;
-        is_wanted.then(|| TailPart {
+        (state.changed() > covered).then(|| TailPart {
             group: self.id,
             replica: self.me.replica,
             term: self.node.term(),
@@ -105,7 +104,8 @@ impl Shard {
     }
 
     /// Begins with a tail when one is due.
-    pub(super) fn plan_tail(&mut self, now: Tick, part_bytes: u64) {
+    pub(super) fn plan_tail(&mut self, now: Tick, policy: Policy) {
+        let part_bytes = policy.tail_bytes;
         let is_due = self.tails.due.is_some_and(|at| at <= now);
         if !is_due || self.tails.running.is_some() {
             return;
@@ -121,11 +121,15 @@ impl Shard {
         } else {
             large.extend(&candidates);
         }
-        let mut parts = Vec::new();
+        let (mut parts, mut early) = (Vec::new(), Vec::new());
         for id in candidates {
-            let Some(group) = self.groups.get_mut(&id) else {
+            let Some(group) = self.groups.get_mut(&id).filter(|group| group.is_leader()) else {
                 continue;
             };
+            if !group.node.is_leader_established() {
+                early.push(id);
+                continue;
+            }
             group.is_noted = false;
             let Some(part) = group.tail_part(is_large) else {
                 continue;
@@ -135,6 +139,9 @@ impl Shard {
             } else {
                 parts.push(part);
             }
+        }
+        for id in early {
+            self.wait_for_tail(id, Tick(now.0 + policy.rest_ms));
         }
         if self.tails.count.is_multiple_of(EVERY * EVERY) {
             for id in std::mem::take(&mut self.tails.changed[2]) {

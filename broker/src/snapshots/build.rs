@@ -58,6 +58,11 @@ pub(super) struct Build {
     pub(super) chunk_bytes: u64,
 }
 
+/// This thread has less time than others. NB: it alone, on Linux; where that is refused it is only less polite.
+pub(super) fn be_polite() {
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 /// Who waits for the pieces has gone.
 struct Abandoned;
 
@@ -67,8 +72,7 @@ impl Build {
         let (pieces, made) = mpsc::channel(PIECES_MAX);
         let name = "snapshot".to_owned();
         std::thread::Builder::new().name(name).spawn(move || {
-            // NB: of this thread alone, on Linux. Where it is refused the snapshot is only less polite.
-            let _ = rustix::process::setpriority_process(None, NICE);
+            be_polite();
             if let Err(Some(why)) = self.run(&pieces) {
                 let _ = pieces.blocking_send(Err(why));
             }

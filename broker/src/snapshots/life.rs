@@ -10,8 +10,8 @@ use snapshot::owner::{self, Life};
 use super::Snapshots;
 use crate::metadata::Image;
 
-/// Before the store is asked again whose it is, where it is not known to be this cluster's.
-const CLAIM_PAUSE: Duration = Duration::from_secs(2);
+/// Before the store is asked again whose it is, where it is not known to be this cluster's: a restore waits for it.
+const CLAIM_PAUSE: Duration = Duration::from_millis(500);
 /// And where it was.
 const CLAIM_CHECK: Duration = Duration::from_secs(30);
 

@@ -191,8 +191,7 @@ impl Snapshots {
             parts,
             part_bytes: wanted.part_bytes,
         };
-        let made = tokio::task::spawn_blocking(move || tail.make()).await;
-        let made = made.map_err(std::io::Error::other)?;
+        let made = tail.make_aside().await?;
         let (fates, bytes) = made.put(&**self.archive.store()).await?;
         if bytes > 0 {
             let figures = &self.figures;

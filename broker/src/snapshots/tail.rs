@@ -6,6 +6,7 @@ use raft::types::{Entry, Index};
 use snapshot::source::Incarnation;
 use snapshot::store::{self, Condition, Store};
 use snapshot::tail::{self, Writer};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::shard::{TailFate, TailPart};
@@ -48,6 +49,22 @@ pub struct Made {
 }
 
 impl Tail {
+    /// Does it on a thread of its own that yields to everything else.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub async fn make_aside(self) -> std::io::Result<Made> {
+        let (tell, told) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("tail".to_owned())
+            .spawn(move || {
+                super::build::be_polite();
+                // Nobody waits any longer where the broker stops.
+                let _ = tell.send(self.make());
+            })?;
+        told.await.map_err(std::io::Error::other)
+    }
+
     /// Reads the logs.
     #[must_use]
     pub fn make(self) -> Made {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Directory, Error, Name, Part, list};
 use crate::source::Incarnation;
-use crate::store::{self, Listed, Store};
+use crate::store::{self, Store};
 
 /// Directories that are read at once.
 const READS: usize = 16;
@@ -27,7 +27,7 @@ pub struct Found {
 pub struct Parts(BTreeMap<(Uuid, i32), Vec<Found>>);
 
 impl Parts {
-    /// Those of the tails that are wanted, and the tails. One that is removed meanwhile is not among them.
+    /// Those of the tails that are wanted. One that is removed meanwhile is not among them.
     ///
     /// # Errors
     /// See [`Error`]: where a directory cannot be read, nobody knows what it would say.
@@ -35,7 +35,7 @@ impl Parts {
         store: &Arc<dyn Store>,
         store_id: &str,
         is_wanted: impl Fn(&Name) -> bool,
-    ) -> Result<(Self, Vec<(Name, Listed)>), Error> {
+    ) -> Result<Self, Error> {
         let mut tails = list(&**store).await?;
         tails.retain(|(name, _)| is_wanted(name));
         let turns = Arc::new(tokio::sync::Semaphore::new(READS));
@@ -55,7 +55,7 @@ impl Parts {
                 (name, read) => parts.add(name, read?),
             }
         }
-        Ok((parts, tails))
+        Ok(parts)
     }
 
     /// Adds those of one tail.

@@ -54,7 +54,7 @@ async fn put(
 async fn parts(store: &Memory) -> Parts {
     let store: Arc<dyn Store> = Arc::new(store.clone());
     let read = Parts::read(&store, STORE, |_| true).await;
-    read.expect("sound").0
+    read.expect("sound")
 }
 
 async fn chain(store: &Memory, base: Option<(u32, u64)>) -> Vec<(u64, u64)> {

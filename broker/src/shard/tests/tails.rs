@@ -10,8 +10,13 @@ const TAIL_BYTES: u64 = 6000;
 
 /// What of a partition is small goes into tails.
 fn with_tails(brokers: i32) -> Cluster {
+    with_lag(brokers, LAG_MS)
+}
+
+fn with_lag(brokers: i32, lag_max_ms: u64) -> Cluster {
     let policy = SnapshotPolicy {
         tail_bytes: TAIL_BYTES,
+        lag_max_ms,
         ..POLICY
     };
     Cluster::with(brokers, |config| config.snapshots = Some(policy), &[])
@@ -154,4 +159,35 @@ fn a_new_leader_begins_behind_the_last_snapshot() {
     cluster.run(LAG_MS / 2 + 500);
     let part = tail(&mut cluster, THREE).expect("it knows of no tail");
     assert_eq!(part.first, only.index.next());
+}
+
+#[test]
+fn a_leader_that_is_not_sure_yet_writes_its_tail_later() {
+    let mut cluster = with_lag(3, 60);
+    cluster.produce(ONE, batch(1), Acks::All);
+    cluster.settle();
+    let now = cluster.now;
+    cluster.at(THREE).shard.campaign(now, GROUP, true);
+    let is_elected = |cluster: &Cluster| {
+        let status = cluster.status(THREE, GROUP);
+        status.is_some_and(|status| status.role == raft::effect::Role::Leader)
+    };
+    for node in (0..30).flat_map(|_| [ONE, TWO, THREE]) {
+        if !is_elected(&cluster) {
+            cluster.flush(node);
+            cluster.sync(node);
+            cluster.flush(node);
+            cluster.deliver_to(node);
+        }
+    }
+    assert!(is_elected(&cluster));
+    // Nobody hears its first entry before the tail is due.
+    cluster.cut.insert(THREE);
+    assert!(cluster.shard(THREE).offsets(GROUP).is_err(), "not sure yet");
+    cluster.run(90);
+    assert_eq!(tail(&mut cluster, THREE), None);
+    cluster.heal();
+    cluster.run(REST_MS + 300);
+    let part = tail(&mut cluster, THREE).expect("now it knows");
+    assert_eq!(part.first, Index(1));
 }

@@ -234,10 +234,10 @@ impl World {
     async fn live(&mut self, accident: Accident) -> usize {
         self.store.fail(accident.number, accident.fault);
         let mut failures = 0;
-        for at in 0..LIFE.len() {
+        for (at, step) in LIFE.iter().enumerate() {
             while let Err(why) = self.step(at).await {
                 failures += 1;
-                assert!(failures <= 2, "{accident:?}, {:?}: {why}", LIFE[at]);
+                assert!(failures <= 2, "{accident:?}, {step:?}: {why}");
                 if !accident.survives {
                     self.term += 1;
                     self.archive = cold(&self.store);
@@ -247,7 +247,7 @@ impl World {
                 } else {
                     self.store.heal();
                 }
-                self.judge(&format!("{accident:?}, {:?}", LIFE[at])).await;
+                self.judge(&format!("{accident:?}, {step:?}")).await;
             }
         }
         failures

@@ -120,6 +120,15 @@ impl World {
                 partition: source.partition,
             })
         };
+        for part in &wanted.parts {
+            let mut status = up.shard.status();
+            let commit = status.find(|s| s.group == part.group).map(|s| s.commit);
+            if commit < Some(part.last) {
+                return Err(format!(
+                    "a tail of what is not committed: {part:?}, {commit:?}"
+                ));
+            }
+        }
         let archive = up.archive.clone().ok_or("it has a store")?;
         let parts = wanted.parts.clone();
         let tail = Tail {
