@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::json;
-use tests::cluster::walser::get;
+use tests::cluster::walser::unstored_ms;
 use tests::cluster::{Cluster, Options};
 use tests::wait::{TimedOut, wait_for, wait_until};
 use tests::wire::batch::Batch;
@@ -172,12 +172,7 @@ impl Leaders {
 
 /// Waits until the store lacks nothing.
 fn settle(cluster: &Cluster) -> Result<(), TimedOut> {
-    let lacks = |node: i32| -> Option<u64> {
-        let (_, status) = get(&cluster.node(node).admin(), "/status")?;
-        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
-        let groups = status["groups"].as_array()?.iter();
-        groups.map(|group| group["snapshot_lag_ms"].as_u64()).sum()
-    };
+    let lacks = |node: i32| unstored_ms(&cluster.node(node).admin());
     wait_until("everything is in the store", WITHIN, || {
         (1..=3).all(|node| lacks(node) == Some(0))
     })

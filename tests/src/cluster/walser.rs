@@ -119,6 +119,15 @@ pub(super) fn is_ready(node: &Node) -> bool {
     get(&node.admin(), "/readyz").is_some_and(|(status, _)| status == 200)
 }
 
+/// For how long the partitions that a broker leads have lacked something in the store, all together, in ms. None when it
+/// does not say.
+pub fn unstored_ms(admin: &str) -> Option<u64> {
+    let (_, status) = get(admin, "/status")?;
+    let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+    let groups = status["groups"].as_array()?.iter();
+    groups.map(|group| group["snapshot_lag_ms"].as_u64()).sum()
+}
+
 /// A plain HTTP GET: status and body.
 pub fn get(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;

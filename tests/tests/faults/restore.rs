@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::snapshots::{files_below, sent, walser};
 use super::*;
-use tests::cluster::walser::get;
+use tests::cluster::walser::{get, unstored_ms};
 use tests::wait::wait_for;
 use tests::wire::batch::Batch;
 use tests::wire::{Connection, groups, requests};
@@ -136,12 +136,7 @@ fn wait_metadata(cluster: &Cluster, store: &Path) {
 
 /// Waits until the store lacks nothing that is committed, and looks that it is in tails.
 fn wait_stored(cluster: &Cluster, store: &Path) {
-    let lacks = |node: i32| -> Option<u64> {
-        let (_, status) = get(&cluster.node(node).admin(), "/status")?;
-        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
-        let groups = status["groups"].as_array()?.iter();
-        groups.map(|group| group["snapshot_lag_ms"].as_u64()).sum()
-    };
+    let lacks = |node: i32| unstored_ms(&cluster.node(node).admin());
     let is_there = || ((1..=3).all(|node| lacks(node) == Some(0))).then_some(());
     wait_for("a tail", failover(), Duration::from_millis(100), is_there)
         .unwrap_or_else(|late| cluster.fail(&late.to_string()));

@@ -6,7 +6,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use tests::cluster::Cluster;
-use tests::cluster::walser::get;
 
 /// Between two looks at the disks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -55,15 +54,4 @@ impl Watch {
         drop(self.looking);
         self.thread.join().expect("it only looks")
     }
-}
-
-/// Partitions that a node leads and that have something which the store lacks. None when it does not say.
-pub fn unstored(cluster: &Cluster, node: i32) -> Option<u64> {
-    let (_, text) = get(&cluster.node(node).admin(), "/metrics")?;
-    let rows = text
-        .lines()
-        .filter(|line| line.starts_with("walser_snapshot_lag_seconds{"));
-    let lags = rows.map(|row| row.rsplit_once(' ')?.1.parse::<f64>().ok());
-    let lags: Option<Vec<f64>> = lags.collect();
-    Some(lags?.into_iter().filter(|lag| *lag > 0.0).count() as u64)
 }

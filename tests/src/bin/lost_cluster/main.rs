@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use tests::cluster::walser::binary;
+use tests::cluster::walser::{binary, unstored_ms};
 use tests::cluster::{Cluster, Options};
 use tests::size::parse_bytes;
 use tests::wait::{TimedOut, wait_for};
@@ -169,12 +169,8 @@ fn restore(arguments: &Arguments, cluster: &Cluster, report: &mut Report) -> boo
 /// Waits until the store lacks nothing and the logs are as short as they may be.
 fn settle(cluster: &Cluster, report: &mut Report) -> Result<(), TimedOut> {
     let began = Instant::now();
-    let lacks = || {
-        (1..=3)
-            .map(|node| disk::unstored(cluster, node))
-            .sum::<Option<u64>>()
-    };
-    let nothing = || (lacks()? == 0).then_some(());
+    let lacks = |node: i32| unstored_ms(&cluster.node(node).admin());
+    let nothing = || ((1..=3).all(|node| lacks(node) == Some(0))).then_some(());
     wait_for(
         "everything is in the store",
         SETTLE,
