@@ -1,3 +1,5 @@
+mod runbooks;
+
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
