@@ -13,6 +13,10 @@ use crate::cluster::{Cluster, Flavor, Options};
 use crate::proxy::{Counters, Proxy, Rule, Source};
 use crate::wait::wait_for;
 
+/// How long the kernel's tables may take to show who has opened a connection, and how often they are looked at.
+const OPENER_WITHIN: Duration = Duration::from_secs(5);
+const OPENER_STEP: Duration = Duration::from_millis(5);
+
 /// One proxy per node.
 pub struct Network {
     proxies: Vec<Proxy>,
@@ -81,18 +85,33 @@ impl Network {
     }
 }
 
-/// The node whose process opened a connection; 0 when it is none of our children. The kernel's tables are no snapshots:
-/// while many connections come and go a row can be missing, so it is looked for again.
+/// The node whose process opened a connection; 0 when it is none of our children, or has gone. The kernel's tables are no
+/// snapshots: while many connections come and go a row can be missing, so it is looked for again.
 fn opener(from: SocketAddr) -> Source {
-    let step = Duration::from_millis(5);
-    let found = wait_for("the opener of a connection", step * 100, step, || {
-        find_opener(from)
-    });
-    found.unwrap_or(0)
+    let found = wait_for(
+        "the opener of a connection",
+        OPENER_WITHIN,
+        OPENER_STEP,
+        || {
+            match inode_of(from)?.as_str() {
+                // Closed meanwhile: it is nobody's any more.
+                "0" => Some(0),
+                inode => owner(inode),
+            }
+        },
+    );
+    found.unwrap_or_else(|late| {
+        eprintln!("harness: {from} is taken for nobody: {late}");
+        0
+    })
 }
 
-fn find_opener(from: SocketAddr) -> Option<Source> {
-    let inode = format!("socket:[{}]", inode_of(from)?);
+/// The node that has a socket open. None of our children: 0.
+fn owner(inode: &str) -> Option<Source> {
+    let inode = format!("socket:[{inode}]");
+    if owns("self", &inode) {
+        return Some(0);
+    }
     let threads = fs::read_dir("/proc/self/task").ok()?.flatten();
     let children = threads.filter_map(|one| fs::read_to_string(one.path().join("children")).ok());
     let children: Vec<String> = children
