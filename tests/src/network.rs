@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Flavor, Options};
-use crate::proxy::{Counters, Proxy, Rule, Source};
+use crate::proxy::{Counters, Ends, Proxy, Rule, Source};
 use crate::wait::wait_for;
 
 /// How long the kernel's tables may take to show who has opened a connection, and how often they are looked at.
@@ -87,13 +87,13 @@ impl Network {
 
 /// The node whose process opened a connection; 0 when it is none of our children, or has gone. The kernel's tables are no
 /// snapshots: while many connections come and go a row can be missing, so it is looked for again.
-fn opener(from: SocketAddr) -> Source {
+fn opener(ends: Ends) -> Source {
     let found = wait_for(
         "the opener of a connection",
         OPENER_WITHIN,
         OPENER_STEP,
         || {
-            match inode_of(from)?.as_str() {
+            match inode_of(ends)?.as_str() {
                 // Closed meanwhile: it is nobody's any more.
                 "0" => Some(0),
                 inode => owner(inode),
@@ -101,7 +101,7 @@ fn opener(from: SocketAddr) -> Source {
         },
     );
     found.unwrap_or_else(|late| {
-        eprintln!("harness: {from} is taken for nobody: {late}");
+        eprintln!("harness: {ends:?} is taken for nobody: {late}");
         0
     })
 }
@@ -141,18 +141,22 @@ fn owns(pid: &str, inode: &str) -> bool {
     links.into_iter().any(|link| link.as_os_str() == inode)
 }
 
-/// The inode of the IPv4 socket with this local address.
-fn inode_of(local: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(local) = local else {
-        return None;
+/// The inode of the IPv4 socket of this end of a connection; 0 when that is closed already.
+fn inode_of(ends: Ends) -> Option<String> {
+    let text = |address: SocketAddr| {
+        let SocketAddr::V4(address) = address else {
+            return None;
+        };
+        let ip = u32::from_ne_bytes(address.ip().octets());
+        Some(format!("{ip:08X}:{:04X}", address.port()))
     };
-    let address = u32::from_ne_bytes(local.ip().octets());
-    let wanted = format!("{address:08X}:{:04X}", local.port());
+    let (from, to) = (text(ends.from)?, text(ends.to)?);
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     let mut rows = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(1) == Some(&wanted.as_str()))?;
+    let is_it = |row: &Vec<&str>| row.get(1..3) == Some(&[from.as_str(), to.as_str()][..]);
+    let row = rows.find(is_it)?;
     row.get(9).map(|inode| (*inode).to_owned())
 }
 
@@ -165,7 +169,13 @@ mod tests {
     fn the_inode_of_an_own_socket_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let inode = inode_of(client.local_addr().unwrap()).unwrap();
+        let ends = Ends {
+            from: client.local_addr().unwrap(),
+            to: listener.local_addr().unwrap(),
+        };
+        // Another connection from the same port, which is closed, has no say.
+        let inode = inode_of(ends).unwrap();
+        assert_ne!(inode, "0");
         assert!(owns("self", &format!("socket:[{inode}]")));
         assert!(!owns("self", "socket:[0]"));
     }

@@ -54,6 +54,15 @@ pub struct Counters {
     pub stalled: AtomicU64,
 }
 
+/// A connection, as who opened it sees it. NB: one alone is no name: a port is used again for another destination.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// Its own address.
+    pub from: SocketAddr,
+    /// That of the proxy.
+    pub to: SocketAddr,
+}
+
 struct Shared {
     target: Mutex<Option<SocketAddr>>,
     rules: Mutex<HashMap<Source, Rule>>,
@@ -75,7 +84,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Proxy {
     /// Listens on a free loopback port. `identify` tells who a connection comes from.
-    pub fn start(identify: fn(SocketAddr) -> Source) -> io::Result<Proxy> {
+    pub fn start(identify: fn(Ends) -> Source) -> io::Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -138,13 +147,20 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, identify: fn(SocketAddr) -> Source, shared: &Arc<Shared>) {
+fn ends(client: &TcpStream) -> io::Result<Ends> {
+    Ok(Ends {
+        from: client.peer_addr()?,
+        to: client.local_addr()?,
+    })
+}
+
+fn accept(listener: &TcpListener, identify: fn(Ends) -> Source, shared: &Arc<Shared>) {
     for (number, client) in listener.incoming().enumerate() {
         if shared.ended.load(Ordering::Relaxed) {
             return;
         }
         let Ok(client) = client else { continue };
-        let source = client.peer_addr().map_or(0, identify);
+        let source = ends(&client).map_or(0, identify);
         let refuse = locked(&shared.rules)
             .get(&source)
             .is_some_and(|rule| rule.refuse);

@@ -104,7 +104,8 @@ impl Shard {
                 unstored_ms: g
                     .unstored_since
                     .filter(|_| g.is_leader())
-                    .map_or(0, |since| self.io.now.0.saturating_sub(since.0)),
+                    // NB: 0 is for who lacks nothing.
+                    .map_or(0, |since| self.io.now.0.saturating_sub(since.0).max(1)),
                 in_sync: g.in_sync.clone(),
                 members: members.collect(),
                 quiesced: g.node.quiesced(),
