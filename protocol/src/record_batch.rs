@@ -27,7 +27,7 @@ mod validate;
 pub use builder::{BatchBuilder, NewRecord};
 pub use codec::{CodecError, Compression, compress, decompress, inflated_max};
 pub use error::BatchError;
-pub use header::{BatchHeader, HEADER_LENGTH, LENGTH_OVERHEAD, crc32c, total_length};
+pub use header::{BatchHeader, HEADER_LENGTH, LENGTH_OVERHEAD, crc_of, crc32c, total_length};
 pub use patch::{patch, set_log_append_time};
 pub use records::{Record, RecordHeader, Records, batches, records};
 pub use validate::{Limits, Times, validate, validate_timed};

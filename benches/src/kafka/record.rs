@@ -1,12 +1,11 @@
 //! Record batches of one record: built once and renamed in place, read back and checked.
 
 use bytes::Bytes;
-use protocol::record_batch::{BatchBuilder, BatchError, BatchHeader, crc32c, records};
+use protocol::record_batch::{BatchBuilder, BatchError, BatchHeader, crc_of, records};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where the CRC stands in a batch, and where that begins which it covers.
+/// Where the CRC stands in a batch.
 const CRC_AT: usize = 17;
-const COVERED_FROM: usize = 21;
 /// The least payload: it holds the id by which a record is known again.
 pub(crate) const PAYLOAD_BYTES_MIN: usize = 8;
 
@@ -50,8 +49,8 @@ pub(super) fn single_record() -> Bytes {
 pub(super) fn rename(batch: &mut [u8], payload_bytes: usize, id: u64) {
     let payload_at = batch.len() - 1 - payload_bytes;
     batch[payload_at..payload_at + PAYLOAD_BYTES_MIN].copy_from_slice(&id.to_be_bytes());
-    let crc = crc32c(&batch[COVERED_FROM..]);
-    batch[CRC_AT..COVERED_FROM].copy_from_slice(&crc.to_be_bytes());
+    let crc = crc_of(batch);
+    batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// Bytes that do not compress.
@@ -91,7 +90,7 @@ pub(super) fn find(data: &Bytes) -> Result<Option<Found>, BatchError> {
         return Ok(None);
     }
     let batch = data.slice(..bytes);
-    let id = if crc32c(&batch[COVERED_FROM..]) == header.crc {
+    let id = if crc_of(&batch) == header.crc {
         first_id(&batch)
     } else {
         None
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn one_flipped_bit_is_corrupt() {
         let whole = renamed(100, 1);
-        for at in COVERED_FROM..whole.len() {
+        for at in CRC_AT + 4..whole.len() {
             let mut batch = whole.clone();
             batch[at] ^= 0x10;
             assert_eq!(find(&batch.into()).unwrap().unwrap().id, None, "byte {at}");

@@ -1,6 +1,6 @@
 use super::codec::{CodecError, Compression, compress};
 use super::cursor::put_varlong;
-use super::header::{ATTRIBUTES_AT, BatchHeader, CRC_AT, HEADER_LENGTH, LENGTH_OVERHEAD, crc32c};
+use super::header::{BatchHeader, CRC_AT, HEADER_LENGTH, LENGTH_OVERHEAD, crc_of};
 use bytes::Bytes;
 
 /// A record to be put into a batch.
@@ -170,7 +170,7 @@ impl BatchBuilder {
         out.extend(header.base_sequence.to_be_bytes());
         out.extend(header.count.to_be_bytes());
         out.extend_from_slice(body);
-        let crc = crc32c(&out[ATTRIBUTES_AT..]);
+        let crc = crc_of(&out);
         out[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
         Ok(out.into())
     }

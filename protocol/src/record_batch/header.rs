@@ -71,6 +71,16 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// The checksum that a whole batch should have: of everything from its attributes on. What stands before them, base
+/// offset and leader epoch, is the broker's.
+///
+/// # Panics
+/// When it is shorter than a header.
+#[must_use]
+pub fn crc_of(batch: &[u8]) -> u32 {
+    crc32c(&batch[ATTRIBUTES_AT..])
+}
+
 pub(super) fn at<const N: usize>(bytes: &[u8], position: usize) -> [u8; N] {
     let mut found = [0; N];
     found.copy_from_slice(&bytes[position..position + N]);

@@ -1,6 +1,6 @@
 use super::header::{
     ATTRIBUTES_AT, BatchHeader, CRC_AT, HEADER_LENGTH, LEADER_EPOCH_AT, LOG_APPEND_TIME_BIT,
-    MAX_TIMESTAMP_AT, crc32c,
+    MAX_TIMESTAMP_AT, crc_of,
 };
 
 /// Writes the offset and the leader epoch that the partition gives to the batch. Both lie outside
@@ -32,6 +32,6 @@ pub fn set_log_append_time(batch: &mut [u8], now: i64) {
     let attributes = i16::from_be_bytes(attributes) | LOG_APPEND_TIME_BIT;
     batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
     batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.to_be_bytes());
-    let crc = crc32c(&batch[ATTRIBUTES_AT..]);
+    let crc = crc_of(batch);
     batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
 }

@@ -1,7 +1,7 @@
 use super::codec::Compression;
 use super::cursor::{Cursor, RECORD_LEAST};
 use super::error::BatchError;
-use super::header::{ATTRIBUTES_AT, BatchHeader, HEADER_LENGTH, KNOWN_BITS, crc32c};
+use super::header::{BatchHeader, HEADER_LENGTH, KNOWN_BITS, crc_of};
 use super::records::opened;
 use bytes::Bytes;
 
@@ -97,7 +97,7 @@ pub fn validate_timed(
             extra: have - length,
         });
     }
-    let computed = crc32c(&batch[ATTRIBUTES_AT..]);
+    let computed = crc_of(batch);
     if computed != header.crc {
         return Err(BatchError::Crc {
             stored: header.crc,

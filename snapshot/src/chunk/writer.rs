@@ -1,14 +1,11 @@
 use bytes::Bytes;
-use protocol::record_batch::{BatchError, BatchHeader, Compression, crc32c};
+use protocol::record_batch::{BatchError, BatchHeader, Compression, crc_of};
 
 use super::{Config, Error, FORMAT, Index, Member, Summary};
 use crate::digest::Digest;
 use crate::member;
 use crate::sealed;
 use crate::source::{Incarnation, Source};
-
-/// Bytes of a batch that its checksum does not cover.
-pub(super) const BEFORE_CRC: usize = 21;
 
 /// Makes a chunk out of batches. What it holds at once is one member, raw and stored.
 #[derive(Debug)]
@@ -204,7 +201,7 @@ pub(super) fn checked(batch: &[u8], offset: i64) -> Result<BatchHeader, Error> {
         };
         return Err(Error::Batch { offset, why });
     }
-    if crc32c(&batch[BEFORE_CRC..]) != header.crc {
+    if crc_of(batch) != header.crc {
         let offset = header.base_offset;
         return Err(Error::BatchDamaged { offset });
     }

@@ -1,14 +1,12 @@
 //! The entries of a part, one after the other: index and term (8 bytes each, big-endian), kind (1), length (4), payload.
 
 use bytes::{Buf, BufMut, Bytes};
-use protocol::record_batch::{BatchHeader, crc32c};
+use protocol::record_batch::{BatchHeader, crc_of};
 
 /// The kind of an entry that is a record batch.
 pub const RECORDS: u8 = 2;
 /// Bytes before the payload.
 const HEAD: usize = 21;
-/// Bytes of a batch that its checksum does not cover.
-const BEFORE_CRC: usize = 21;
 
 /// A committed entry of a partition's Raft log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +60,7 @@ pub(super) fn decode(mut raw: Bytes, first: u64, last: u64) -> Result<Vec<Entry>
 
 fn check_batch(batch: &[u8]) -> Result<(), String> {
     let header = BatchHeader::parse(batch).map_err(|why| why.to_string())?;
-    let is_sound =
-        header.total_length() == batch.len() && crc32c(&batch[BEFORE_CRC..]) == header.crc;
+    let is_sound = header.total_length() == batch.len() && crc_of(batch) == header.crc;
     is_sound
         .then_some(())
         .ok_or_else(|| "the record batch is damaged".to_owned())

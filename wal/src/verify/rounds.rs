@@ -11,7 +11,7 @@ use crate::round::{FLAG_CLEANED, Item, ParsedRound};
 use crate::segment::Segment;
 use crate::window::{Found, Window};
 use bytes::Bytes;
-use protocol::record_batch::{BatchHeader, crc32c};
+use protocol::record_batch::{BatchHeader, crc_of};
 use raft::types::{EntryKind, GroupId, Index, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -316,7 +316,7 @@ impl<'a> Walk<'a> {
                 Ok(header) if header.total_length() != frame.payload.len() => {
                     return Some("a record batch of another length than its entry".to_owned());
                 }
-                Ok(header) if crc32c(&frame.payload[CRC_FROM..]) != header.crc => {
+                Ok(header) if crc_of(&frame.payload) != header.crc => {
                     return Some("the record batch's CRC-32C does not hold".to_owned());
                 }
                 Ok(_) => self.report.batches += 1,
@@ -326,8 +326,12 @@ impl<'a> Walk<'a> {
         let terms = group.filter(|_| live).map(|group| &group.terms)?;
         let at = terms.partition_point(|(_, first)| *first <= frame.index);
         let term = terms.get(at.checked_sub(1)?)?.0;
-        (term != frame.term)
-            .then(|| format!("{} instead of {term}, which the directory says", frame.term))
+        (term != frame.term).then(|| {
+            format!(
+                "term {} instead of {term}, which the directory says",
+                frame.term
+            )
+        })
     }
 
     /// A frame whose header or payload is not what was written.
@@ -428,6 +432,3 @@ impl<'a> Walk<'a> {
         told.offsets = offsets;
     }
 }
-
-/// What a batch's CRC-32C covers begins with its attributes.
-const CRC_FROM: usize = 21;
