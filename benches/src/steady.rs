@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::generator::{Ack, Dialect, Verdict};
 use crate::kafka::{Cluster, Produce, connect};
-use crate::report::latencies;
+use crate::report::{latencies, note};
 use hdrhistogram::Histogram;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -120,8 +120,7 @@ pub(crate) fn latency(sent: &[Vec<Sent>], window: (Instant, Instant)) -> Histogr
     let mut all = latencies();
     let within = |one: &&Sent| one.intended >= window.0 && one.intended < window.1;
     for one in sent.iter().flatten().filter(within) {
-        let took = (one.at - one.intended).as_nanos();
-        all.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
+        note(&mut all, one.at - one.intended);
     }
     all
 }

@@ -4,6 +4,7 @@ use super::connection::{Connection, Progress, Waiting};
 use super::hurry::hurry;
 use super::{Ack, Answer, Dialect, Load, Outcome, Verdict};
 use crate::error::{Doing, Error, Result};
+use crate::report::note;
 use rustix::event::{Timespec, epoll};
 use std::net::TcpStream;
 use std::num::NonZeroU64;
@@ -260,7 +261,7 @@ impl<D: Dialect> Driver<D> {
             let intended = self.start + due(number, rate);
             if intended >= self.window.0 {
                 let lag = now.saturating_duration_since(intended);
-                self.outcome.lag_ns.saturating_record(nanoseconds(lag));
+                note(&mut self.outcome.lag_ns, lag);
             }
         }
     }
@@ -334,14 +335,8 @@ fn count(
     }
     outcome.acks += u64::from(now >= from && now < until);
     if request.since >= from && request.since < until {
-        outcome
-            .latency_ns
-            .saturating_record(nanoseconds(now - request.since));
+        note(&mut outcome.latency_ns, now - request.since);
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn malformed(socket: &TcpStream, what: String) -> Error {

@@ -13,7 +13,7 @@ use super::{Bench, GroupRow, PATIENCE, RETRY, find_coordinator};
 use crate::error::{Doing, Error, Result};
 use crate::kafka::{Client, error_name};
 use crate::probe::Sample;
-use crate::report::latencies;
+use crate::report::{latencies, note};
 
 const COMMIT_VERSION: i16 = 7;
 const WARM: Duration = Duration::from_secs(1);
@@ -39,8 +39,7 @@ impl Bench<'_> {
                 }
                 let is_within = asked - began >= WARM && began.elapsed() <= WARM + measured;
                 if is_within {
-                    let took_ns = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    took.saturating_record(took_ns);
+                    note(&mut took, asked.elapsed());
                 }
             }
             Ok(took)

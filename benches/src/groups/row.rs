@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::report::{Column, Millis, json_lines, latencies, number, table};
+use crate::report::{Column, Millis, json_lines, latencies, note, number, table};
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -57,8 +57,7 @@ impl GroupRow {
     pub(super) fn of_times(cell: String, took: &[Duration]) -> Self {
         let mut all = latencies();
         for took in took {
-            let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-            all.saturating_record(ns);
+            note(&mut all, *took);
         }
         Self {
             cell,

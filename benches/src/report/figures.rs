@@ -4,10 +4,16 @@ use crate::floor::FloorRun;
 use crate::generator::Load;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Nanoseconds with three significant digits, up to ten minutes.
 pub(crate) fn latencies() -> Histogram<u64> {
     Histogram::new_with_max(600_000_000_000, 3).expect("the bound is a constant that fits")
+}
+
+/// Adds a latency to such a histogram.
+pub(crate) fn note(latencies: &mut Histogram<u64>, took: Duration) {
+    latencies.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
 }
 
 /// Latency in milliseconds.

@@ -5,8 +5,8 @@ mod plot;
 mod row;
 mod table;
 
-pub(crate) use figures::latencies;
 pub use figures::{FloorFigures, Floors, Log, Millis};
+pub(crate) use figures::{latencies, note};
 pub use row::Row;
 pub(crate) use row::{SUSTAINED, Seen};
 pub(crate) use table::{Column, json_lines, number, table};

@@ -7,7 +7,7 @@ use super::meter::Meter;
 use super::{PATIENCE, Scene, TrialRow, delete, topic, until};
 use crate::error::Result;
 use crate::kafka::{prime, read_back};
-use crate::report::Millis;
+use crate::report::{Millis, latencies, note};
 use crate::steady::{self, Plan, Steady};
 use std::time::Instant;
 
@@ -51,9 +51,9 @@ impl Scene<'_> {
         let sent = producers.stop();
         let mut row = TrialRow::new("catch-up", "start of the process to a level log");
         meter.finish(stage, &mut row)?;
-        let mut took = crate::report::latencies();
+        let mut took = latencies();
         let elapsed = ended - began;
-        took.saturating_record(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        note(&mut took, elapsed);
         acked.extend(steady::acks(&sent));
         row.partitions = PARTITIONS;
         row.size_bytes = SIZE_BYTES;

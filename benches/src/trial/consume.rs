@@ -3,7 +3,7 @@
 use super::POLL;
 use crate::error::{Error, Result};
 use crate::kafka::{Cluster, Reader};
-use crate::report::latencies;
+use crate::report::{latencies, note};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::thread;
@@ -76,8 +76,7 @@ fn of_partition(cluster: &Cluster, name: &str, partition: i32, until: i64) -> Re
                     }
                 })?;
                 if before == 0 && batches > 0 {
-                    let ns = asked.elapsed().as_nanos();
-                    first.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+                    note(&mut first, asked.elapsed());
                 }
             }
             next = reader.into_next().get(&partition).copied().unwrap_or(next);

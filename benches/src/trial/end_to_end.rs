@@ -5,7 +5,7 @@ use super::{PATIENCE, Scene, TrialRow, delete, topic, until};
 use crate::error::{Error, Result};
 use crate::generator::{self, Load, scheduled};
 use crate::kafka::{Reader, Topic, noise, prime, producers, read_back};
-use crate::report::{Millis, latencies};
+use crate::report::{Millis, latencies, note};
 use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -124,8 +124,7 @@ impl Consumers<'_> {
             for due in ids.into_iter().filter_map(due) {
                 self.seen.fetch_add(1, Ordering::Relaxed);
                 if due >= self.window.0 && due < self.window.1 {
-                    let ns = received.saturating_sub(due).as_nanos();
-                    took.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+                    note(&mut took, received.saturating_sub(due));
                 }
             }
         }

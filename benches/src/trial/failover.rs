@@ -4,7 +4,7 @@ use super::meter::Meter;
 use super::{SETTLE, Scene, TrialRow, delete, topic, until};
 use crate::error::Result;
 use crate::kafka::{Topic, read_back};
-use crate::report::{Millis, latencies};
+use crate::report::{Millis, latencies, note};
 use crate::steady::{self, Plan, Sent, Steady};
 use std::time::{Duration, Instant};
 
@@ -119,9 +119,7 @@ pub(super) fn of_gaps(
         for partition in &loss.partitions {
             let of_partition = usize::try_from(*partition).ok().and_then(|at| sent.get(at));
             match of_partition.and_then(|sent| gap(sent, loss)) {
-                Some(gap) => {
-                    gaps.saturating_record(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
-                }
+                Some(gap) => note(&mut gaps, gap),
                 None => row.void.push(format!(
                     "partition {partition} was not taken from its leader"
                 )),

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::generator::Ack;
 use crate::kafka::{Cluster, Reader, Topic, prime, read_back};
 use crate::probe;
-use crate::report::{Millis, latencies};
+use crate::report::{Millis, latencies, note};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::thread;
@@ -148,8 +148,7 @@ fn pass(
         while !reader.is_done(is_done) && !reader.is_refused() && !is_over() {
             let asked = Instant::now();
             bytes += reader.read(is_done, |_| {})? as u64;
-            let ns = asked.elapsed().as_nanos();
-            took.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+            note(&mut took, asked.elapsed());
         }
         Ok((took, bytes, reader.into_next()))
     };

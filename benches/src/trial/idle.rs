@@ -4,7 +4,7 @@ use super::meter::Meter;
 use super::{Scene, TrialRow, topic};
 use crate::error::{Error, Result};
 use crate::probe::Sample;
-use crate::report::{Millis, latencies};
+use crate::report::{Millis, latencies, note};
 use crate::stage::{Stage, StageOptions};
 use std::thread;
 use std::time::Instant;
@@ -33,8 +33,7 @@ impl Scene<'_> {
             left -= some;
         }
         let mut creation = latencies();
-        let ns = began.elapsed().as_nanos();
-        creation.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+        note(&mut creation, began.elapsed());
         thread::sleep(self.sizes.settle);
         let meter = Meter::new(&stage)?;
         let probes = stage.probes();

@@ -6,7 +6,7 @@ use super::{PATIENCE, Scene, TrialRow, topic};
 use crate::error::Result;
 use crate::generator::Ack;
 use crate::kafka::{Cluster, prime, read_back};
-use crate::report::{Millis, latencies};
+use crate::report::{Millis, latencies, note};
 use crate::stage::Stage;
 use std::time::Instant;
 
@@ -72,8 +72,7 @@ impl Filled {
             let began = Instant::now();
             self.stage.spawn_all()?;
             prime(&self.cluster, &self.name, PARTITIONS, PATIENCE)?;
-            let ns = began.elapsed().as_nanos();
-            took.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+            note(&mut took, began.elapsed());
             self.stage.start_all()?;
             for id in &ids {
                 self.stage.await_level(*id, &self.name)?;

@@ -153,7 +153,7 @@ impl TrialRow {
     }
 }
 
-fn mebibytes(bytes: Option<u64>, decimals: usize) -> String {
+pub(super) fn mebibytes(bytes: Option<u64>, decimals: usize) -> String {
     number(bytes.map(|bytes| bytes as f64 / 1_048_576.0), decimals)
 }
 

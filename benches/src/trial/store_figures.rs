@@ -1,6 +1,7 @@
 //! What rows about the snapshot store say beyond the others.
 
 use super::TrialRow;
+use super::row::mebibytes;
 use crate::report::{Column, number};
 use serde::Serialize;
 
@@ -85,7 +86,9 @@ fn of(row: &TrialRow, figure: impl Fn(&StoreFigures) -> Option<f64>, decimals: u
     number(row.store.as_ref().and_then(figure), decimals)
 }
 
-const MIB: f64 = 1_048_576.0;
+fn mebibytes_of(row: &TrialRow, figure: impl Fn(&StoreFigures) -> Option<u64>) -> String {
+    mebibytes(row.store.as_ref().and_then(figure), 1)
+}
 
 /// Of the rows that have such figures.
 pub(crate) const COLUMNS: &[Column<TrialRow>] = &[
@@ -100,22 +103,22 @@ pub(crate) const COLUMNS: &[Column<TrialRow>] = &[
     ("share", |row| of(row, |store| store.gzip_share, 2)),
     ("p99 ratio", |row| of(row, |store| store.p99_ratio, 2)),
     ("store MiB", |row| {
-        of(row, |store| Some(store.store_bytes as f64 / MIB), 1)
+        mebibytes_of(row, |store| Some(store.store_bytes))
     }),
     ("live MiB", |row| {
-        of(row, |store| Some(store.live_bytes?.0 as f64 / MIB), 1)
+        mebibytes_of(row, |store| Some(store.live_bytes?.0))
     }),
     ("left", |row| {
-        of(row, |store| Some(store.live_bytes?.1 as f64 / MIB), 1)
+        mebibytes_of(row, |store| Some(store.live_bytes?.1))
     }),
     ("saved %", |row| {
         of(row, |store| Some(store.saved? * 100.0), 1)
     }),
     ("disk MiB", |row| {
-        of(row, |store| Some(store.disk_bytes?.0 as f64 / MIB), 1)
+        mebibytes_of(row, |store| Some(store.disk_bytes?.0))
     }),
     ("left", |row| {
-        of(row, |store| Some(store.disk_bytes?.1 as f64 / MIB), 1)
+        mebibytes_of(row, |store| Some(store.disk_bytes?.1))
     }),
 ];
 

@@ -14,7 +14,7 @@ use crate::error::{Doing, Error, Result};
 use crate::generator::Ack;
 use crate::kafka::{Cluster, prime, read_back, text};
 use crate::probe::{self, Sample};
-use crate::report::{Millis, latencies};
+use crate::report::{Millis, latencies, note};
 use crate::stage::{Stage, StageOptions, drop_cached};
 use crate::steady::{self, Plan, Sent, Steady};
 use std::collections::BTreeMap;
@@ -202,8 +202,7 @@ impl Held {
                 let end = missing.get(&replica.partition).copied();
                 if end.is_some_and(|end| replica.stored_end() >= end) {
                     missing.remove(&replica.partition);
-                    let ns = began.elapsed().as_nanos();
-                    took.saturating_record(u64::try_from(ns).unwrap_or(u64::MAX));
+                    note(&mut took, began.elapsed());
                 }
             }
             Ok(missing.is_empty())
