@@ -91,22 +91,34 @@ pub(crate) fn read(file: &dyn File, name: &str, kind: BlobKind) -> Result<Option
         .size()
         .map_err(|error| Error::io("measure", name, error))?;
     for position in [0, half(size)] {
-        let found = read_copy(file, position, half(size), kind);
-        match found {
-            Ok(Some((version, _))) if version != VERSION => {
-                return Err(Error::UnknownVersion {
-                    name: name.to_owned(),
-                    version,
-                    known: VERSION,
-                });
-            }
-            Ok(Some((_, blob))) => return Ok(Some(blob)),
-            // The other copy may be readable: a bad sector under this one is what it is for.
-            Ok(None) => {}
-            Err(error) => tracing::error!(name, position, %error, "a copy cannot be read"),
+        if let Some(blob) = whole_copy(file, name, position, half(size), kind)? {
+            return Ok(Some(blob));
         }
     }
     Ok(None)
+}
+
+/// What is at one of the two places, if it is whole. A copy that cannot be read is as good as a damaged one: a bad sector
+/// under it is what the other one is for.
+fn whole_copy(
+    file: &dyn File,
+    name: &str,
+    position: u64,
+    room: u64,
+    kind: BlobKind,
+) -> Result<Option<Blob>, Error> {
+    match read_copy(file, position, room, kind) {
+        Ok(Some((version, _))) if version != VERSION => Err(Error::UnknownVersion {
+            name: name.to_owned(),
+            version,
+            known: VERSION,
+        }),
+        Ok(found) => Ok(found.map(|(_, blob)| blob)),
+        Err(error) => {
+            tracing::error!(name, position, %error, "a copy cannot be read");
+            Ok(None)
+        }
+    }
 }
 
 /// One of the two places of a blob.
@@ -128,19 +140,8 @@ pub(crate) fn copies(file: &dyn File, name: &str, kind: BlobKind) -> Result<[Cop
     let size = file
         .size()
         .map_err(|error| Error::io("measure", name, error))?;
-    let copy = |position| {
-        // A copy that cannot be read is as good as a damaged one.
-        let found = read_copy(file, position, half(size), kind).unwrap_or(None);
-        if let Some((version, _)) = &found
-            && *version != VERSION
-        {
-            return Err(Error::UnknownVersion {
-                name: name.to_owned(),
-                version: *version,
-                known: VERSION,
-            });
-        }
-        let blob = found.map(|(_, blob)| blob);
+    let copy = |position| -> Result<Copy, Error> {
+        let blob = whole_copy(file, name, position, half(size), kind)?;
         let length = blob
             .as_ref()
             .map_or(0, |blob| HEADER_BYTES + blob.body.len());

@@ -78,21 +78,9 @@ fn encode(mark: Mark, directory: DirectoryId) -> Vec<u8> {
 
 /// The newest mark of this directory, from any of the four copies; None when none is valid.
 pub(crate) fn read(file: &dyn File, directory: DirectoryId) -> Option<Mark> {
-    let mut newest: Option<Mark> = None;
-    for copy in 0..4 {
-        let mut page = Pages::zeroed(PAGE_BYTES);
-        // An unreadable copy is what the other ones are for.
-        if let Err(error) = file.read_at(copy * PAGE_BYTES as u64, &mut page) {
-            tracing::error!(copy, %error, "a copy of the meta file cannot be read");
-            continue;
-        }
-        if let Some(mark) = decode(&page, directory)
-            && newest.is_none_or(|newest| mark.generation > newest.generation)
-        {
-            newest = Some(mark);
-        }
-    }
-    newest
+    let marks = copies(file, directory).into_iter();
+    let marks = marks.filter_map(|copy| copy.mark);
+    marks.max_by_key(|mark| mark.generation)
 }
 
 /// What each of the four copies says, slot by slot; None for one that is not whole.
@@ -100,10 +88,14 @@ pub(crate) fn copies(file: &dyn File, directory: DirectoryId) -> [MarkCopy; 4] {
     [0, 1, 2, 3].map(|copy| {
         let position = copy * PAGE_BYTES as u64;
         let mut page = Pages::zeroed(PAGE_BYTES);
-        let read = file.read_at(position, &mut page).is_ok();
+        let read = file.read_at(position, &mut page);
+        // An unreadable copy is what the other ones are for.
+        if let Err(error) = &read {
+            tracing::error!(copy, %error, "a copy of the meta file cannot be read");
+        }
         MarkCopy {
             position,
-            mark: decode(&page, directory).filter(|_| read),
+            mark: decode(&page, directory).filter(|_| read.is_ok()),
             padded: page[MARK_BYTES..].iter().all(|byte| *byte == 0),
         }
     })
