@@ -5,7 +5,7 @@ use crate::explorer::{Run, check};
 use crate::reference::*;
 use std::sync::Arc;
 use wal::model::{Call, Fault, ModelDisk, SectorFate};
-use wal::{Config, Error, Log, Record};
+use wal::{Config, Log, Record};
 
 enum Step {
     Write(Vec<Record>),
@@ -20,16 +20,6 @@ fn config() -> Config {
         clean_slack_bytes: 64 << 10,
         ..Config::tiny()
     }
-}
-
-fn rest(log: &mut Log, disk: &ModelDisk) -> Result<(), Error> {
-    log.idle()?;
-    run_jobs(log)?;
-    while let Some(wait) = log.due() {
-        disk.set_elapsed(wal::Disk::elapsed(disk) + wait);
-        run_jobs(log)?;
-    }
-    Ok(())
 }
 
 /// Runs the steps until the power goes. Without it, the log.
@@ -52,7 +42,7 @@ fn run(disk: &Arc<ModelDisk>, steps: &[Step], cut: u64) -> (Run, Option<Log>) {
     };
     for step in steps {
         let done = match step {
-            Rest => rest(&mut log, disk),
+            Rest => rest(&mut log, disk).map(drop),
             Write(records) => {
                 run.attempted += 1;
                 let written = log.write(records.clone()).map(|_| ());
@@ -129,17 +119,19 @@ fn goes_on(disk: &Arc<ModelDisk>, what: &str) {
     assert!(kept.contains(&stats.segments_spare), "{what}: {stats:?}");
 }
 
-/// Two groups fill segments, one keeps little; then it is trimmed, and the log rests: the cleaner puts together what is
-/// left, dead segments are freed, surplus files are removed.
+/// Two groups, one of which fills segments, with so many entries each.
+fn filled(count: u64) -> Vec<Step> {
+    let both = |at| vec![entries(1, at, 1, 1, 12_000), entries(2, at, 1, 1, 400)];
+    let begin = Write(vec![base(1, 0, 0), base(2, 0, 0)]);
+    let writes = (1..=count).map(|at| Write(both(at)));
+    std::iter::once(begin).chain(writes).collect()
+}
+
+/// The group that fills them is trimmed, and the log rests: the cleaner puts together what is left, dead segments are
+/// freed, surplus files are removed.
 #[test]
 fn every_call_of_a_trim_and_of_giving_back_the_disk() {
-    let mut steps = vec![Write(vec![base(1, 0, 0), base(2, 0, 0)])];
-    for at in 1..=56 {
-        steps.push(Write(vec![
-            entries(1, at, 1, 1, 12_000),
-            entries(2, at, 1, 1, 400),
-        ]));
-    }
+    let mut steps = filled(56);
     let from = steps.len();
     steps.push(Write(vec![base(1, 50, 1)]));
     steps.push(Rest);
@@ -154,13 +146,7 @@ fn every_call_of_a_trim_and_of_giving_back_the_disk() {
 /// A follower takes another log for its own, over segments that it has filled: base, truncation, entries, vote at once.
 #[test]
 fn every_call_of_an_install() {
-    let mut steps = vec![Write(vec![base(1, 0, 0), base(2, 0, 0)])];
-    for at in 1..=16 {
-        steps.push(Write(vec![
-            entries(1, at, 1, 1, 12_000),
-            entries(2, at, 1, 1, 400),
-        ]));
-    }
+    let mut steps = filled(16);
     let from = steps.len();
     steps.push(Write(vec![
         base(1, 20, 3),
