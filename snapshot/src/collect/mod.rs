@@ -142,18 +142,14 @@ pub async fn metadata(store: &dyn Store, policy: &Policy, now_ms: i64) -> Result
 /// among them committed: a topic that is missing by mistake is a topic that was deleted.
 ///
 /// # Errors
-/// [`Error::NothingAlive`] without any topic, which is what missing metadata looks like; else see [`Error`].
+/// [`Error::NothingAlive`] without any topic; else see [`Error`]. What was removed until then is removed.
 pub async fn deleted_topics(
     store: &dyn Store,
     alive: &BTreeSet<Uuid>,
     policy: &Policy,
     now_ms: i64,
 ) -> Result<Collected, Error> {
-    if alive.is_empty() {
-        return Err(Error::NothingAlive);
-    }
-    let mut collector = Collector::new(store, policy, now_ms);
-    collector.is_the_last_life().await?;
+    let mut collector = Collector::among(store, alive, policy, now_ms).await?;
     let mut dead: BTreeMap<(Uuid, i32), Objects> = BTreeMap::new();
     inventory::each(store, key::TOPICS_PREFIX, |listed| {
         match key::object(&listed.key) {
@@ -188,6 +184,21 @@ impl<'a> Collector<'a> {
             now_ms,
             collected: Collected::default(),
         }
+    }
+
+    /// For what depends on which topics are alive. None alive is what missing metadata looks like.
+    async fn among(
+        store: &'a dyn Store,
+        alive: &BTreeSet<Uuid>,
+        policy: &'a Policy,
+        now_ms: i64,
+    ) -> Result<Self, Error> {
+        if alive.is_empty() {
+            return Err(Error::NothingAlive);
+        }
+        let collector = Self::new(store, policy, now_ms);
+        collector.is_the_last_life().await?;
+        Ok(collector)
     }
 
     /// Whether no later life of the cluster was begun. What it inherited is its own to collect.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Collected, Collector, Error, Policy};
 use crate::inventory;
-use crate::store::{self, Listed, Store};
+use crate::store::{self, Store};
 use crate::tail::{self, Directory, Found, Name, Parts};
 
 /// Collects tails, of all brokers that ever were. NB: the topics have to be as the metadata group knows them now, as in
@@ -21,15 +21,11 @@ pub async fn tails(
     policy: &Policy,
     now_ms: i64,
 ) -> Result<Collected, Error> {
-    if alive.is_empty() {
-        return Err(Error::NothingAlive);
-    }
-    let mut collector = Collector::new(store, policy, now_ms);
-    collector.is_the_last_life().await?;
-    let mut listed: Vec<(Name, Listed)> = tail::list(store).await?;
+    let mut collector = Collector::among(store, alive, policy, now_ms).await?;
+    let listed = tail::list(store).await?;
     // What of an earlier life is needed is in the manifests that this one began with.
     let (earlier, mut own): (Vec<_>, Vec<_>) = listed
-        .drain(..)
+        .into_iter()
         .partition(|(name, _)| name.incarnation < policy.incarnation);
     own.retain(|(name, _)| name.incarnation == policy.incarnation);
     let mut needed = Needed {
@@ -37,27 +33,21 @@ pub async fn tails(
         newest: newest(store, policy).await?,
         parts: Parts::default(),
     };
-    let mut directories = Vec::new();
+    let mut there = Vec::new();
     for (name, listed) in own {
         match Directory::read(store, &name, store_id).await {
-            Ok(directory) => directories.push((name, listed, directory)),
+            Ok(directory) => {
+                needed.parts.add(name, directory);
+                there.push((name, listed));
+            }
             Err(tail::Error::Store(store::Error::NotFound(_))) => {}
             Err(why) => return Err(why.into()),
         }
     }
-    for (name, _, directory) in &directories {
-        needed.parts.add(*name, directory.clone());
-    }
-    let is_dead = |name: Name, directory: &Directory| {
-        let parts = directory.parts.iter().cloned();
-        let mut parts = parts.map(|part| Found { name, part });
-        parts.all(|found| !needed.is_needed(&found))
-    };
-    let dead = directories.into_iter();
-    let dead = dead.filter(|(name, _, directory)| is_dead(*name, directory));
-    let dead = dead.map(|(_, listed, _)| listed);
-    let dead = dead.chain(earlier.into_iter().map(|(_, listed)| listed));
-    let dead = collector.old_ones(dead.collect());
+    let kept = needed.tails();
+    there.retain(|(name, _)| !kept.contains(name));
+    let dead = there.into_iter().chain(earlier);
+    let dead = collector.old_ones(dead.map(|(_, listed)| listed).collect());
     collector.remove(&dead).await?;
     Ok(collector.collected)
 }
@@ -71,6 +61,12 @@ struct Needed<'a> {
 }
 
 impl Needed<'_> {
+    /// Those with a part that is needed.
+    fn tails(&self) -> BTreeSet<Name> {
+        let needed = self.parts.all().filter(|found| self.is_needed(found));
+        needed.map(|found| found.name).collect()
+    }
+
     fn is_needed(&self, found: &Found) -> bool {
         let part = &found.part;
         let place = (part.topic_id, part.partition);

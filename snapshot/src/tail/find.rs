@@ -66,6 +66,11 @@ impl Parts {
         }
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Found> {
+        self.0.values().flatten()
+    }
+
     /// Those of one partition.
     #[must_use]
     pub fn of(&self, topic_id: Uuid, partition: i32) -> &[Found] {
