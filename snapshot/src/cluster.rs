@@ -11,7 +11,7 @@ use crate::key::{self, Key};
 use crate::manifest::Age;
 use crate::sealed;
 use crate::source::Incarnation;
-use crate::store::{self, Condition, Store};
+use crate::store::{self, Store};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 1;
@@ -124,19 +124,16 @@ impl Cluster {
     /// [`Error::Taken`] when what is there says something else; else see [`Error`].
     pub async fn put(&self, store: &dyn Store) -> Result<(), Error> {
         let key = self.key();
-        let put = store.put(&key, sealed::encode(self), Condition::Absent);
-        match put.await {
-            Ok(_) => Ok(()),
-            Err(store::Error::Conflict(_)) => {
-                let mut found = read(store, &key, &self.cluster_id).await?;
-                found.created_ms = self.created_ms;
-                if found == *self {
-                    Ok(())
-                } else {
-                    Err(Error::Taken(key))
-                }
-            }
-            Err(why) => Err(why.into()),
+        let body = sealed::encode(self);
+        let Some(found) = store::put_once(store, &key, body, BYTES_MAX).await? else {
+            return Ok(());
+        };
+        let mut found = Self::decode(&found, &key, &self.cluster_id)?;
+        found.created_ms = self.created_ms;
+        if found == *self {
+            Ok(())
+        } else {
+            Err(Error::Taken(key))
         }
     }
 }

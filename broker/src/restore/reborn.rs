@@ -5,7 +5,7 @@ use std::sync::Arc;
 use raft::types::Index;
 use snapshot::manifest::{self, Manifest};
 use snapshot::source::Incarnation;
-use snapshot::store::{self, Condition, Store};
+use snapshot::store::{self, Store};
 
 use super::added::Added;
 use super::plan::{Error, PartitionPlan, Plan, TopicPlan};
@@ -137,21 +137,16 @@ impl Reborn {
             manifest.chunks.extend(chunk);
         }
         let key = manifest.key();
-        let put = store.put(&key, manifest.encode(), Condition::Absent);
-        match put.await {
-            Ok(_) => Ok(()),
-            Err(store::Error::Conflict(_)) => {
-                let (bytes, _) = store.get(&key, manifest::BYTES_MAX).await?;
-                let there = Manifest::decode(&bytes, &key, &manifest.source);
-                let is_same = |there: &Manifest| {
-                    there.chunks == manifest.chunks && there.log_start == manifest.log_start
-                };
-                match there {
-                    Ok(there) if is_same(&there) => Ok(()),
-                    Ok(_) | Err(_) => Err(Error::Taken(key)),
-                }
-            }
-            Err(why) => Err(why.into()),
+        let put = store::put_once(store, &key, manifest.encode(), manifest::BYTES_MAX);
+        let Some(there) = put.await? else {
+            return Ok(());
+        };
+        let is_same = |there: &Manifest| {
+            there.chunks == manifest.chunks && there.log_start == manifest.log_start
+        };
+        match Manifest::decode(&there, &key, &manifest.source) {
+            Ok(there) if is_same(&there) => Ok(()),
+            Ok(_) | Err(_) => Err(Error::Taken(key)),
         }
     }
 }

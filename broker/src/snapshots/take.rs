@@ -250,20 +250,15 @@ impl Take<'_> {
         let bytes = manifest.encode();
         Manifest::decode(&bytes, &key, &self.subject.source)
             .map_err(|why| not_there(why.to_string()))?;
-        let length = bytes.len();
-        match self.store().put(&key, bytes, Condition::Absent).await {
-            Ok(_) => {}
-            // An earlier try of this very leader, whose answer was lost, or whose news were not committed. It may have
-            // cut the chunks otherwise.
-            Err(store::Error::Conflict(_)) => {
-                let (found, _) = self.store().get(&key, length.saturating_mul(2)).await?;
-                let found = Manifest::decode(&found, &key, &self.subject.source)
-                    .map_err(|why| not_there(why.to_string()))?;
-                if found.state != manifest.state {
-                    return Err(not_there("somebody else wrote it".to_owned()));
-                }
+        let found_max = bytes.len().saturating_mul(2);
+        // What is there is an earlier try of this very leader, whose answer was lost, or whose news were not committed.
+        // It may have cut the chunks otherwise.
+        if let Some(found) = store::put_once(self.store(), &key, bytes, found_max).await? {
+            let found = Manifest::decode(&found, &key, &self.subject.source)
+                .map_err(|why| not_there(why.to_string()))?;
+            if found.state != manifest.state {
+                return Err(not_there("somebody else wrote it".to_owned()));
             }
-            Err(why) => return Err(why.into()),
         }
         Ok(Stored {
             incarnation: self.incarnation.0,

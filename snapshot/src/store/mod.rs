@@ -55,6 +55,27 @@ pub trait Store: Send + Sync + Debug {
     fn delete<'a>(&'a self, key: &'a Key) -> Later<'a, ()>;
 }
 
+/// Writes a whole object unless it is there already. What is there, of at most so many bytes, is handed out, to be looked
+/// at: it may be of an earlier try of the same writer, whose answer was lost.
+///
+/// # Errors
+/// See [`Error`]; never [`Error::Conflict`].
+pub async fn put_once(
+    store: &dyn Store,
+    key: &Key,
+    body: Bytes,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, Error> {
+    match store.put(key, body, Condition::Absent).await {
+        Ok(_) => Ok(None),
+        Err(Error::Conflict(_)) => {
+            let (found, _) = store.get(key, bytes_max).await?;
+            Ok(Some(found))
+        }
+        Err(why) => Err(why),
+    }
+}
+
 /// An object that is being written. Dropped before it is finished, it is as if it had never begun.
 pub trait Upload: Send + Debug {
     /// Adds bytes. Answers when there is room for more.
