@@ -76,16 +76,20 @@ struct Running {
 impl Group {
     /// The last index that the store holds, in a snapshot or a tail.
     pub(super) fn covered(&self) -> Index {
+        self.covered_without(false)
+    }
+
+    /// The same, without tails that are not large if `is_large`.
+    fn covered_without(&self, is_large: bool) -> Index {
         let stored = self.partition().and_then(PartitionState::stored);
         let stored = Index(stored.map_or(0, |stored| stored.index));
-        stored.max(self.tailed[0])
+        stored.max(self.tailed[usize::from(is_large)])
     }
 
     /// The part of the next tail; None when there is nothing for it.
     fn tail_part(&self, is_large: bool) -> Option<TailPart> {
         let state = self.partition()?;
-        let stored = Index(state.stored().map_or(0, |stored| stored.index));
-        let covered = stored.max(self.tailed[usize::from(is_large)]);
+        let covered = self.covered_without(is_large);
         (state.changed() > covered).then(|| TailPart {
             group: self.id,
             replica: self.me.replica,
