@@ -90,12 +90,14 @@ impl Group {
     fn tail_part(&self, is_large: bool) -> Option<TailPart> {
         let state = self.partition()?;
         let covered = self.covered_without(is_large);
-        (state.changed() > covered).then(|| TailPart {
+        // NB: a majority may hold an entry before the own disk does, from which it is read.
+        let last = state.applied().min(self.node.durable_index());
+        (state.changed() > covered && last > covered).then(|| TailPart {
             group: self.id,
             replica: self.me.replica,
             term: self.node.term(),
             first: covered.next(),
-            last: state.applied(),
+            last,
         })
     }
 }
@@ -125,16 +127,20 @@ impl Shard {
         } else {
             large.extend(&candidates);
         }
-        let (mut parts, mut early) = (Vec::new(), Vec::new());
+        let (mut parts, mut again) = (Vec::new(), Vec::new());
+        let (soon, next) = (now.0 + policy.rest_ms, now.0 + policy.lag_max_ms / 2);
         for id in candidates {
             let Some(group) = self.groups.get_mut(&id).filter(|group| group.is_leader()) else {
                 continue;
             };
             if !group.node.is_leader_established() {
-                early.push(id);
+                again.push((id, Tick(soon)));
                 continue;
             }
             group.is_noted = false;
+            if group.node.durable_index() < group.applied() {
+                again.push((id, Tick(next)));
+            }
             let Some(part) = group.tail_part(is_large) else {
                 continue;
             };
@@ -144,8 +150,8 @@ impl Shard {
                 parts.push(part);
             }
         }
-        for id in early {
-            self.wait_for_tail(id, Tick(now.0 + policy.rest_ms));
+        for (id, at) in again {
+            self.wait_for_tail(id, at);
         }
         if self.tails.count.is_multiple_of(EVERY * EVERY) {
             for id in std::mem::take(&mut self.tails.changed[2]) {

@@ -191,3 +191,42 @@ fn a_leader_that_is_not_sure_yet_writes_its_tail_later() {
     let part = tail(&mut cluster, THREE).expect("now it knows");
     assert_eq!(part.first, Index(1));
 }
+
+/// A majority without the leader has it: what the leader's disk lacks cannot be read there, and is in the next tail.
+#[test]
+fn what_is_not_on_the_leader_s_disk_yet_is_in_the_next_tail() {
+    let mut cluster = with_tails(3);
+    let before = round(&mut cluster);
+    cluster.produce(ONE, batch(1), Acks::All);
+    cluster.settle();
+    cluster.run(LAG_MS / 2 - 20);
+    let asked = cluster.produce(ONE, batch(1), Acks::All);
+    cluster.flush(ONE);
+    for node in [TWO, THREE] {
+        cluster.deliver_to(node);
+        cluster.flush(node);
+        cluster.sync(node);
+        cluster.flush(node);
+    }
+    cluster.deliver_to(ONE);
+    cluster.flush(ONE);
+    let answer = cluster.answer(ONE, asked);
+    assert!(matches!(answer, Some(Ok(_))), "it is committed: {answer:?}");
+    cluster.now.0 += 40;
+    let now = cluster.now;
+    cluster.at(ONE).shard.tick(now);
+    cluster.flush(ONE);
+    let part = tail(&mut cluster, ONE).expect("it is time");
+    assert_eq!(part.first, before.last.next());
+    assert_eq!(part.last, part.first, "what is on its disk");
+    written(&mut cluster, Some(TailFate::Stored));
+    assert!(lag(&cluster) > 0, "the store lacks the other one");
+    cluster.run(LAG_MS / 2 + 200);
+    let next = tail(&mut cluster, ONE).expect("nobody has to produce again");
+    assert_eq!(
+        (next.first, next.last),
+        (part.last.next(), part.last.next())
+    );
+    written(&mut cluster, Some(TailFate::Stored));
+    assert_eq!(lag(&cluster), 0);
+}
