@@ -302,6 +302,13 @@ impl Broker {
         self.shard.borrow().is_alive(node)
     }
 
+    /// Whether clients are to know of that node: it is heard, or this broker is cut off and cannot tell who lives.
+    #[must_use]
+    pub fn is_listed(&self, node: NodeId) -> bool {
+        let shard = self.shard.borrow();
+        shard.is_alive(node) || !shard.hears_majority()
+    }
+
     /// The offsets of a partition that this broker leads.
     ///
     /// # Errors
@@ -335,6 +342,26 @@ impl Broker {
         self.shard
             .borrow()
             .epoch_end(group, current_leader_epoch, epoch)
+    }
+
+    /// Finds out whether this broker leads a partition, by the word of a majority after this moment. What it says of
+    /// the partition then is not less than what anybody knew before. The question is asked at once.
+    ///
+    /// # Errors
+    /// With Kafka's code, when it does not, or nobody can tell in time.
+    pub fn confirm_leader(
+        self: &Rc<Self>,
+        group: GroupId,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), Rejection>> + use<> {
+        let (answer, answered) = oneshot::channel();
+        let ticket = self.tickets.borrow_mut().issue(Asked::Confirm(answer));
+        let (now, deadline) = (self.clock.now(), self.clock.after(timeout));
+        self.shard
+            .borrow_mut()
+            .confirm_leader(now, group, deadline, ticket);
+        self.work.notify_one();
+        async { answered.await.unwrap_or_else(|_| Err(stopping())) }
     }
 
     /// Moves the log start forward (`DeleteRecords`), committed through Raft; -1 means the high watermark. Answers

@@ -15,6 +15,8 @@ pub enum Asked {
     Produce(Box<dyn FnOnce(Result<Produced, Rejection>)>),
     /// A log start advance.
     LogStart(oneshot::Sender<Result<i64, Rejection>>),
+    /// Whether a partition is led here.
+    Confirm(oneshot::Sender<Result<(), Rejection>>),
     /// A request to a coordinator.
     Group(oneshot::Sender<Result<GroupReply, Rejection>>),
     /// A metadata command.
@@ -41,6 +43,7 @@ impl Tickets {
     pub fn redeem(&mut self, answer: &Answer) -> Option<Asked> {
         let (Answer::Produced(ticket, _)
         | Answer::LogStart(ticket, _)
+        | Answer::Confirmed(ticket, _)
         | Answer::Group(ticket, _)
         | Answer::Applied(ticket, _)) = answer;
         self.open.remove(ticket)
@@ -68,6 +71,9 @@ impl Asked {
         match (self, answer) {
             (Self::Produce(done), Answer::Produced(_, result)) => done(result),
             (Self::LogStart(sender), Answer::LogStart(_, result)) => {
+                let _ = sender.send(result);
+            }
+            (Self::Confirm(sender), Answer::Confirmed(_, result)) => {
                 let _ = sender.send(result);
             }
             (Self::Command(done), Answer::Applied(_, result)) => done(result),

@@ -26,7 +26,7 @@ pub fn handle(cx: &Context, request: &DescribeClusterRequest) -> DescribeCluster
     }
     let image = cx.broker.image();
     let brokers = image.brokers().filter_map(|known| {
-        let is_fenced = !cx.broker.is_alive(known.node());
+        let is_fenced = !cx.broker.is_listed(known.node());
         (!is_fenced || request.include_fenced_brokers).then(|| DescribeClusterBroker {
             broker_id: known.node().0,
             host: Str::from(known.registration.host.as_str()),

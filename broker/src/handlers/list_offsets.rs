@@ -1,6 +1,10 @@
 //! `ListOffsets`: the offset of a time, or of one of the named ends.
+//!
+//! Where a log ends is answered when a majority has confirmed the leader: one that was deposed without hearing of it
+//! would name an end below what its successor has acknowledged. All partitions are asked at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::messages::list_offsets::{
@@ -19,9 +23,16 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+/// How long a majority may take to confirm a leader.
+const CONFIRM_MAX: Duration = Duration::from_secs(5);
+
+/// What a majority said of each partition that was asked for an end.
+type Confirmed = HashMap<GroupId, Result<(), Rejection>>;
+
 /// Answers it.
 pub async fn handle(cx: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let read_committed = request.isolation_level == 1;
+    let confirmed = confirm_leaders(&cx, &request).await;
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut seen = HashSet::new();
     for topic in &request.topics {
@@ -29,7 +40,7 @@ pub async fn handle(cx: Context, request: ListOffsetsRequest) -> ListOffsetsResp
         for asked in &topic.partitions {
             let first = seen.insert((&topic.name, asked.partition_index));
             let answer = if first {
-                partition(&cx, &topic.name, asked, read_committed).await
+                partition(&cx, &topic.name, asked, read_committed, &confirmed).await
             } else {
                 Err(lookup::rejected(ErrorCode::InvalidRequest))
             };
@@ -44,6 +55,31 @@ pub async fn handle(cx: Context, request: ListOffsetsRequest) -> ListOffsetsResp
         topics,
         ..Default::default()
     }
+}
+
+async fn confirm_leaders(cx: &Context, request: &ListOffsetsRequest) -> Confirmed {
+    let groups: HashSet<GroupId> = {
+        let image = cx.broker.image();
+        let named = request.topics.iter().flat_map(|topic| {
+            let of_end = topic.partitions.iter().filter(|asked| needs_end(asked));
+            of_end.map(|asked| lookup::group_named(&image, &topic.name, asked.partition_index))
+        });
+        named.filter_map(Result::ok).collect()
+    };
+    let mut asked = Vec::with_capacity(groups.len());
+    for group in groups {
+        asked.push((group, cx.broker.confirm_leader(group, CONFIRM_MAX)));
+    }
+    let mut confirmed = Confirmed::with_capacity(asked.len());
+    for (group, answer) in asked {
+        confirmed.insert(group, answer.await);
+    }
+    confirmed
+}
+
+/// Whether the answer says where the log ends, or that a time is beyond it.
+fn needs_end(asked: &ListOffsetsPartition) -> bool {
+    asked.timestamp == LATEST || asked.timestamp >= 0
 }
 
 fn answered(
@@ -75,11 +111,15 @@ async fn partition(
     topic: &str,
     asked: &ListOffsetsPartition,
     read_committed: bool,
+    confirmed: &Confirmed,
 ) -> Result<TimestampOffset, Rejection> {
     let group = lookup::group_named(&cx.broker.image(), topic, asked.partition_index)
         .map_err(lookup::rejected)?;
     let offsets = cx.broker.offsets(group)?;
     check_epoch(asked.current_leader_epoch, offsets.term)?;
+    if let Some(leads) = confirmed.get(&group) {
+        leads.clone()?;
+    }
     let at = |offset| TimestampOffset {
         offset,
         timestamp_ms: -1,

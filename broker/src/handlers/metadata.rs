@@ -106,11 +106,12 @@ fn response(cx: &Context, request: &MetadataRequest) -> MetadataResponse {
     }
 }
 
-/// The brokers that this one hears, itself included.
+/// The brokers that this one hears, itself included. All of them where it hears too few: clients forget those that are
+/// not listed (librdkafka from 2.10 on), and would be left with the one broker that is cut off.
 fn brokers(broker: &Broker, image: &Image) -> Vec<MetadataResponseBroker> {
     let alive = image
         .brokers()
-        .filter(|known| broker.is_alive(known.node()));
+        .filter(|known| broker.is_listed(known.node()));
     let row = |known: &crate::metadata::Broker| MetadataResponseBroker {
         node_id: known.node().0,
         host: Str::from(known.registration.host.as_str()),

@@ -3,7 +3,7 @@
 //! A leader that was deposed without hearing of it lacks what its successor has committed since: to it, the next batch
 //! of a correct producer is out of order, and a client takes that answer for loss, or for a duplicate. So the leader
 //! asks before it judges a producer aloud; this is rare, and costs one round of heartbeats. Coordinators of consumer
-//! groups ask the same way.
+//! groups ask the same way, and so does who says where a log ends: less than what was acknowledged would be a lie.
 
 use protocol::error_code::ErrorCode;
 use raft::input::Input;
@@ -26,9 +26,30 @@ pub(super) enum Then {
     },
     /// Tell the coordinator.
     Tell(Token),
+    /// Say so.
+    Answer { ticket: Ticket, deadline: Tick },
+}
+
+impl Then {
+    /// Until when it waits at most.
+    fn deadline(&self) -> Option<Tick> {
+        match self {
+            Self::Refuse { deadline, .. } | Self::Answer { deadline, .. } => Some(*deadline),
+            Self::Tell(_) => None,
+        }
+    }
 }
 
 impl Shard {
+    /// Finds out whether this broker leads a partition, by the word of a majority after this moment: what it says of
+    /// it then is not less than what anybody knew before.
+    pub fn confirm_leader(&mut self, now: Tick, id: GroupId, deadline: Tick, ticket: Ticket) {
+        match self.leading(id, -1) {
+            Ok(_) => self.ask_majority(now, id, Then::Answer { ticket, deadline }),
+            Err(why) => self.io.answers.push(Answer::Confirmed(ticket, Err(why))),
+        }
+    }
+
     /// Asks a majority whether this is still the leader.
     pub(super) fn ask_majority(&mut self, now: Tick, id: GroupId, then: Then) {
         let Some(group) = self.groups.get_mut(&id) else {
@@ -48,6 +69,10 @@ impl Io {
             return;
         };
         match group.unconfirmed.swap_remove(at).1 {
+            Then::Answer { ticket, .. } if leads => {
+                self.answers.push(Answer::Confirmed(ticket, Ok(())));
+            }
+            Then::Answer { ticket, .. } => self.not_confirmed(group, ticket),
             Then::Refuse { ticket, code, .. } if leads => self.refuse_produce(group, ticket, code),
             Then::Refuse { ticket, .. } => {
                 self.refuse_produce(group, ticket, ErrorCode::NotLeaderOrFollower);
@@ -59,13 +84,17 @@ impl Io {
         }
     }
 
-    /// Gives up the refusals that have waited for a majority until this time.
+    /// Gives up what has waited for a majority until this time.
     pub(super) fn give_up(&mut self, group: &mut Group, until: Tick) {
-        let over = |(_, then): &mut (u64, Then)| matches!(then, Then::Refuse { deadline, .. } if *deadline <= until);
+        let over = |(_, then): &mut (u64, Then)| then.deadline().is_some_and(|at| at <= until);
         let over: Vec<_> = group.unconfirmed.extract_if(.., over).collect();
         for (_, then) in over {
-            if let Then::Refuse { ticket, .. } = then {
-                self.refuse_produce(group, ticket, ErrorCode::NotLeaderOrFollower);
+            match then {
+                Then::Refuse { ticket, .. } => {
+                    self.refuse_produce(group, ticket, ErrorCode::NotLeaderOrFollower);
+                }
+                Then::Answer { ticket, .. } => self.not_confirmed(group, ticket),
+                Then::Tell(_) => unreachable!("it has no deadline"),
             }
         }
     }
@@ -74,7 +103,12 @@ impl Io {
     pub(super) fn forget_tokens(group: &mut Group) {
         group
             .unconfirmed
-            .retain(|(_, then)| matches!(then, Then::Refuse { .. }));
+            .retain(|(_, then)| !matches!(then, Then::Tell(_)));
+    }
+
+    fn not_confirmed(&mut self, group: &Group, ticket: Ticket) {
+        let why = self.rejection(group, ErrorCode::NotLeaderOrFollower);
+        self.answers.push(Answer::Confirmed(ticket, Err(why)));
     }
 
     fn refuse_produce(&mut self, group: &Group, ticket: Ticket, code: ErrorCode) {

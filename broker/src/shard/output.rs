@@ -48,6 +48,8 @@ pub enum Answer {
     Produced(Ticket, Result<Produced, Rejection>),
     /// To a log start advance: the new log start.
     LogStart(Ticket, Result<i64, Rejection>),
+    /// Whether this broker leads a partition, by a majority's word.
+    Confirmed(Ticket, Result<(), Rejection>),
     /// To a request to a coordinator.
     Group(Ticket, Result<GroupReply, Rejection>),
     /// To a metadata command: what it changed here, or why the state rejected it.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
-use raft::types::{DirectoryId, EntryKind, GroupId, Index, NodeId, ReplicaId};
+use raft::types::{DirectoryId, EntryKind, GroupId, Index, Member, NodeId, ReplicaId};
 
 use super::Shard;
 use super::group::Group;
@@ -126,6 +126,18 @@ impl Shard {
         node == self.config.node || self.io.liveness.is_up(node)
     }
 
+    /// Whether so many of the metadata voters are heard that what this broker does not hear is gone, rather than this
+    /// broker cut off.
+    #[must_use]
+    pub fn hears_majority(&self) -> bool {
+        let metadata = self.groups.get(&GroupId::METADATA);
+        metadata.is_some_and(|group| {
+            let membership = group.node.membership();
+            let heard = |member: &&Member| self.is_alive(member.node);
+            membership.voters.iter().filter(heard).count() >= membership.quorum()
+        })
+    }
+
     /// Whether this very disk was heard under this node id within the last seconds; this one always is.
     #[must_use]
     pub fn heard_lately(&self, node: NodeId, directory: DirectoryId) -> bool {
@@ -193,7 +205,7 @@ impl Shard {
         self.io.not_here(id)
     }
 
-    fn leading(&self, id: GroupId, current_epoch: i32) -> Result<&Group, Rejection> {
+    pub(super) fn leading(&self, id: GroupId, current_epoch: i32) -> Result<&Group, Rejection> {
         let Some(group) = self.groups.get(&id) else {
             return Err(self.io.not_here(id));
         };

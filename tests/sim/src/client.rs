@@ -131,6 +131,13 @@ pub enum Waiting {
     Produce(Sending),
     /// A member's of a consumer group.
     Group(Asked),
+    /// That of somebody who asks where a partition ends.
+    End {
+        /// The partition.
+        group: GroupId,
+        /// What was acknowledged before ended here.
+        acked: i64,
+    },
 }
 
 /// A batch that was sent.

@@ -184,6 +184,15 @@ impl History {
     }
 
     /// An acknowledged batch covers its offsets.
+    /// Where the last acknowledged batch of a partition ends.
+    #[must_use]
+    pub fn acked_end(&self, group: GroupId) -> i64 {
+        let last = self.acked.range((group, 0)..(group, i64::MAX)).next_back();
+        last.map_or(0, |(&(_, base), value)| {
+            base + self.sent.get(value).map_or(1, |sent| i64::from(sent.count))
+        })
+    }
+
     fn agrees_with_acked(&self, group: GroupId, offset: i64, value: u64) -> Checked {
         let before = self.acked.range((group, 0)..=(group, offset)).next_back();
         let Some((&(_, base), acked)) = before else {

@@ -28,6 +28,43 @@ impl World {
                 self.begin(at, group);
             }
             self.send_operation(at, group)?;
+            self.ask_for_end(group)?;
+        }
+        Ok(())
+    }
+
+    /// Somebody asks a broker that takes itself for the leader, one after the other, where a partition ends.
+    fn ask_for_end(&mut self, group: GroupId) -> Outcome {
+        let takes_itself = |at: &usize| {
+            let up = self.nodes[*at].up.as_ref();
+            up.is_some_and(|up| up.shard.offsets(group).is_ok())
+        };
+        let leaders: Vec<usize> = (0..self.nodes.len()).filter(takes_itself).collect();
+        for at in leaders {
+            let acked = self.history.acked_end(group);
+            let ticket = self.ticket(at, Some(Waiting::End { group, acked }));
+            let (now, deadline) = (Tick(self.now), Tick(self.now + REQUEST_MS));
+            if let Some(up) = &mut self.nodes[at].up {
+                up.shard.confirm_leader(now, group, deadline, ticket);
+            }
+            self.flush(at)?;
+        }
+        Ok(())
+    }
+
+    /// It says so as the handler of `ListOffsets` does: with what it has when it was confirmed.
+    fn end_told(&mut self, at: usize, group: GroupId, acked: i64) -> Outcome {
+        let up = self.nodes[at].up.as_ref();
+        let Some(Ok(offsets)) = up.map(|up| up.shard.offsets(group)) else {
+            return Ok(());
+        };
+        self.report.counts.ends_told += 1;
+        let end = offsets.high_watermark;
+        if end < acked {
+            let id = self.nodes[at].id;
+            return Err(format!(
+                "{group}: {id} says that it ends at {end}, after what ends at {acked} was acknowledged"
+            ));
         }
         Ok(())
     }
@@ -110,6 +147,7 @@ impl World {
     pub(crate) fn answered(&mut self, at: usize, answer: Answer) -> Outcome {
         let (Answer::Produced(ticket, _)
         | Answer::LogStart(ticket, _)
+        | Answer::Confirmed(ticket, _)
         | Answer::Group(ticket, _)
         | Answer::Applied(ticket, _)) = &answer;
         let (id, life) = (self.nodes[at].id, self.nodes[at].life);
@@ -121,6 +159,9 @@ impl World {
         match (waiting, answer) {
             (Some(Waiting::Produce(sending)), Answer::Produced(_, result)) => {
                 self.produced(at, &sending, result)
+            }
+            (Some(Waiting::End { group, acked }), Answer::Confirmed(_, Ok(()))) => {
+                self.end_told(at, group, acked)
             }
             (Some(Waiting::Group(asked)), Answer::Group(_, reply)) => {
                 self.group_answered(at, asked, reply)

@@ -58,6 +58,8 @@ counts! {
     acked_weakly,
     /// Acknowledgements of a batch that had been acknowledged before.
     acked_again,
+    /// Ends of partitions that a majority confirmed.
+    ends_told,
     /// Records that consumers read.
     records_read,
     /// Elections won.

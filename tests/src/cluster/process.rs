@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::wait::{TimedOut, wait_for};
@@ -93,12 +94,23 @@ impl Drop for Process {
     }
 }
 
-/// Ports that are free now. All are held together while they are chosen, so that none repeats.
+/// Below the ports that systems give to outgoing connections: one of those could come before the server that a port is
+/// for.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// Ports that are free now, and that this process has not chosen before.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let bind = || TcpListener::bind("127.0.0.1:0").expect("harness: no free port");
-    let held: Vec<TcpListener> = (0..count).map(|_| bind()).collect();
-    let port = |listener: &TcpListener| listener.local_addr().expect("bound above").port();
-    held.iter().map(port).collect()
+    static TRIED: AtomicUsize = AtomicUsize::new(0);
+    let first = std::process::id() as usize * 101;
+    let next = || {
+        let at = first + TRIED.fetch_add(1, Ordering::Relaxed);
+        PORTS.start + (at % PORTS.len()) as u16
+    };
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let free = std::iter::repeat_with(next).take(PORTS.len());
+    let ports: Vec<u16> = free.filter(is_free).take(count).collect();
+    assert_eq!(ports.len(), count, "harness: no free port");
+    ports
 }
 
 #[cfg(test)]

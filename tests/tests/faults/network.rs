@@ -43,6 +43,7 @@ fn isolated_leader_acknowledges_nothing_and_heals() {
             })
     });
     elsewhere.unwrap_or_else(|late| cluster.fail(&late.to_string()));
+    expect_isolated_to_name_the_others(&cluster, leader, by_hand);
     expect_progress(&cluster, &load, "on the majority's side");
     assert!(
         network.count(|counters| &counters.stalled) > 0,
@@ -61,6 +62,22 @@ fn isolated_leader_acknowledges_nothing_and_heals() {
         );
     }
     conclude(cluster, load, topic);
+}
+
+/// A client that asks the one that is cut off, and forgets who is not listed, has to find the others again. It is asked
+/// until it knows that it leads nothing any more.
+fn expect_isolated_to_name_the_others(cluster: &Cluster, isolated: i32, topic: &str) {
+    let ids = cluster.nodes().iter().map(|node| node.id);
+    let others: Vec<i32> = ids.filter(|id| *id != isolated).collect();
+    let known = wait_until("the isolated one to resign", failover(), || {
+        let Some(metadata) = cluster.metadata(&[topic], &others) else {
+            return false;
+        };
+        assert_eq!(metadata.brokers.len(), others.len() + 1, "{metadata:?}");
+        let all = metadata.partitions(topic);
+        all.iter().all(|one| one.leader != isolated)
+    });
+    known.unwrap_or_else(|late| cluster.fail(&late.to_string()));
 }
 
 /// Produces to the isolated node by hand, on its own connection, to the partitions it led.

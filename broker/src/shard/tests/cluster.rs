@@ -225,6 +225,27 @@ impl Cluster {
         answers.first().copied()
     }
 
+    /// Asks a broker whether it leads.
+    pub(super) fn confirm_leader(&mut self, node: NodeId) -> Ticket {
+        let ticket = self.ticket();
+        let (now, deadline) = (self.now, Tick(self.now.0 + 5_000));
+        let shard = &mut self.at(node).shard;
+        shard.confirm_leader(now, GROUP, deadline, ticket);
+        ticket
+    }
+
+    /// The answer to that, which comes once.
+    pub(super) fn confirmed(&self, node: NodeId, of: Ticket) -> Option<&Result<(), Rejection>> {
+        let answers = self.broker(node).answers.iter();
+        let mut answers = answers.filter_map(|answer| match answer {
+            Answer::Confirmed(ticket, result) if *ticket == of => Some(result),
+            _ => None,
+        });
+        let first = answers.next();
+        assert_eq!(answers.next(), None, "answered more than once");
+        first
+    }
+
     /// One flush: frames onto the wire, the append to the disk's queue.
     pub(super) fn flush(&mut self, node: NodeId) -> Flushed {
         let now = self.now;

@@ -41,6 +41,29 @@ fn r16_a_leader_that_steps_down_answers_everybody_once() {
     assert_eq!(base_offset(cluster.answer(TWO, there)), 0);
 }
 
+/// A leader that was deposed without hearing of it confirms nothing, though it takes itself for the leader.
+#[test]
+fn who_leads_is_confirmed_by_a_majority_and_by_nobody_else() {
+    let mut cluster = Cluster::of(3);
+    let asked = cluster.confirm_leader(ONE);
+    cluster.settle();
+    assert_eq!(cluster.confirmed(ONE, asked), Some(&Ok(())));
+    let follower = cluster.confirm_leader(TWO);
+    cluster.flush(TWO);
+    let refused = cluster.confirmed(TWO, follower).expect("at once");
+    let code = refused.as_ref().map_err(|why| why.code);
+    assert_eq!(code, Err(ErrorCode::NotLeaderOrFollower));
+    cluster.cut.insert(ONE);
+    let asked = cluster.confirm_leader(ONE);
+    cluster.run(20);
+    assert!(cluster.shard(ONE).offsets(GROUP).is_ok(), "it leads");
+    assert_eq!(cluster.confirmed(ONE, asked), None, "nobody has answered");
+    cluster.run(500);
+    let refused = cluster.confirmed(ONE, asked).expect("it has resigned");
+    let code = refused.as_ref().map_err(|why| why.code);
+    assert_eq!(code, Err(ErrorCode::NotLeaderOrFollower));
+}
+
 #[test]
 fn r16_a_leader_that_nobody_hears_answers_by_itself() {
     let mut cluster = Cluster::of(3);
