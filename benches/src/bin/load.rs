@@ -2,7 +2,7 @@
 //! against Walser's own.
 //!
 //!     load BOOTSTRAP [--quick] [--json] [--label NAME] [--cell NAME]... [--floor DIR] [--no-fsync]
-//!          [--broker ADMIN|-,PID|-]... [--replication N] [--acks N] [--seconds N] [--no-read-back]
+//!          [--broker ADMIN|-,PID|-]... [--replication N] [--acks N] [--warm N] [--seconds N] [--no-read-back]
 //!          [--keep-topics] [--rate N]
 //!
 //!     load floor DIR
@@ -168,6 +168,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<(Options, bool), Stri
             "--broker" => options.brokers.push(broker(&value()?)?),
             "--replication" => options.replication = number(&value()?)?,
             "--acks" => options.acks = number(&value()?)?,
+            "--warm" => options.warm = Duration::from_secs(number(&value()?)?),
             "--seconds" => options.measured = Duration::from_secs(number(&value()?)?),
             "--rate" => rate = Some(number(&value()?)?),
             _ => return Err(format!("unknown argument {arg}")),
