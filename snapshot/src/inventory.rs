@@ -29,7 +29,10 @@ impl Objects {
     ///
     /// NB: chunks sort before manifests, so that a manifest which appears meanwhile is met, and its chunks, if they were
     /// listed, are known to be reached.
-    pub(crate) async fn list(store: &dyn Store, prefix: &str) -> Result<Self, store::Error> {
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn list(store: &dyn Store, prefix: &str) -> Result<Self, store::Error> {
         let mut objects = Self::default();
         each(store, prefix, |listed| match key::object(&listed.key) {
             Some(object) => objects.add(object.kind, listed),

@@ -206,6 +206,16 @@ pub fn object(key: &Key) -> Option<Object> {
     })
 }
 
+/// In which life, and as of which index of the partition's log, a chunk was written. None for every other name.
+#[must_use]
+pub fn chunk_written(key: &Key) -> Option<(Incarnation, u64)> {
+    object(key).filter(|object| object.kind == Kind::Chunk)?;
+    let name = key.as_str().rsplit('/').next()?.strip_suffix(".gz")?;
+    let mut parts = name.split('-');
+    let incarnation = Incarnation(number(parts.next()?, 8)?);
+    Some((incarnation, number(parts.nth(2)?, 20)?))
+}
+
 fn age_of(name: &str) -> Option<Age> {
     let mut parts = name.strip_suffix(".json")?.split('-');
     let age = Age {
@@ -253,6 +263,8 @@ mod tests {
         assert_eq!(object(&manifest), Some(named(Kind::Manifest(age))));
         let chunk = chunk(&source, Incarnation(7), i64::MAX, i32::MAX, u64::MAX);
         assert_eq!(object(&chunk), Some(named(Kind::Chunk)));
+        assert_eq!(chunk_written(&chunk), Some((Incarnation(7), u64::MAX)));
+        assert_eq!(chunk_written(&manifest), None);
         for key in [manifest, chunk] {
             let name = key.as_str();
             let bent = [

@@ -1,8 +1,6 @@
 //! `walser disk`: a stopped broker's data directory as it is, without a broker.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use raft::types::{Entry, EntryKind, GroupId};
@@ -11,6 +9,7 @@ use wal::verify::{Finding, Kind, Report};
 
 use super::exit::{Exit, Failure, Result};
 use super::output::{Format, Table, column, print, wide};
+use super::progress::Progress;
 use crate::data_directory::{self, look::Look};
 use crate::metadata::{Command, Image};
 
@@ -202,39 +201,6 @@ fn image(look: &Look, report: &Report) -> Option<Image> {
         }
     }
     Some(image)
-}
-
-/// A line that is written again every second, for who sits before a terminal.
-struct Progress {
-    shown: Option<Instant>,
-    written: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let shown = std::io::stderr().is_terminal().then(Instant::now);
-        Self {
-            shown,
-            written: false,
-        }
-    }
-
-    fn told(&mut self, done: u64, total: u64) {
-        let Some(shown) = self.shown else { return };
-        if shown.elapsed() >= Duration::from_secs(1) {
-            eprint!("\rread {} of {} MiB", done >> 20, total >> 20);
-            self.shown = Some(Instant::now());
-            self.written = true;
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.written {
-            eprintln!();
-        }
-    }
 }
 
 fn refused(why: data_directory::Error) -> Failure {

@@ -18,6 +18,7 @@ pub mod node;
 pub mod output;
 pub mod partition;
 pub mod produce;
+pub mod progress;
 pub mod restore;
 pub mod serve;
 pub mod snapshot;
@@ -65,11 +66,11 @@ enum Command {
     Group(group::Group),
     /// Describe a partition, move it, move its leadership.
     Partition(partition::Partition),
-    /// Take snapshots, see how far they are.
+    /// Take snapshots, see how far they are, verify them, remove old ones.
     Snapshot(snapshot::Snapshot),
     /// Restore a whole cluster from its snapshot store into a new one.
     Restore(restore::Restore),
-    /// Look into a snapshot store, without a cluster.
+    /// Look into a snapshot store and clean it up, without a cluster.
     Bucket(bucket::Bucket),
     /// Look into a stopped broker's data directory.
     Disk(disk::Disk),

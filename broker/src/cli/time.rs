@@ -1,10 +1,17 @@
 //! A moment, as it is written on the command line.
 
 use std::str::FromStr;
+use std::time::SystemTime;
 
 /// In milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub i64);
+
+/// By this machine's clock, in milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
 
 impl FromStr for Time {
     type Err = String;

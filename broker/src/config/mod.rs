@@ -9,7 +9,7 @@
 mod address;
 mod cluster;
 mod error;
-mod kind;
+pub mod kind;
 mod memory;
 mod node;
 mod source;

@@ -26,6 +26,15 @@ pub(super) enum Standing {
 /// The store, as `/status` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStatus {
+    /// Where it is, as `snapshot.store` says it.
+    #[serde(default)]
+    pub address: String,
+    /// `snapshot.keep`.
+    #[serde(default)]
+    pub keep: u32,
+    /// `snapshot.grace`, in ms.
+    #[serde(default)]
+    pub grace_ms: i64,
     /// As what the store knows this cluster.
     pub cluster_id: String,
     /// To what the store's objects are bound: the id of its first cluster. None while it is not known to be this one's.
@@ -99,6 +108,9 @@ impl Snapshots {
             Standing::Unknown(why) => Some(why.clone()),
         };
         StoreStatus {
+            address: self.address.clone(),
+            keep: u32::try_from(self.collection.keep_manifests).unwrap_or(u32::MAX),
+            grace_ms: self.collection.grace_ms,
             cluster_id: self.cluster_id.clone(),
             store_id: life.as_ref().map(|life| life.store_id.clone()),
             incarnation: life.map(|life| life.incarnation.0),

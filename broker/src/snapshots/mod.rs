@@ -1,6 +1,6 @@
 //! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`; `tail`), what older reads need
-//! from there, whose the store is (`life`), the cluster's own metadata in it (`cluster`), and what a restored replica begins
-//! with (`origin`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
+//! from there, whose the store is (`life`), the cluster's own metadata in it (`cluster`), what nobody needs any more (`clean`; `sweep`
+//! without brokers), and what a restored replica begins with (`origin`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
 
 mod build;
 mod clean;
@@ -8,6 +8,7 @@ mod cluster;
 mod life;
 mod origin;
 mod plan;
+pub mod sweep;
 pub mod tail;
 pub mod take;
 
@@ -46,6 +47,8 @@ const TAKE_SECONDS: &[f64] = &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0
 /// The store of this broker's cluster.
 pub(crate) struct Snapshots {
     archive: Archive,
+    /// Where it is, as it was written.
+    address: String,
     /// Whose it has to be.
     cluster_id: String,
     standing: RefCell<Standing>,
@@ -93,6 +96,7 @@ impl Snapshots {
         };
         Ok(Some(Rc::new(Self {
             archive: Archive::new(store, cache),
+            address: address.text().to_owned(),
             cluster_id: Uuid::from_u128(cluster).to_string(),
             standing: RefCell::new(Standing::Unknown(String::new())),
             chunk_bytes: config.node.snapshot_bytes,
@@ -101,6 +105,7 @@ impl Snapshots {
                 keep_manifests: config.node.snapshot_keep as usize,
                 grace_ms: i64::try_from(config.node.snapshot_grace_ms).unwrap_or(i64::MAX),
                 dry_run: false,
+                unattended: false,
             },
             origin_reads: tokio::sync::Semaphore::new(ORIGIN_READS),
             figures: Figures {

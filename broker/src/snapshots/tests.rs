@@ -16,6 +16,7 @@ use super::take::{Error, Place};
 use super::*;
 
 mod crash;
+mod sweep;
 
 const GROUP: GroupId = GroupId(1);
 const REPLICA: ReplicaId = ReplicaId(1);

@@ -14,7 +14,9 @@
 //!
 //! Doing it again goes on where it ended. What it cannot know is left to whoever calls: that the committed manifest
 //! was committed, and that meanwhile the same leader makes no snapshot of the partition: it could name a chunk that an
-//! earlier try left longer ago than the grace.
+//! earlier try left longer ago than the grace. Who is not the leader collects [`Policy::unattended`]: then a chunk goes
+//! only where its name says that nobody writes it, or names it, any more. Snapshots that are still to come continue the
+//! committed one or a later one: they name its chunks and new ones, of later indexes.
 
 mod error;
 mod tails;
@@ -51,6 +53,9 @@ pub struct Policy {
     pub grace_ms: i64,
     /// Everything is looked at and nothing removed.
     pub dry_run: bool,
+    /// Who collects does not lead the partition, and somebody else may: what a leader may be writing stays, however old
+    /// it looks, and so does what replicas of a restored partition may still have to begin with.
+    pub unattended: bool,
 }
 
 impl Default for Policy {
@@ -60,6 +65,7 @@ impl Default for Policy {
             keep_manifests: 3,
             grace_ms: 3_600_000,
             dry_run: false,
+            unattended: false,
         }
     }
 }
@@ -71,7 +77,8 @@ pub struct Collected {
     pub kept_manifests: u64,
     /// Chunks that stay because a manifest that stays reaches them.
     pub kept_chunks: u64,
-    /// Objects that nobody needs and that stay only because they, or their topic's manifests, are young.
+    /// Objects that nobody needs and that stay only because they, or their topic's manifests, are young, or may be in the
+    /// making.
     pub young: u64,
     /// Objects that this format does not name.
     pub unknown: u64,
@@ -107,17 +114,28 @@ pub async fn partition(
     {
         return Err(Error::Superseded(later.key.clone()));
     }
-    let (kept, dropped) = collector.divide(objects.manifests, committed)?;
+    let (mut kept, mut dropped) = collector.divide(objects.manifests, committed)?;
+    if policy.unattended {
+        collector
+            .keep_origin(source, &mut kept, &mut dropped)
+            .await?;
+    }
     let reached = collector
         .reached(&kept, source, committed, &objects.chunks)
         .await?;
     collector.collected.kept_manifests = kept.len() as u64;
     collector.collected.unknown = objects.unknown;
-    let (kept, orphans): (Vec<Listed>, Vec<Listed>) = objects
+    let (kept, mut orphans): (Vec<Listed>, Vec<Listed>) = objects
         .chunks
         .into_iter()
         .partition(|listed| reached.contains(&listed.key));
     collector.collected.kept_chunks = kept.len() as u64;
+    if policy.unattended {
+        let all = orphans.len();
+        let committed = (committed.incarnation, committed.index);
+        orphans.retain(|l| key::chunk_written(&l.key).is_some_and(|at| at <= committed));
+        collector.collected.young += (all - orphans.len()) as u64;
+    }
     let orphans = collector.old_ones(orphans);
     collector.remove(&dropped).await?;
     collector.remove(&orphans).await?;
@@ -245,6 +263,40 @@ impl<'a> Collector<'a> {
         Ok((kept, dropped))
     }
 
+    /// A restore's first manifest of a life says of no voters. Whether all replicas have begun with it only their leader
+    /// knows.
+    async fn keep_origin(
+        &self,
+        source: &Source,
+        kept: &mut Vec<Listed>,
+        dropped: &mut Vec<Listed>,
+    ) -> Result<(), Error> {
+        let is_own = |listed: &Listed| match key::object(&listed.key).map(|object| object.kind) {
+            Some(key::Kind::Manifest(age)) => age.incarnation == self.policy.incarnation,
+            Some(key::Kind::Chunk) | None => false,
+        };
+        // They are sorted, the newest first.
+        let Some(oldest) = dropped.iter().rposition(is_own) else {
+            return Ok(());
+        };
+        let manifest = self.manifest(&dropped[oldest].key, source).await?;
+        if manifest.voters.is_empty() {
+            kept.push(dropped.remove(oldest));
+        }
+        Ok(())
+    }
+
+    async fn manifest(&self, key: &Key, source: &Source) -> Result<Manifest, Error> {
+        let (bytes, _) = match self.store.get(key, manifest::BYTES_MAX).await {
+            Err(store::Error::NotFound(key)) => return Err(Error::Missing(key)),
+            read => read?,
+        };
+        Manifest::decode(&bytes, key, source).map_err(|why| Error::Unreadable {
+            key: key.clone(),
+            why,
+        })
+    }
+
     /// Every chunk that one of the manifests names. Those of the committed one are there.
     async fn reached(
         &self,
@@ -257,15 +309,7 @@ impl<'a> Collector<'a> {
         let committed = committed.key();
         let mut reached = BTreeSet::new();
         for Listed { key, .. } in kept {
-            let (bytes, _) = match self.store.get(key, manifest::BYTES_MAX).await {
-                Err(store::Error::NotFound(key)) => return Err(Error::Missing(key)),
-                read => read?,
-            };
-            let manifest =
-                Manifest::decode(&bytes, key, source).map_err(|why| Error::Unreadable {
-                    key: key.clone(),
-                    why,
-                })?;
+            let manifest = self.manifest(key, source).await?;
             for named in manifest.chunks {
                 if *key == committed && !there.contains(&named.key) {
                     return Err(Error::Missing(named.key));

@@ -21,6 +21,7 @@ use crate::owner;
 use crate::source::Source;
 use crate::store::{self, Listed, Store};
 
+pub use partition::newest;
 pub use report::{Finding, Kind, Report};
 
 /// Verifies everything that a cluster has in a store.

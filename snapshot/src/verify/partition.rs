@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::report::{Finding, Kind, Report};
 use crate::chunk::{self, Member, Reader, Summary, check_batches};
-use crate::key::Key;
-use crate::manifest::{self, EpochStart, Manifest};
+use crate::inventory::Objects;
+use crate::key::{self, Key};
+use crate::manifest::{self, EpochStart, Manifest, Name};
 use crate::source::Source;
 use crate::store::{self, Listed, Store};
 
@@ -13,6 +14,52 @@ use crate::store::{self, Listed, Store};
 struct Named<'a> {
     summary: &'a Summary,
     epochs: &'a [EpochStart],
+}
+
+/// Verifies the newest snapshot of a partition: its manifest, and every chunk that it names. One that is known to be
+/// there is missing if none is as new. Tells bytes that were read, of how many. The manifest, where there is a sound one.
+///
+/// # Errors
+/// When the store cannot be read. Damage is a finding.
+pub async fn newest(
+    store: &dyn Store,
+    source: &Source,
+    known: Option<&Name>,
+    report: &mut Report,
+    mut told: impl FnMut(u64, u64),
+) -> Result<Option<Manifest>, store::Error> {
+    let objects = Objects::list(store, &key::manifests_prefix(source)).await?;
+    let newest = objects.manifests.into_iter().max_by_key(|(age, _)| *age);
+    let age = newest.as_ref().map(|(age, _)| *age);
+    if let Some(known) = known.filter(|known| Some(known.age()) > age) {
+        let what = "it is the partition's committed snapshot".to_owned();
+        report.find(Kind::Missing, &known.key(), Some(source), what);
+    }
+    let Some((_, listed)) = newest else {
+        return Ok(None);
+    };
+    let found = manifests(store, source, &[listed], report).await?;
+    let Some(manifest) = found.into_iter().next() else {
+        return Ok(None);
+    };
+    let sizes = manifest.chunks.iter().map(|named| named.chunk.stored_bytes);
+    let (mut done, total) = (0, sizes.sum());
+    for chunk in &manifest.chunks {
+        let named = Named {
+            summary: &chunk.chunk,
+            epochs: &manifest.leader_epochs,
+        };
+        let verifying = Verifying {
+            store,
+            source,
+            key: &chunk.key,
+            named: &named,
+        };
+        verifying.chunk(report).await?;
+        done += chunk.chunk.stored_bytes;
+        told(done, total);
+    }
+    Ok(Some(manifest))
 }
 
 pub(super) async fn verify(

@@ -184,3 +184,53 @@ async fn a_second_cluster_is_refused_by_name() {
         .await
         .expect("it was its own doing");
 }
+
+/// What only older snapshots need is not looked at.
+#[tokio::test]
+async fn of_one_partition_the_newest_is_verified() {
+    let (store, manifest) = bucket(2, 6).await;
+    let of = &manifest.source;
+    let stray = crate::key::chunk(of, manifest.incarnation, 0, 1, 1);
+    store.tamper(&stray, Some("nothing".into()));
+    let verify = async |known: Option<crate::manifest::Name>| {
+        let (mut report, mut told) = (super::Report::default(), Vec::new());
+        let found = super::newest(&store, of, known.as_ref(), &mut report, |done, total| {
+            told.push((done, total));
+        });
+        let found = found.await.expect("read");
+        (found, report, told)
+    };
+    let (found, report, told) = verify(Some(manifest.name())).await;
+    assert_eq!(
+        (found.as_ref(), &report.findings[..]),
+        (Some(&manifest), &[][..])
+    );
+    assert_eq!((report.manifests, report.chunks), (1, 2));
+    let sizes = [0, 1].map(|at| manifest.chunks[at].chunk.stored_bytes);
+    let total = sizes[0] + sizes[1];
+    assert_eq!(told, [(sizes[0], total), (total, total)]);
+
+    // A later one, which the store does not have.
+    let mut later = manifest.name();
+    later.index += 1;
+    let (_, report, _) = verify(Some(later.clone())).await;
+    let found = &report.findings[0];
+    assert_eq!((found.kind, &found.key), (Kind::Missing, &later.key()));
+
+    for (name, kind) in [
+        (manifest.key(), Kind::Damaged),
+        (manifest.chunks[1].key.clone(), Kind::Damaged),
+        (manifest.chunks[0].key.clone(), Kind::Missing),
+    ] {
+        let whole = store.objects()[&name].clone();
+        let mut bent = whole.to_vec();
+        bent[40] ^= 1;
+        let bent = (kind == Kind::Damaged).then(|| bent.into());
+        store.tamper(&name, bent);
+        let (_, report, _) = verify(None).await;
+        let found = &report.findings[0];
+        assert_eq!((found.kind, &found.key), (kind, &name));
+        assert_eq!(found.source.as_ref(), Some(of));
+        store.tamper(&name, Some(whole));
+    }
+}

@@ -4,7 +4,7 @@ mod carry_out;
 mod report;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use snapshot::store::Store;
@@ -13,7 +13,7 @@ use snapshot::store::location::Location;
 use super::bucket::expect_there;
 use super::exit::{Exit, Failure, Result};
 use super::output::{Format, confirm};
-use super::time::Time;
+use super::time::{Time, now_ms};
 use crate::restore::{self, Plan, Selection};
 use carry_out::Into;
 
@@ -82,11 +82,6 @@ impl Restore {
             .await
             .map_err(|why| refused(&why))
     }
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn refused(why: &restore::Error) -> Failure {

@@ -66,6 +66,7 @@ impl Plan {
             // Longer than a message is on its way.
             grace_ms: i64::try_from(150 + sometimes(600, 0, 1500)).expect("small"),
             dry_run: false,
+            unattended: false,
         };
         let chunk_bytes = 300 + sometimes(800, 0, 20_000);
         let cache_bytes = sometimes(700, 0, 64 << 10);

@@ -1,5 +1,7 @@
 //! `walser bucket`: a snapshot store as it is, without a cluster.
 
+pub(super) mod gc;
+
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -19,7 +21,7 @@ const PAGE: usize = 1000;
 /// A larger object is not printed.
 const PRINT_BYTES_MAX: usize = 256 << 20;
 
-/// Look into a snapshot store, without a cluster.
+/// Look into a snapshot store and clean it up, without a cluster.
 #[derive(Debug, Args)]
 pub struct Bucket {
     #[command(subcommand)]
@@ -48,6 +50,16 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
+    /// Remove what nobody needs any more: what later snapshots have replaced, and what is of deleted topics. Safe beside
+    /// a running cluster, which does the same by itself.
+    Gc {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        keep: gc::Keep,
+        #[command(flatten)]
+        how: gc::How,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -74,6 +86,7 @@ impl Bucket {
             Verb::Ls { at, prefix } => list(&at, &prefix).await,
             Verb::Cat { at, key } => cat(&at, &key).await,
             Verb::Verify { at } => verify(&at).await,
+            Verb::Gc { at, keep, how } => gc::run(&*at.open().await?, keep, how, at.format).await,
         }
     }
 }
@@ -197,14 +210,9 @@ async fn verify(at: &At) -> Result<()> {
 }
 
 fn row(finding: &Finding) -> Vec<Value> {
-    let kind = match finding.kind {
-        Kind::Damaged => "damaged",
-        Kind::Missing => "missing",
-        Kind::Orphan => "orphan",
-    };
     let source = finding.source.as_ref();
     vec![
-        json!(kind),
+        json!(kind_name(finding.kind)),
         json!(finding.key.as_str()),
         json!(finding.offsets.map(|(from, to)| format!("{from}..{to}"))),
         json!(finding.what),
@@ -213,11 +221,22 @@ fn row(finding: &Finding) -> Vec<Value> {
     ]
 }
 
-fn refused(why: store::Error) -> Failure {
-    let exit = match &why {
+pub(super) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Damaged => "damaged",
+        Kind::Missing => "missing",
+        Kind::Orphan => "orphan",
+    }
+}
+
+pub(super) fn refused(why: store::Error) -> Failure {
+    Failure::with(exit_of(&why), why.to_string())
+}
+
+pub(super) fn exit_of(why: &store::Error) -> Exit {
+    match why {
         store::Error::NotFound(_) => Exit::NotFound,
         why if why.retriable() => Exit::Unreachable,
         _ => Exit::Failure,
-    };
-    Failure::with(exit, why.to_string())
+    }
 }

@@ -1,19 +1,37 @@
 //! `walser snapshot`: what a cluster has in its snapshot store.
+//!
+//! The brokers say where the store is and what is committed; what lies in it is read from here.
+
+mod describe;
+mod verify;
+
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 
-use super::admin;
+use snapshot::manifest;
+use snapshot::source::{Incarnation, Source};
+use snapshot::store::Store;
+use snapshot::store::location::Location;
+use uuid::Uuid;
+
+use super::bucket::{self, gc};
+use super::client::Cluster;
 use super::exit::{Exit, Failure, Result};
 use super::output::{Format, Table, Watch, column, wide};
 use super::partition::Name;
+use super::{Target, admin};
+use crate::http::Status;
 use crate::http::status::GroupStatus;
+use crate::snapshots::StoreStatus;
+use verify::Subject;
 
 /// Between two looks at a snapshot that is being taken.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Take snapshots, see how far they are.
+/// Take snapshots, see how far they are, verify them, remove old ones.
 #[derive(Debug, Args)]
 pub struct Snapshot {
     #[command(subcommand)]
@@ -33,6 +51,29 @@ enum Verb {
     List {
         #[command(flatten)]
         watch: Watch,
+        #[command(flatten)]
+        at: At,
+    },
+    /// All snapshots of a partition that the store has, and what the committed one consists of.
+    Describe {
+        /// TOPIC/PARTITION
+        partition: Name,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Read the newest snapshot of each partition and compare it with what was written. Exit code 11 when something is
+    /// damaged or missing.
+    Verify {
+        /// TOPIC or TOPIC/PARTITION; without it, everything.
+        #[arg(value_name = "TOPIC[/PARTITION]")]
+        subject: Option<Subject>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Remove from the store what nobody needs any more, now: the brokers do it by themselves after later snapshots.
+    Gc {
+        #[command(flatten)]
+        how: gc::How,
         #[command(flatten)]
         at: At,
     },
@@ -56,6 +97,36 @@ impl At {
         Duration::from_secs(self.timeout)
     }
 
+    async fn open(&self) -> Result<Opened> {
+        let status = admin::status(&self.admin, self.wait()).await?;
+        let there = status.snapshot_store.clone().ok_or_else(|| {
+            let why = format!("broker {} has no snapshot store", status.node_id);
+            Failure::new(why).next("set snapshot.store on every broker")
+        })?;
+        let Some(store_id) = there.store_id.clone() else {
+            let why = there.problem.unwrap_or_else(|| "no answer".to_owned());
+            return Err(Failure::with(Exit::Unreachable, why));
+        };
+        let location: Location = there.address.parse().map_err(|why| {
+            Failure::new(format!(
+                "broker {} has another store: {why}",
+                status.node_id
+            ))
+        })?;
+        bucket::expect_there(&location).map_err(|why| {
+            why.next(
+                "the store is read from here: where it is a folder, run this on a broker's machine",
+            )
+        })?;
+        let store = location.open().await.map_err(bucket::refused)?;
+        Ok(Opened {
+            status,
+            there,
+            store_id,
+            store,
+        })
+    }
+
     async fn replica(&self, name: &Name) -> Result<GroupStatus> {
         let is_it = |group: &GroupStatus| {
             group.topic == name.topic() && group.partition == name.partition()
@@ -75,7 +146,55 @@ impl Snapshot {
         match self.verb {
             Verb::Create { partition, at } => create(&at, &partition).await,
             Verb::List { watch, at } => watch.run(async || list(&at).await).await,
+            Verb::Describe { partition, at } => describe::run(&at, &partition).await,
+            Verb::Verify { subject, at } => verify::run(&at, subject.as_ref()).await,
+            Verb::Gc { how, at } => {
+                let opened = at.open().await?;
+                let StoreStatus { keep, grace_ms, .. } = opened.there;
+                let keep = gc::Keep::configured(keep, grace_ms);
+                gc::run(&*opened.store, keep, how, at.format).await
+            }
         }
+    }
+}
+
+/// A cluster's store, and what a broker says of the cluster.
+struct Opened {
+    status: Status,
+    there: StoreStatus,
+    /// To what its objects are bound.
+    store_id: String,
+    store: Arc<dyn Store>,
+}
+
+impl Opened {
+    fn kafka(&self, at: &At) -> Cluster {
+        Cluster::new(&Target {
+            bootstrap: self.status.kafka.clone(),
+            timeout: at.timeout,
+            format: at.format,
+        })
+    }
+
+    fn source(&self, topic_id: u128, partition: i32) -> Source {
+        Source {
+            cluster_id: self.store_id.clone(),
+            topic_id: Uuid::from_u128(topic_id),
+            partition,
+        }
+    }
+
+    /// The committed snapshot of a partition, where the broker that was asked knows it.
+    fn committed(&self, topic: &str, source: &Source) -> Option<manifest::Name> {
+        let is_it =
+            |group: &&GroupStatus| group.topic == topic && group.partition == source.partition;
+        let group = self.status.groups.iter().find(is_it)?;
+        group.snapshot.as_ref().map(|committed| manifest::Name {
+            source: source.clone(),
+            incarnation: Incarnation(committed.incarnation),
+            leader_epoch: committed.leader_epoch,
+            index: committed.index,
+        })
     }
 }
 
