@@ -32,6 +32,7 @@ pub mod collect;
 pub mod digest;
 pub mod inventory;
 pub mod key;
+pub mod left;
 pub mod manifest;
 mod member;
 pub mod owner;

@@ -4,7 +4,10 @@
 //! restored from the store goes on in it under a new incarnation, which one object tells ([`Begun`]). Only the cluster
 //! of the last incarnation may write: every earlier one is refused by name.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::inventory;
 use crate::key::{self, Key};
@@ -38,6 +41,10 @@ pub struct Begun {
     pub cluster_id: String,
     /// When it was begun, by the clock of who began it, in ms. For people: nothing is decided by it.
     pub begun_ms: i64,
+    /// Topics of earlier lives that are not part of this one, and were not deleted: what they have in the store stays, as
+    /// long as this life writes nothing of them itself.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left: BTreeSet<Uuid>,
 }
 
 /// The last life of a store.
@@ -122,18 +129,23 @@ pub async fn latest(store: &dyn Store) -> Result<Life, Error> {
             cluster_id,
         });
     };
-    let begun: Begun = object(store, &name).await?;
-    if begun.format != FORMAT {
-        return Err(Error::Format(name, begun.format));
-    }
-    if key::incarnation(begun.incarnation) != name {
-        return Err(Error::Name(name));
-    }
+    let begun = begun(store, &name).await?;
     Ok(Life {
         store_id,
         incarnation: begun.incarnation,
         cluster_id: begun.cluster_id,
     })
+}
+
+/// Topics of earlier lives that a life has left where they were ([`Begun::left`]).
+///
+/// # Errors
+/// See [`Error`].
+pub async fn left(store: &dyn Store, life: Incarnation) -> Result<BTreeSet<Uuid>, Error> {
+    if life == Incarnation::FIRST {
+        return Ok(BTreeSet::new());
+    }
+    Ok(begun(store, &key::incarnation(life)).await?.left)
 }
 
 /// Makes a new store this cluster's. Of two clusters at once one succeeds. The cluster's life in the store, unless it is
@@ -167,7 +179,8 @@ pub async fn claim(store: &dyn Store, cluster_id: &str) -> Result<Life, Error> {
 }
 
 /// Begins the life after this one, for a cluster that is to be restored: from then on every other cluster is refused.
-/// Of two at once one succeeds. Where the cluster lives in the store already, nothing is begun.
+/// Of two at once one succeeds. Where the cluster lives in the store already, nothing is begun. Topics that are left are
+/// not collected.
 ///
 /// # Errors
 /// [`Error::Outrun`] when somebody else was faster; else see [`Error`].
@@ -176,6 +189,7 @@ pub async fn begin(
     after: &Life,
     cluster_id: &str,
     now_ms: i64,
+    left: BTreeSet<Uuid>,
 ) -> Result<Life, Error> {
     if after.cluster_id == cluster_id {
         return Ok(after.clone());
@@ -186,6 +200,7 @@ pub async fn begin(
         incarnation,
         cluster_id: cluster_id.to_owned(),
         begun_ms: now_ms,
+        left,
     };
     let name = key::incarnation(incarnation);
     let put = store.put(&name, sealed::encode(&begun), Condition::Absent);
@@ -200,6 +215,17 @@ pub async fn begin(
     } else {
         Err(Error::Outrun(name))
     }
+}
+
+async fn begun(store: &dyn Store, name: &Key) -> Result<Begun, Error> {
+    let begun: Begun = object(store, name).await?;
+    if begun.format != FORMAT {
+        return Err(Error::Format(name.clone(), begun.format));
+    }
+    if key::incarnation(begun.incarnation) != *name {
+        return Err(Error::Name(name.clone()));
+    }
+    Ok(begun)
 }
 
 async fn object<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<T, Error> {
@@ -222,7 +248,9 @@ mod tests {
         assert_eq!(first.incarnation, Incarnation::FIRST);
         assert!(matches!(claim(&store, "b").await, Err(Error::Other { .. })));
 
-        let second = begin(&store, &first, "b", 5).await.expect("the first try");
+        let second = begin(&store, &first, "b", 5, BTreeSet::new())
+            .await
+            .expect("the first try");
         assert_eq!(second.incarnation, Incarnation(2));
         assert_eq!((&*second.store_id, &*second.cluster_id), ("a", "b"));
         assert_eq!(claim(&store, "b").await.expect("its own"), second);
@@ -236,15 +264,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_life_leaves_is_written_down() {
+        let store = Memory::default();
+        let first = claim(&store, "a").await.expect("nobody's yet");
+        let topics = BTreeSet::from([Uuid::from_u128(7)]);
+        let life = begin(&store, &first, "b", 5, topics.clone()).await;
+        let life = life.expect("the first try").incarnation;
+        assert_eq!(left(&store, life).await.expect("read"), topics);
+        let none = left(&store, Incarnation::FIRST).await;
+        assert_eq!(none.expect("nothing was before it"), BTreeSet::new());
+        // Without them the object is what it was before there were any.
+        let next = latest(&store).await.expect("a life");
+        let next = begin(&store, &next, "c", 5, BTreeSet::new()).await;
+        let name = key::incarnation(next.expect("the first try").incarnation);
+        let (bytes, _) = store.get(&name, BYTES_MAX).await.expect("it is there");
+        assert!(!String::from_utf8_lossy(&bytes).contains("left"));
+    }
+
+    #[tokio::test]
     async fn of_two_restores_one_goes_on() {
         let store = Memory::default();
         let first = claim(&store, "a").await.expect("nobody's yet");
-        let won = begin(&store, &first, "b", 5).await.expect("the first try");
-        let lost = begin(&store, &first, "c", 5).await;
+        let won = begin(&store, &first, "b", 5, BTreeSet::new())
+            .await
+            .expect("the first try");
+        let lost = begin(&store, &first, "c", 5, BTreeSet::new()).await;
         assert!(matches!(lost, Err(Error::Outrun(_))), "{lost:?}");
-        let again = begin(&store, &first, "b", 6).await;
+        let again = begin(&store, &first, "b", 6, BTreeSet::new()).await;
         assert_eq!(again.expect("its answer was lost"), won);
-        let there = begin(&store, &won, "b", 6).await.expect("nothing to begin");
+        let there = begin(&store, &won, "b", 6, BTreeSet::new())
+            .await
+            .expect("nothing to begin");
         assert_eq!(there, won);
     }
 
@@ -252,7 +302,9 @@ mod tests {
     async fn an_incarnation_under_another_name_is_no_incarnation() {
         let store = Memory::default();
         let first = claim(&store, "a").await.expect("nobody's yet");
-        begin(&store, &first, "b", 5).await.expect("the first try");
+        begin(&store, &first, "b", 5, BTreeSet::new())
+            .await
+            .expect("the first try");
         let (bytes, _) = store
             .get(&key::incarnation(Incarnation(2)), BYTES_MAX)
             .await

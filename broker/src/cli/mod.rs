@@ -7,6 +7,7 @@ pub mod admin;
 pub mod bench;
 pub mod bucket;
 pub mod client;
+pub mod clone;
 pub mod cluster;
 pub mod config;
 pub mod consume;
@@ -22,6 +23,7 @@ pub mod progress;
 pub mod restore;
 pub mod serve;
 pub mod snapshot;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 pub mod time;
@@ -68,8 +70,10 @@ enum Command {
     Partition(partition::Partition),
     /// Take snapshots, see how far they are, verify them, remove old ones.
     Snapshot(snapshot::Snapshot),
-    /// Restore a whole cluster from its snapshot store into a new one.
+    /// Restore a whole cluster, or some of its topics, from its snapshot store into a new one.
     Restore(restore::Restore),
+    /// Copy a topic out of another cluster's snapshot store.
+    Clone(clone::CloneTopic),
     /// Look into a snapshot store and clean it up, without a cluster.
     Bucket(bucket::Bucket),
     /// Look into a stopped broker's data directory.
@@ -133,6 +137,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Partition(partition) => block_on(partition.run()),
         Command::Snapshot(snapshot) => block_on(snapshot.run()),
         Command::Restore(restore) => block_on(restore.run()),
+        Command::Clone(clone) => block_on(clone.run()),
         Command::Bucket(bucket) => block_on(bucket.run()),
         Command::Disk(disk) => disk.run(),
         Command::Node(node) => block_on(node.run()),

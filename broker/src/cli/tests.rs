@@ -25,6 +25,9 @@ fn wrong_arguments_are_a_usage_error() {
         &["topic", "create"],
         &["dev", "--nodes", "0"],
         &["partition", "describe", "x"],
+        &["bucket", "gc", "/x", "--grace", "soon"],
+        &["bucket", "gc", "/x", "--keep", "0"],
+        &["snapshot", "verify", "x/y"],
     ] {
         let error =
             Cli::try_parse_from([&["walser"], wrong].concat()).expect_err("no such command");
@@ -40,6 +43,8 @@ fn wrong_arguments_are_a_usage_error() {
     );
     assert_eq!(exit_of(&["config", "explain", "no.such.key"]), Exit::Usage);
     assert_eq!(exit_of(&["bench", "--cell", "no-such-cell"]), Exit::Usage);
+    let groups = ["clone", "--from", "/x", "--topic", "__consumer_offsets"];
+    assert_eq!(exit_of(&groups), Exit::Usage);
     assert_eq!(
         exit_of(&["serve", "--config", "/no/such/file.toml"]),
         Exit::Usage
@@ -56,6 +61,25 @@ fn a_disk_without_a_data_directory_is_not_found() {
         assert_eq!(exit_of(&["disk", "verify", path]), Exit::NotFound);
     }
     assert!(!nothing.exists());
+}
+
+/// Looking into a store makes none, and neither does collecting in one.
+#[test]
+fn a_folder_that_is_not_there_is_no_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nothing = folder.path().join("nothing");
+    let path = nothing.to_str().expect("text");
+    for command in [
+        &["bucket", "gc", path][..],
+        &["bucket", "verify", path],
+        &["clone", "--from", path, "--topic", "t", "--dry-run"],
+    ] {
+        assert_eq!(exit_of(command), Exit::NotFound, "{command:?}");
+    }
+    assert!(!nothing.exists());
+    // Nobody has written to it.
+    let empty = folder.path().to_str().expect("text");
+    assert_eq!(exit_of(&["bucket", "gc", empty]), Exit::NotFound);
 }
 
 #[test]

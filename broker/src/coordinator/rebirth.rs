@@ -18,6 +18,8 @@ pub struct Rebirth {
     pub known_at: u64,
     /// Now, in wall-clock ms: from now on they are empty.
     pub now_ms: i64,
+    /// Only some topics are restored: offsets of others are of nothing, and go.
+    pub is_partial: bool,
 }
 
 /// A committed offset beyond the end of what was restored.
@@ -35,15 +37,38 @@ pub struct Clamped {
     pub to: i64,
 }
 
+/// Committed offsets of a topic that was not restored.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Dropped {
+    /// Whose.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// Of so many partitions.
+    pub partitions: usize,
+}
+
+/// What groups have lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Offsets that were taken back.
+    pub clamped: Vec<Clamped>,
+    /// And those that went.
+    pub dropped: Vec<Dropped>,
+}
+
 impl Groups {
-    /// Begins the next life. Tells which offsets had to be taken back.
-    pub fn be_reborn(&mut self, rebirth: &Rebirth) -> Vec<Clamped> {
-        let mut clamped = Vec::new();
+    /// Begins the next life. Tells which offsets had to be taken back, or dropped.
+    pub fn be_reborn(&mut self, rebirth: &Rebirth) -> Lost {
+        let mut lost = Lost::default();
         for (name, group) in self.iter_mut() {
             group.forget_members(rebirth.now_ms);
-            group.clamp(name, rebirth, &mut clamped);
+            if rebirth.is_partial {
+                group.drop_others(name, rebirth, &mut lost.dropped);
+            }
+            group.clamp(name, rebirth, &mut lost.clamped);
         }
-        clamped
+        lost
     }
 }
 
@@ -65,6 +90,25 @@ impl StoredGroup {
             state.targets.clear();
             state.changed_ms = now_ms;
         }
+    }
+
+    fn drop_others(&mut self, name: &str, rebirth: &Rebirth, dropped: &mut Vec<Dropped>) {
+        let is_restored = |topic: &String| {
+            let first = (topic.clone(), i32::MIN);
+            let next = rebirth.ends.range(first..).next();
+            next.is_some_and(|((found, _), _)| found == topic)
+        };
+        self.offsets.retain(|topic, partitions| {
+            let stays = is_restored(topic);
+            if !stays {
+                dropped.push(Dropped {
+                    group: name.to_owned(),
+                    topic: topic.clone(),
+                    partitions: partitions.len(),
+                });
+            }
+            stays
+        });
     }
 
     fn clamp(&mut self, name: &str, rebirth: &Rebirth, clamped: &mut Vec<Clamped>) {
@@ -127,6 +171,7 @@ mod tests {
             ends: BTreeMap::from([end(0, 100), end(1, 100)]),
             known_at: 4,
             now_ms: 77,
+            is_partial: false,
         }
     }
 
@@ -136,7 +181,7 @@ mod tests {
         let mut groups = Groups::default();
         let offsets = vec![(0, offset(100, TOPIC)), (1, offset(101, TOPIC)), (2, other)];
         groups.put("g", group(offsets));
-        let clamped = groups.be_reborn(&rebirth());
+        let Lost { clamped, dropped } = groups.be_reborn(&rebirth());
         let told = Clamped {
             group: "g".to_owned(),
             topic: "t".to_owned(),
@@ -144,12 +189,43 @@ mod tests {
             from: 101,
             to: 100,
         };
-        assert_eq!(clamped, [told]);
+        assert_eq!((clamped, dropped), (vec![told], vec![]));
         let offsets = &groups.get("g").expect("it is there").offsets["t"];
         let is = |at: i32| (offsets[&at].offset, offsets[&at].leader_epoch);
         assert_eq!((is(0), is(1), is(2)), ((100, 3), (100, -1), (500, 3)));
         let known = offsets[&0].topic.expect("it was known");
         assert_eq!(known.known_at, 4, "of the metadata that is");
+    }
+
+    #[test]
+    fn where_not_all_topics_come_offsets_of_the_others_go_and_are_told() {
+        let other = StoredGroup {
+            offsets: BTreeMap::from([
+                ("t".to_owned(), BTreeMap::from([(0, offset(9, TOPIC))])),
+                ("s".to_owned(), BTreeMap::from([(0, offset(9, TOPIC))])),
+                ("u".to_owned(), [0, 1].map(|p| (p, offset(9, TOPIC))).into()),
+            ]),
+            ..StoredGroup::default()
+        };
+        for is_partial in [false, true] {
+            let mut groups = Groups::default();
+            groups.put("g", other.clone());
+            let rebirth = Rebirth {
+                is_partial,
+                ..rebirth()
+            };
+            let lost = groups.be_reborn(&rebirth);
+            let dropped = |topic: &str, partitions| Dropped {
+                group: "g".to_owned(),
+                topic: topic.to_owned(),
+                partitions,
+            };
+            let expected = [dropped("s", 1), dropped("u", 2)];
+            let expected = if is_partial { &expected[..] } else { &[] };
+            assert_eq!((&lost.dropped[..], lost.clamped.len()), (expected, 0));
+            let left = groups.get("g").expect("it is there").offsets.len();
+            assert_eq!(left, 3 - expected.len());
+        }
     }
 
     #[test]
@@ -182,7 +258,7 @@ mod tests {
             ..StoredGroup::default()
         };
         groups.put("consumers", consumers);
-        assert_eq!(groups.be_reborn(&rebirth()), []);
+        assert_eq!(groups.be_reborn(&rebirth()), Lost::default());
         let classic = groups.get("classic").and_then(|g| g.membership.clone());
         let expected = Membership {
             generation: 5 + JUMP,

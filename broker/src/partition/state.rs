@@ -208,6 +208,13 @@ impl PartitionState {
         self.encode(self.high_watermark)
     }
 
+    /// The same partition as far as its producers are not known, as bytes.
+    #[must_use]
+    pub fn without_producers(mut self) -> Bytes {
+        self.committed_producers = Producers::default();
+        self.encode(self.high_watermark)
+    }
+
     /// The log end that an encoded state speaks of; 0 for what is none.
     #[must_use]
     pub fn log_end_of(state: &[u8]) -> i64 {

@@ -107,12 +107,13 @@ impl Added {
         epochs.into_iter().map(start).collect()
     }
 
-    /// Puts the records among it into the store as a chunk; None when there are none. Doing it again makes the same one.
+    /// Puts the records among it into a store as a chunk; None when there are none. Doing it again makes the same one.
     ///
     /// # Errors
     /// When a tail cannot be read any more, or the store cannot do it.
     pub async fn put_chunk(
         &self,
+        tails: &dyn Store,
         store: &dyn Store,
         source: &Source,
         (incarnation, epoch): (Incarnation, i32),
@@ -127,7 +128,7 @@ impl Added {
         let mut writer = Writer::new(config, source.clone(), incarnation, self.first_offset);
         let mut upload = store.upload(&key).await?;
         for at in 0..self.found.len() {
-            for entry in self.entries(store, at).await? {
+            for entry in self.entries(tails, at).await? {
                 if entry.kind == tail::RECORDS {
                     let pushed = writer.push(&entry.payload);
                     pushed.map_err(|why| Error::Tail {

@@ -8,14 +8,19 @@
 //!   epochs and generations are far beyond what anybody can have seen, and no committed offset lies beyond the end. Every
 //!   replica begins with that manifest, and with nothing else.
 //! - The topic of the groups comes last: its offsets speak of topics that are there.
+//! - Of some topics only ([`Selection`]), the others are written down as left: they were not deleted.
 //! - Doing it again after an interruption goes on where it ended.
+//!
+//! A single topic also goes into a cluster that runs, from any store: [`Copy`].
 
 mod added;
+mod copy;
 mod plan;
 mod reborn;
 #[cfg(test)]
 mod tests;
 
 pub use added::Added;
+pub use copy::Copy;
 pub use plan::{Error, PartitionPlan, Plan, Selection, TopicPlan};
 pub use reborn::Reborn;

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use snapshot::archive;
+use snapshot::chunk;
 use snapshot::cluster::{self, Cluster, Topic};
 use snapshot::inventory::{self, Objects};
 use snapshot::key::Key;
+use snapshot::left;
 use snapshot::manifest::{self, Age, Manifest};
 use snapshot::owner::{self, Life};
 use snapshot::source::{Incarnation, Source};
@@ -15,6 +18,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::added::Added;
+use crate::coordinator::OFFSETS_TOPIC;
 
 /// Manifests that are read at once.
 const READS: usize = 16;
@@ -28,6 +32,8 @@ pub struct Selection {
     pub at_ms: Option<i64>,
     /// The cluster to restore into: what it has written itself already is no source.
     pub into: Option<String>,
+    /// Only these topics, and with them the topic of the groups; none for all.
+    pub topics: BTreeSet<String>,
 }
 
 /// Everything that is restored.
@@ -39,6 +45,10 @@ pub struct Plan {
     pub cluster: Cluster,
     /// Its topics, by name.
     pub topics: Vec<TopicPlan>,
+    /// Topics that are left where they are, by name.
+    pub left: Vec<Topic>,
+    /// Topics that an earlier restore has left, and this one does.
+    pub left_before: BTreeSet<Uuid>,
     /// Topics of which there is something in the store, and which were deleted.
     pub deleted: usize,
 }
@@ -75,6 +85,22 @@ impl PartitionPlan {
         added.map_or_else(stored, |added| added.state.high_watermark())
     }
 
+    /// First offset that is there.
+    #[must_use]
+    pub fn log_start(&self) -> i64 {
+        let manifest = self.manifest.as_ref();
+        let stored = || manifest.map_or(0, |manifest| manifest.log_start);
+        let added = self.added.as_ref();
+        added.map_or_else(stored, |added| added.state.log_start())
+    }
+
+    /// Bytes of the records that are in chunks.
+    #[must_use]
+    pub fn raw_bytes(&self) -> u64 {
+        let chunks = self.manifest.iter().flat_map(|manifest| &manifest.chunks);
+        chunks.map(|named| named.chunk.raw_bytes).sum()
+    }
+
     /// When the last of it was written; None of a partition of which there is nothing.
     #[must_use]
     pub fn created_ms(&self) -> Option<i64> {
@@ -99,6 +125,9 @@ pub enum Error {
     #[error("the store holds no metadata of the cluster{}: nothing says which topics there were",
         if *_0 { " that is as old" } else { "" })]
     NoMetadata(bool),
+    /// A topic is wanted that there was not.
+    #[error("the store knows no topic {0}")]
+    NoTopic(String),
     /// A partition's newest manifest is damaged.
     #[error("{topic}/{partition}: {key}: {why}")]
     Manifest {
@@ -151,6 +180,12 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// Records cannot be read.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
+    /// What a chunk holds makes no chunk.
+    #[error("{0} cannot be copied: {1}")]
+    Copy(Key, chunk::Error),
     /// There is no leader epoch beyond those that were.
     #[error("{0}: its leader epochs are used up")]
     Epochs(Source),
@@ -187,16 +222,52 @@ impl Plan {
             store_id: life.store_id.clone(),
             at_ms,
         };
-        let unlisted = reader.unlisted(&objects, &cluster).await?;
+        let life_before = Incarnation(before.0 - 1);
+        let mut left_before = left::left(&**store, life_before, &objects).await?;
+        let mut unlisted = reader.unlisted(&objects, &cluster).await?;
+        left_before.retain(|id| match unlisted.get_mut(id) {
+            Some(of) if selection.topics.contains(&of.topic.name) => {
+                of.is_old = false;
+                false
+            }
+            Some(_) => unlisted.remove(id).is_some(),
+            None => true,
+        });
         let (wanted, deleted) = wanted(&cluster, unlisted, &objects, at_ms.is_none());
+        let (wanted, left) = selection.divide(wanted)?;
         let mut topics = reader.topics(wanted, objects).await?;
         topics.sort_by(|a, b| a.topic.name.cmp(&b.topic.name));
         Ok(Self {
             life,
             cluster,
             topics,
+            left,
+            left_before,
             deleted,
         })
+    }
+
+    /// All topics that are left where they are.
+    #[must_use]
+    pub fn all_left(&self) -> BTreeSet<Uuid> {
+        let left = self.left.iter().map(|topic| topic.id);
+        left.chain(self.left_before.iter().copied()).collect()
+    }
+}
+
+impl Selection {
+    /// What is wanted of these topics, and the rest.
+    fn divide(&self, topics: Vec<Topic>) -> Result<(Vec<Topic>, Vec<Topic>), Error> {
+        if self.topics.is_empty() {
+            return Ok((topics, Vec::new()));
+        }
+        let is_there = |name: &&String| topics.iter().any(|topic| topic.name == **name);
+        if let Some(missing) = self.topics.iter().find(|name| !is_there(name)) {
+            return Err(Error::NoTopic(missing.clone()));
+        }
+        let is_wanted =
+            |topic: &Topic| topic.name == OFFSETS_TOPIC || self.topics.contains(&topic.name);
+        Ok(topics.into_iter().partition(is_wanted))
     }
 }
 

@@ -10,7 +10,7 @@ use snapshot::store::{self, Store};
 use super::added::Added;
 use super::plan::{Error, PartitionPlan, Plan, TopicPlan};
 use crate::coordinator::OFFSETS_TOPIC;
-use crate::coordinator::rebirth::{Clamped, Rebirth};
+use crate::coordinator::rebirth::{Lost, Rebirth};
 use crate::metadata::TopicId;
 use crate::partition::state::PartitionState;
 use crate::partition::stored::Stored;
@@ -24,8 +24,8 @@ pub struct Reborn {
     added: Option<Arc<Added>>,
     /// What the metadata says of it.
     pub origin: Stored,
-    /// Committed offsets that were taken back.
-    pub clamped: Vec<Clamped>,
+    /// Committed offsets that were taken back, or dropped.
+    pub lost: Lost,
 }
 
 impl Plan {
@@ -35,6 +35,7 @@ impl Plan {
         let mut rebirth = Rebirth {
             known_at,
             now_ms,
+            is_partial: !self.left.is_empty(),
             ..Rebirth::default()
         };
         for TopicPlan { topic, partitions } in &self.topics {
@@ -92,12 +93,10 @@ impl Reborn {
         };
         let state = state
             .ok_or_else(|| Error::State(before.map_or_else(snapshot::key::owner, Manifest::key)))?;
-        let log_start = before.map_or(0, |manifest| manifest.log_start);
-        let log_start = added.map_or(log_start, |added| added.state.log_start());
         let stored = || before.map_or_else(Vec::new, |manifest| manifest.leader_epochs.clone());
         let leader_epochs = added.map_or_else(stored, Added::leader_epochs);
-        let mut clamped = Vec::new();
-        let state = state.reborn(origin, |groups| clamped = groups.be_reborn(rebirth));
+        let mut lost = Lost::default();
+        let state = state.reborn(origin, |groups| lost = groups.be_reborn(rebirth));
         let manifest = Manifest {
             format: manifest::FORMAT,
             source: partition.source.clone(),
@@ -107,7 +106,7 @@ impl Reborn {
             index,
             term: u64::from(partition.epoch.unsigned_abs()),
             created_ms: rebirth.now_ms,
-            log_start,
+            log_start: partition.log_start(),
             next_offset: partition.next_offset(),
             leader_epochs,
             configs: of.topic.configs.clone(),
@@ -121,7 +120,7 @@ impl Reborn {
             added: partition.added.clone(),
             manifest,
             origin,
-            clamped,
+            lost,
         })
     }
 
@@ -130,10 +129,20 @@ impl Reborn {
     /// # Errors
     /// When the store cannot do it, or what is there is something else.
     pub async fn put(&self, store: &dyn Store) -> Result<(), Error> {
+        self.put_from(store, store).await
+    }
+
+    /// The same where the tails are in another store.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn put_from(&self, tails: &dyn Store, store: &dyn Store) -> Result<(), Error> {
         let mut manifest = self.manifest.clone();
         if let Some(added) = &self.added {
             let life = (manifest.incarnation, manifest.leader_epoch);
-            let chunk = added.put_chunk(store, &manifest.source, life).await?;
+            let chunk = added
+                .put_chunk(tails, store, &manifest.source, life)
+                .await?;
             manifest.chunks.extend(chunk);
         }
         let key = manifest.key();

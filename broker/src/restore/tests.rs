@@ -51,17 +51,7 @@ impl Bucket {
     }
 
     async fn metadata(&self, index: u64, created_ms: i64, topics: &[Topic]) {
-        let cluster = Cluster {
-            format: cluster::FORMAT,
-            cluster_id: "old".to_owned(),
-            incarnation: Incarnation::FIRST,
-            epoch: 1,
-            index,
-            created_ms,
-            next_producer_id: 1000,
-            configs: BTreeMap::new(),
-            topics: topics.to_vec(),
-        };
+        let cluster = metadata(index, created_ms, topics);
         cluster.put(&*self.store).await.expect("put");
     }
 
@@ -86,6 +76,20 @@ impl Bucket {
 
     async fn plan(&self) -> Result<Plan, Error> {
         Plan::read(&self.store, &Selection::default()).await
+    }
+}
+
+fn metadata(index: u64, created_ms: i64, topics: &[Topic]) -> Cluster {
+    Cluster {
+        format: cluster::FORMAT,
+        cluster_id: "old".to_owned(),
+        incarnation: Incarnation::FIRST,
+        epoch: 1,
+        index,
+        created_ms,
+        next_producer_id: 1000,
+        configs: BTreeMap::new(),
+        topics: topics.to_vec(),
     }
 }
 
@@ -331,7 +335,7 @@ async fn as_it_was_at_a_time() {
     let at = async |at_ms| {
         let selection = Selection {
             at_ms: Some(at_ms),
-            into: None,
+            ..Selection::default()
         };
         Plan::read(&bucket.store, &selection).await
     };
@@ -410,7 +414,7 @@ async fn a_partition_begins_beyond_everything_that_was() {
     bucket.metadata(6, 110, std::slice::from_ref(&a)).await;
     let before = bucket.partition(&a, 0, (3, 50), 7).await;
     let plan = bucket.plan().await.expect("sound");
-    let life = owner::begin(&*bucket.store, &plan.life, "new", 1)
+    let life = owner::begin(&*bucket.store, &plan.life, "new", 1, [].into())
         .await
         .expect("begun");
     let rebirth = Rebirth {
@@ -438,7 +442,14 @@ async fn a_partition_begins_beyond_everything_that_was() {
 
     // Doing it again reads the same; somebody else finds the new life.
     let into = Some("new".to_owned());
-    let again = Plan::read(&bucket.store, &Selection { at_ms: None, into }).await;
+    let again = Plan::read(
+        &bucket.store,
+        &Selection {
+            into,
+            ..Selection::default()
+        },
+    )
+    .await;
     assert_eq!(again.expect("sound").topics[0].partitions[0].epoch, 65_539);
     let next = bucket.plan().await.expect("sound");
     assert_eq!(next.life.incarnation, Incarnation(2));

@@ -1,5 +1,5 @@
 use crate::key::Key;
-use crate::{manifest, store, tail};
+use crate::{manifest, owner, store, tail};
 
 /// Why nothing more is removed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Error {
     /// A tail cannot be read, so that nobody knows what it holds.
     #[error("no tails are collected: {0}")]
     Tail(#[from] tail::Error),
+    /// It is not known what has to stay of earlier lives.
+    #[error("nothing is collected: {0}")]
+    Owner(#[from] owner::Error),
     /// The committed manifest, one of its chunks, or a manifest that has to stay is gone. What would be removed may be
     /// all that is left.
     #[error("nothing is collected here: {0} has to be there and is not")]
@@ -35,9 +38,12 @@ impl Error {
     #[must_use]
     pub fn retriable(&self) -> bool {
         match self {
-            Self::Store(why) | Self::Tail(tail::Error::Store(why)) => why.retriable(),
+            Self::Store(why)
+            | Self::Tail(tail::Error::Store(why))
+            | Self::Owner(owner::Error::Store(why)) => why.retriable(),
             Self::Unreadable { .. }
             | Self::Tail(_)
+            | Self::Owner(_)
             | Self::Missing(_)
             | Self::Superseded(_)
             | Self::NothingAlive => false,

@@ -9,6 +9,7 @@
 //! - What has to stay and cannot be read ends the work before anything was removed. What cannot be read and would go
 //!   needs no reading.
 //! - A tail goes when each of its parts is in a newer manifest, in another tail, or of a topic that is no more.
+//! - Topics of earlier lives that this one has [`left`] where they were stay.
 //! - Objects that this format does not name are not touched.
 //! - Where a later life of the cluster was begun, nothing is removed: looked at before every [`BATCH`] objects.
 //!
@@ -30,7 +31,9 @@ use uuid::Uuid;
 use crate::cluster;
 use crate::inventory::{self, Objects};
 use crate::key::{self, Key};
+use crate::left::left;
 use crate::manifest::{self, Manifest, Name};
+use crate::owner;
 use crate::source::{Incarnation, Source};
 use crate::store::{self, Listed, Store};
 
@@ -151,6 +154,15 @@ pub async fn metadata(store: &dyn Store, policy: &Policy, now_ms: i64) -> Result
     let mut collector = Collector::new(store, policy, now_ms);
     let mut old = cluster::list(store).await?;
     old.truncate(old.len().saturating_sub(policy.keep_manifests.max(1)));
+    if !owner::left(store, policy.incarnation).await?.is_empty() {
+        // Nothing else says what these topics were.
+        let is_earlier = |listed: &Listed| {
+            key::metadata_age(&listed.key).is_some_and(|age| age.incarnation < policy.incarnation)
+        };
+        if let Some(last) = old.iter().rposition(is_earlier) {
+            old.remove(last);
+        }
+    }
     let old = collector.old_ones(old);
     collector.remove(&old).await?;
     Ok(collector.collected)
@@ -180,8 +192,11 @@ pub async fn deleted_topics(
         }
     })
     .await?;
-    for objects in dead.into_values() {
-        collector.dead_partition(objects).await?;
+    let left = left(store, policy.incarnation, &dead).await?;
+    for ((topic_id, _), objects) in dead {
+        if !left.contains(&topic_id) {
+            collector.dead_partition(objects).await?;
+        }
     }
     Ok(collector.collected)
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::{Collected, Collector, Error, Policy};
 use crate::inventory;
-use crate::store::{self, Store};
+use crate::left::left;
+use crate::store::{self, Listed, Store};
 use crate::tail::{self, Directory, Found, Name, Parts};
 
 /// Collects tails, of all brokers that ever were. NB: the topics have to be as the metadata group knows them now, as in
@@ -28,24 +29,24 @@ pub async fn tails(
         .into_iter()
         .partition(|(name, _)| name.incarnation < policy.incarnation);
     own.retain(|(name, _)| name.incarnation == policy.incarnation);
+    let topics = inventory::topics(store).await?;
+    let left = left(store, policy.incarnation, &topics).await?;
     let mut needed = Needed {
         alive,
-        newest: newest(store, policy).await?,
+        newest: newest(topics, policy),
         parts: Parts::default(),
     };
     let mut there = Vec::new();
-    for (name, listed) in own {
-        match Directory::read(store, &name, store_id).await {
-            Ok(directory) => {
-                needed.parts.add(name, directory);
-                there.push((name, listed));
-            }
-            Err(tail::Error::Store(store::Error::NotFound(_))) => {}
-            Err(why) => return Err(why.into()),
-        }
+    for (name, listed, directory) in read(store, own, store_id).await? {
+        needed.parts.add(name, directory);
+        there.push((name, listed));
     }
     let kept = needed.tails();
     there.retain(|(name, _)| !kept.contains(name));
+    let earlier = match left.is_empty() {
+        true => earlier,
+        false => without(&left, read(store, earlier, store_id).await?),
+    };
     let dead = there.into_iter().chain(earlier);
     let dead = collector.old_ones(dead.map(|(_, listed)| listed).collect());
     collector.remove(&dead).await?;
@@ -80,18 +81,45 @@ impl Needed<'_> {
     }
 }
 
-async fn newest(
+type Read = (Name, Listed, Directory);
+
+async fn read(
     store: &dyn Store,
+    tails: Vec<(Name, Listed)>,
+    store_id: &str,
+) -> Result<Vec<Read>, Error> {
+    let mut directories = Vec::new();
+    for (name, listed) in tails {
+        match Directory::read(store, &name, store_id).await {
+            Ok(directory) => directories.push((name, listed, directory)),
+            Err(tail::Error::Store(store::Error::NotFound(_))) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Ok(directories)
+}
+
+/// Those that hold nothing of these topics.
+fn without(topics: &BTreeSet<Uuid>, tails: Vec<Read>) -> Vec<(Name, Listed)> {
+    let holds = |directory: &Directory| {
+        let mut parts = directory.parts.iter();
+        parts.any(|part| topics.contains(&part.topic_id))
+    };
+    let tails = tails.into_iter();
+    let tails = tails.filter(|(_, _, directory)| !holds(directory));
+    tails.map(|(name, listed, _)| (name, listed)).collect()
+}
+
+fn newest(
+    topics: BTreeMap<(Uuid, i32), inventory::Objects>,
     policy: &Policy,
-) -> Result<BTreeMap<(Uuid, i32), u64>, store::Error> {
+) -> BTreeMap<(Uuid, i32), u64> {
     let of_life = |objects: inventory::Objects| {
         let ages = objects.manifests.into_iter().map(|(age, _)| age);
         let own = ages.filter(|age| age.incarnation == policy.incarnation);
         own.map(|age| age.index).max()
     };
-    let topics = inventory::topics(store).await?;
-    let newest = topics
-        .into_iter()
-        .filter_map(|(place, objects)| Some((place, of_life(objects)?)));
-    Ok(newest.collect())
+    let newest = topics.into_iter();
+    let newest = newest.filter_map(|(place, objects)| Some((place, of_life(objects)?)));
+    newest.collect()
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::*;
 use crate::collect::{self, Policy};
 use crate::manifest::Manifest;
+use crate::owner;
 use crate::store::Condition;
 use crate::store::memory::Memory;
 use crate::testing::{batch, empty_manifest, put_manifest, source};
@@ -170,6 +171,9 @@ async fn only_what_is_elsewhere_goes() {
     assert!(store.objects().contains_key(&same.key()));
 
     // In the next life the manifests hold everything; what a later one wrote is not touched.
+    let first = owner::claim(&store, STORE).await.expect("nobody's yet");
+    let begun = owner::begin(&store, &first, "next", 0, BTreeSet::new()).await;
+    begun.expect("the first try");
     let second = Policy {
         incarnation: Incarnation(2),
         ..policy

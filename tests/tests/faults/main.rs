@@ -13,6 +13,7 @@ mod lag;
 mod network;
 mod recovery;
 mod restore;
+mod runbooks;
 mod snapshots;
 mod stop;
 

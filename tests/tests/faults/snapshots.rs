@@ -203,7 +203,10 @@ fn fill(cluster: &Cluster) -> Vec<Vec<u8>> {
 
 /// The command line, as a person uses it.
 pub fn walser(arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).output().unwrap()
+    let mut command = Command::new(binary());
+    // It takes its configuration from such variables; this one is the harness's own.
+    command.env_remove("WALSER_BIN").args(arguments);
+    command.output().unwrap()
 }
 
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {

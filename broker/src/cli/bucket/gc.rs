@@ -118,7 +118,10 @@ fn render(swept: &Swept, how: How, format: Format) -> String {
         swept.collected.iter().map(|(_, of)| count(of)).sum()
     };
     let (objects, bytes) = (sum(&|of| of.deleted.len() as u64), sum(&|of| of.bytes));
-    let (young, unknown) = (sum(&|of| of.young), sum(&|of| of.unknown));
+    let young = sum(&|of| of.young);
+    // Who looks for deleted topics sees all of them, also those that are counted with a partition.
+    let of_all = swept.collected.iter().map(|(_, of)| of.unknown);
+    let unknown = of_all.max().unwrap_or(0);
     let mut table = Table::new(&[column("why"), column("partition"), column("key")]);
     for Gone { key, why, of } in gone(swept) {
         table.row(vec![json!(why), json!(of), json!(key)]);

@@ -8,6 +8,7 @@ use snapshot::source::Incarnation;
 use snapshot::store::Store;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::refused;
 use crate::cli::Target;
@@ -20,6 +21,7 @@ use crate::coordinator::rebirth::Rebirth;
 use crate::http::RestoreStep;
 use crate::metadata::TopicId;
 use crate::restore::{Plan, Reborn, TopicPlan};
+use crate::snapshots::StoreStatus;
 
 /// Manifests that are written at once.
 const WRITES: usize = 16;
@@ -29,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const PRODUCER_ID_JUMP: i64 = 1 << 32;
 
 /// The cluster to restore into.
-pub(super) struct Into {
+pub(in crate::cli) struct Into {
     admin: String,
     kafka: String,
     wait: Duration,
@@ -39,7 +41,7 @@ pub(super) struct Into {
 
 impl Into {
     /// The cluster of this broker.
-    pub(super) async fn find(admin: &str, wait: Duration) -> Result<Self> {
+    pub(in crate::cli) async fn find(admin: &str, wait: Duration) -> Result<Self> {
         let status = admin::status(admin, wait).await?;
         let store = status.snapshot_store.ok_or_else(|| {
             let why = format!("broker {} has no snapshot store", status.node_id);
@@ -61,9 +63,29 @@ impl Into {
         })
     }
 
-    /// Whether there is nothing in its way.
-    pub(super) async fn check(&self, plan: &Plan) -> Result<()> {
+    /// Whether there is nothing in its way. What of a partial restore is there already, and cannot come again, is taken
+    /// out of the plan: the groups.
+    pub(super) async fn check(&self, store: &dyn Store, plan: &mut Plan) -> Result<()> {
         let there = self.kafka().metadata(None).await?.topics;
+        let is_there = |id: Uuid| there.iter().any(|topic| topic.topic_id.0 == id.as_u128());
+        if plan.life.cluster_id == self.cluster_id {
+            let left = owner::left(store, plan.life.incarnation).await;
+            let left = left.map_err(|why| refused(&why.into()))?;
+            let lost = plan
+                .left
+                .iter()
+                .find(|t| !left.contains(&t.id) && !is_there(t.id));
+            if let Some(lost) = lost {
+                let why = format!("this restore was begun with the topic {}", lost.name);
+                return Err(Failure::new(why).next(
+                    "what it leaves out now would be taken for deleted: name this topic as well",
+                ));
+            }
+        }
+        if !plan.left.is_empty() {
+            plan.topics
+                .retain(|of| !of.is_of_groups() || !is_there(of.topic.id));
+        }
         for topic in there {
             let name = topic.name.as_deref().unwrap_or_default();
             let wanted = plan
@@ -87,22 +109,18 @@ impl Into {
         plan: &Plan,
         now_ms: i64,
     ) -> Result<Incarnation> {
-        let life = owner::begin(&**store, &plan.life, &self.cluster_id, now_ms).await;
+        let left = plan.all_left();
+        let life = owner::begin(&**store, &plan.life, &self.cluster_id, now_ms, left).await;
         let life = life.map_err(|why| Failure::new(why.to_string()))?;
         eprintln!(
             "incarnation {} is begun; the brokers take it up",
             life.incarnation.0
         );
-        self.await_brokers(&life).await?;
-        let next_producer_id = plan
-            .cluster
-            .next_producer_id
-            .saturating_add(PRODUCER_ID_JUMP);
-        let cluster = RestoreStep::Cluster {
-            configs: plan.cluster.configs.clone(),
-            next_producer_id,
-        };
-        let mut known_at = self.step(&cluster).await?;
+        let mut known_at = 0;
+        // Where this is done already, more topics come into a cluster that goes on: its configs are its own.
+        if self.await_brokers(&life).await?.problem.is_some() {
+            known_at = self.cluster(plan).await?;
+        }
         for (done, topic) in plan.in_order().enumerate() {
             let rebirth = match topic.is_of_groups() {
                 true => plan.rebirth(known_at, now_ms),
@@ -116,7 +134,7 @@ impl Into {
         }
         let checked = plan.check_chunks(&**store).await;
         checked.map_err(|why| refused(&why))?;
-        self.await_leaders(plan).await?;
+        self.await_leaders(&plan.topics).await?;
         let incarnation = life.incarnation;
         self.step(&RestoreStep::Finish {
             incarnation: incarnation.0,
@@ -125,13 +143,22 @@ impl Into {
         Ok(incarnation)
     }
 
-    async fn await_brokers(&self, life: &Life) -> Result<()> {
+    async fn cluster(&self, plan: &Plan) -> Result<u64> {
+        let before = plan.cluster.next_producer_id;
+        let cluster = RestoreStep::Cluster {
+            configs: plan.cluster.configs.clone(),
+            next_producer_id: before.saturating_add(PRODUCER_ID_JUMP),
+        };
+        self.step(&cluster).await
+    }
+
+    async fn await_brokers(&self, life: &Life) -> Result<StoreStatus> {
         let deadline = Instant::now() + self.wait;
         loop {
             let store = admin::status(&self.admin, self.wait).await?.snapshot_store;
             let store = store.unwrap_or_default();
             if store.incarnation == Some(life.incarnation.0) {
-                return Ok(());
+                return Ok(store);
             }
             if Instant::now() >= deadline {
                 let why = store.problem.unwrap_or_else(|| "no answer".to_owned());
@@ -180,7 +207,7 @@ impl Into {
     }
 
     /// Tells as of which metadata it is done.
-    async fn step(&self, step: &RestoreStep) -> Result<u64> {
+    pub(in crate::cli) async fn step(&self, step: &RestoreStep) -> Result<u64> {
         let body = serde_json::to_value(step).expect("a step is plain JSON");
         let (status, answer) = admin::post(&self.admin, "/v1/restore", &body, self.wait).await?;
         match answer["metadata_index"].as_u64().filter(|_| status == 200) {
@@ -197,12 +224,11 @@ impl Into {
     }
 
     /// Until every partition is led: a majority of its replicas has read what it begins with.
-    async fn await_leaders(&self, plan: &Plan) -> Result<()> {
+    pub(in crate::cli) async fn await_leaders(&self, planned: &[TopicPlan]) -> Result<()> {
         let mut kafka = self.kafka();
         let mut best = None;
         let mut deadline = Instant::now() + self.wait;
-        let names: Vec<&str> = plan
-            .topics
+        let names: Vec<&str> = planned
             .iter()
             .map(|topic| topic.topic.name.as_str())
             .collect();
@@ -213,7 +239,7 @@ impl Into {
             kafka.extend(self.wait);
             let topics = kafka.metadata(Some(&names)).await?.topics;
             let partitions = topics.iter().flat_map(|topic| &topic.partitions);
-            let wanted: usize = plan.topics.iter().map(|topic| topic.partitions.len()).sum();
+            let wanted: usize = planned.iter().map(|topic| topic.partitions.len()).sum();
             let led = partitions
                 .filter(|partition| partition.leader_id >= 0)
                 .count();

@@ -1,6 +1,6 @@
 //! `walser restore`: a whole cluster from its snapshot store into a new one.
 
-mod carry_out;
+pub(super) mod carry_out;
 mod report;
 
 use std::sync::Arc;
@@ -29,6 +29,10 @@ pub struct Restore {
     /// As the cluster was at this time, as far as its snapshots go back: 2026-01-31T12:00:00Z, or milliseconds since 1970.
     #[arg(long, value_name = "TIME")]
     at: Option<Time>,
+    /// Only this topic, and of the groups their offsets in it; may be given several times. The others stay in the store as
+    /// they are: the same command restores them into the same cluster later.
+    #[arg(long = "topic", value_name = "TOPIC")]
+    topics: Vec<String>,
     /// Only show what would be restored. Nothing is written; no cluster is needed.
     #[arg(long)]
     dry_run: bool,
@@ -57,8 +61,8 @@ impl Restore {
             return report::planned(&plan, now_ms())?.print(self.format);
         }
         let into = Into::find(&self.admin, Duration::from_secs(self.timeout)).await?;
-        let plan = self.read(&store, Some(into.cluster_id.clone())).await?;
-        into.check(&plan).await?;
+        let mut plan = self.read(&store, Some(into.cluster_id.clone())).await?;
+        into.check(&*store, &mut plan).await?;
         let what = format!(
             "{} topics go into cluster {}, and the store from cluster {} to it",
             plan.topics.len(),
@@ -77,6 +81,7 @@ impl Restore {
         let selection = Selection {
             at_ms: self.at.map(|Time(ms)| ms),
             into,
+            topics: self.topics.iter().cloned().collect(),
         };
         Plan::read(store, &selection)
             .await
@@ -84,19 +89,26 @@ impl Restore {
     }
 }
 
-fn refused(why: &restore::Error) -> Failure {
+pub(super) fn refused(why: &restore::Error) -> Failure {
     use restore::Error;
     use snapshot::tail;
     match why {
         Error::Store(snapshot::store::Error::NotFound(_)) | Error::NoMetadata(_) => {
             Failure::with(Exit::NotFound, why.to_string()).next("is --from the store of a cluster?")
         }
+        Error::NoTopic(_) => Failure::with(Exit::NotFound, why.to_string())
+            .next("`walser restore --from URL --dry-run` shows which there are"),
         Error::TooOld { .. } => Failure::with(Exit::NotFound, why.to_string())
             .next("choose a later --at; snapshot.keep says how many snapshots stay"),
         Error::Unreadable(tail::Error::Store(why)) => {
             Failure::with(Exit::Unreachable, why.to_string()).next("run the same command again")
         }
-        Error::Manifest { .. }
+        Error::Archive(inner) if inner.retriable() => {
+            Failure::with(Exit::Unreachable, why.to_string()).next("run the same command again")
+        }
+        Error::Archive(_)
+        | Error::Copy(..)
+        | Error::Manifest { .. }
         | Error::Chunk { .. }
         | Error::Cluster(_)
         | Error::Unreadable(_)

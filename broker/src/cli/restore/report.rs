@@ -6,13 +6,15 @@ use snapshot::source::Incarnation;
 use super::refused;
 use crate::cli::exit::Result;
 use crate::cli::output::{Format, Table, column, print, wide};
-use crate::coordinator::rebirth::Clamped;
+use crate::coordinator::rebirth::{Clamped, Dropped, Lost};
 use crate::restore::{Plan, Reborn};
 
 /// See the module.
 pub(super) struct Report {
     partitions: Table,
-    clamped: Vec<Clamped>,
+    lost: Lost,
+    /// Topics that stay where they are.
+    left: Vec<String>,
     from: String,
     topics: usize,
     records: i64,
@@ -35,7 +37,7 @@ pub(super) fn planned(plan: &Plan, now_ms: i64) -> Result<Report> {
         wide("manifest"),
     ]);
     let rebirth = plan.rebirth(0, now_ms);
-    let (mut clamped, mut records, mut ages) = (Vec::new(), 0, Vec::new());
+    let (mut lost, mut records, mut ages) = (Lost::default(), 0, Vec::new());
     for topic in &plan.topics {
         for partition in &topic.partitions {
             let reborn = Reborn::new(topic, partition, plan.life.incarnation, &rebirth);
@@ -53,12 +55,14 @@ pub(super) fn planned(plan: &Plan, now_ms: i64) -> Result<Report> {
                 json!(topic.topic.id),
                 json!(found.map(|found| found.key())),
             ]);
-            clamped.extend(reborn.clamped);
+            lost.clamped.extend(reborn.lost.clamped);
+            lost.dropped.extend(reborn.lost.dropped);
         }
     }
     Ok(Report {
         partitions,
-        clamped,
+        lost,
+        left: plan.left.iter().map(|topic| topic.name.clone()).collect(),
         from: plan.life.cluster_id.clone(),
         topics: plan.topics.len(),
         records,
@@ -90,7 +94,9 @@ impl Report {
             "oldest_snapshot_age_seconds": self.ages_ms.map(|(oldest, _)| oldest / 1000),
             "newest_snapshot_age_seconds": self.ages_ms.map(|(_, newest)| newest / 1000),
             "partitions": self.partitions.values(),
-            "clamped": self.clamped,
+            "clamped": self.lost.clamped,
+            "dropped_offsets": self.lost.dropped,
+            "left_topics": self.left,
         })
     }
 
@@ -105,11 +111,25 @@ impl Report {
             partition,
             from,
             to,
-        } in &self.clamped
+        } in &self.lost.clamped
         {
             line(format!(
                 "group {group}: {topic}/{partition} goes back from {from} to {to}, the end"
             ));
+        }
+        for Dropped {
+            group,
+            topic,
+            partitions,
+        } in &self.lost.dropped
+        {
+            line(format!(
+                "group {group}: its offsets in {partitions} partitions of {topic}, which is not restored, are dropped"
+            ));
+        }
+        if !self.left.is_empty() {
+            let left = self.left.join(", ");
+            line(format!("not restored, and left in the store: {left}"));
         }
         if let Some((oldest, newest)) = self.ages_ms {
             let (oldest, newest) = (oldest / 1000, newest / 1000);

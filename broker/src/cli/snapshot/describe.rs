@@ -14,7 +14,7 @@ use super::At;
 
 pub(super) async fn run(at: &At, name: &Name) -> Result<()> {
     let opened = at.open().await?;
-    let topic = opened.kafka(at).topic(name.topic()).await?;
+    let topic = opened.kafka(at.wait()).topic(name.topic()).await?;
     let is_it = |row: &i32| *row == name.partition();
     if !topic
         .partitions

@@ -5,25 +5,16 @@
 mod describe;
 mod verify;
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 
-use snapshot::manifest;
-use snapshot::source::{Incarnation, Source};
-use snapshot::store::Store;
-use snapshot::store::location::Location;
-use uuid::Uuid;
-
-use super::bucket::{self, gc};
-use super::client::Cluster;
+use super::admin;
+use super::bucket::gc;
 use super::exit::{Exit, Failure, Result};
 use super::output::{Format, Table, Watch, column, wide};
 use super::partition::Name;
-use super::{Target, admin};
-use crate::http::Status;
+use super::stored::ClusterStore;
 use crate::http::status::GroupStatus;
 use crate::snapshots::StoreStatus;
 use verify::Subject;
@@ -97,34 +88,8 @@ impl At {
         Duration::from_secs(self.timeout)
     }
 
-    async fn open(&self) -> Result<Opened> {
-        let status = admin::status(&self.admin, self.wait()).await?;
-        let there = status.snapshot_store.clone().ok_or_else(|| {
-            let why = format!("broker {} has no snapshot store", status.node_id);
-            Failure::new(why).next("set snapshot.store on every broker")
-        })?;
-        let Some(store_id) = there.store_id.clone() else {
-            let why = there.problem.unwrap_or_else(|| "no answer".to_owned());
-            return Err(Failure::with(Exit::Unreachable, why));
-        };
-        let location: Location = there.address.parse().map_err(|why| {
-            Failure::new(format!(
-                "broker {} has another store: {why}",
-                status.node_id
-            ))
-        })?;
-        bucket::expect_there(&location).map_err(|why| {
-            why.next(
-                "the store is read from here: where it is a folder, run this on a broker's machine",
-            )
-        })?;
-        let store = location.open().await.map_err(bucket::refused)?;
-        Ok(Opened {
-            status,
-            there,
-            store_id,
-            store,
-        })
+    async fn open(&self) -> Result<ClusterStore> {
+        ClusterStore::open(&self.admin, self.wait()).await
     }
 
     async fn replica(&self, name: &Name) -> Result<GroupStatus> {
@@ -155,46 +120,6 @@ impl Snapshot {
                 gc::run(&*opened.store, keep, how, at.format).await
             }
         }
-    }
-}
-
-/// A cluster's store, and what a broker says of the cluster.
-struct Opened {
-    status: Status,
-    there: StoreStatus,
-    /// To what its objects are bound.
-    store_id: String,
-    store: Arc<dyn Store>,
-}
-
-impl Opened {
-    fn kafka(&self, at: &At) -> Cluster {
-        Cluster::new(&Target {
-            bootstrap: self.status.kafka.clone(),
-            timeout: at.timeout,
-            format: at.format,
-        })
-    }
-
-    fn source(&self, topic_id: u128, partition: i32) -> Source {
-        Source {
-            cluster_id: self.store_id.clone(),
-            topic_id: Uuid::from_u128(topic_id),
-            partition,
-        }
-    }
-
-    /// The committed snapshot of a partition, where the broker that was asked knows it.
-    fn committed(&self, topic: &str, source: &Source) -> Option<manifest::Name> {
-        let is_it =
-            |group: &&GroupStatus| group.topic == topic && group.partition == source.partition;
-        let group = self.status.groups.iter().find(is_it)?;
-        group.snapshot.as_ref().map(|committed| manifest::Name {
-            source: source.clone(),
-            incarnation: Incarnation(committed.incarnation),
-            leader_epoch: committed.leader_epoch,
-            index: committed.index,
-        })
     }
 }
 

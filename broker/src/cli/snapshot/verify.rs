@@ -12,7 +12,8 @@ use super::super::exit::{Exit, Failure, Result};
 use super::super::output::{Table, column, print, wide};
 use super::super::partition::Name;
 use super::super::progress::Progress;
-use super::{At, Opened};
+use super::super::stored::ClusterStore;
+use super::At;
 
 /// What is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +55,8 @@ struct Place {
     partition: i32,
 }
 
-async fn places(opened: &Opened, at: &At, subject: Option<&Subject>) -> Result<Vec<Place>> {
-    let mut kafka = opened.kafka(at);
+async fn places(opened: &ClusterStore, at: &At, subject: Option<&Subject>) -> Result<Vec<Place>> {
+    let mut kafka = opened.kafka(at.wait());
     let topics = match subject {
         Some(subject) => vec![kafka.topic(subject.topic()).await?],
         None => kafka.metadata(None).await?.topics,

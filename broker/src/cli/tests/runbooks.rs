@@ -11,6 +11,7 @@ const PLACEHOLDERS: &[(&str, &str)] = &[
     ("GROUP", "readers"),
     ("ADDRESS", "127.0.0.1:9092"),
     ("ADMIN", "127.0.0.1:9644"),
+    ("TIME", "start"),
     ("URL", "s3://bucket/prefix?region=eu-central-1"),
 ];
 

@@ -389,9 +389,16 @@ async fn c1_c4_at_every_request_of_a_partition_s_life() {
 async fn restore(store: &Memory) -> Result<Vec<Reborn>, String> {
     let source: Arc<dyn Store> = Arc::new(store.clone());
     let into = Some("new".to_owned());
-    let plan = Plan::read(&source, &Selection { at_ms: None, into }).await;
+    let plan = Plan::read(
+        &source,
+        &Selection {
+            into,
+            ..Selection::default()
+        },
+    )
+    .await;
     let plan = plan.map_err(|why| why.to_string())?;
-    let life = owner::begin(store, &plan.life, "new", 5).await;
+    let life = owner::begin(store, &plan.life, "new", 5, [].into()).await;
     let life = life.map_err(|why| why.to_string())?;
     let rebirth = Rebirth {
         now_ms: 77,

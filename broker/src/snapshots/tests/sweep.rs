@@ -258,7 +258,7 @@ async fn where_a_restore_has_not_ended_nothing_goes() {
     let bucket = Bucket::new(&[1]).await;
     bucket.history(1).await;
     let life = owner::latest(&bucket.0).await.expect("a life");
-    let begun = owner::begin(&bucket.0, &life, "next", 0).await;
+    let begun = owner::begin(&bucket.0, &life, "next", 0, BTreeSet::new()).await;
     begun.expect("the first one");
     let before = bucket.keys();
     let refused = bucket.sweep(STAYS, LATE).await;
