@@ -4,10 +4,13 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::cut::{self, Standing};
 use crate::manifest::Age;
 use crate::source::{Incarnation, Source};
 use crate::tail;
 
+/// Where the cuts of the whole cluster are.
+pub const CUTS_PREFIX: &str = "cuts/";
 /// Where the lives of the cluster are written down.
 pub const INCARNATIONS_PREFIX: &str = "incarnations/";
 /// Where the metadata of the whole cluster is.
@@ -80,6 +83,39 @@ pub fn metadata(age: Age) -> Key {
 #[must_use]
 pub fn metadata_age(key: &Key) -> Option<Age> {
     age_of(key.as_str().strip_prefix(METADATA_PREFIX)?)
+}
+
+/// A cut, in whose name the newer one sorts later.
+#[must_use]
+pub fn cut(name: cut::Name, standing: Standing) -> Key {
+    let cut::Name {
+        incarnation,
+        number,
+    } = name;
+    let folder = match standing {
+        Standing::Open => "open",
+        Standing::Whole => "whole",
+    };
+    Key(format!(
+        "{CUTS_PREFIX}{folder}/{incarnation}-{number:020}.json"
+    ))
+}
+
+/// Which cut it is. None for every other name.
+#[must_use]
+pub fn cut_name(key: &Key) -> Option<(cut::Name, Standing)> {
+    let (folder, name) = key.as_str().strip_prefix(CUTS_PREFIX)?.split_once('/')?;
+    let standing = match folder {
+        "open" => Standing::Open,
+        "whole" => Standing::Whole,
+        _ => return None,
+    };
+    let (incarnation, number_of) = name.strip_suffix(".json")?.split_once('-')?;
+    let name = cut::Name {
+        incarnation: Incarnation(number(incarnation, 8)?),
+        number: number(number_of, 20)?,
+    };
+    Some((name, standing))
 }
 
 /// All that a partition has in the store.
@@ -301,6 +337,18 @@ mod tests {
             assert_eq!(tail_name(&bent), None, "{bent}");
         }
         assert_eq!((object(&tail), metadata_age(&tail)), (None, None));
+        let name = cut::Name {
+            incarnation: Incarnation(7),
+            number: u64::MAX,
+        };
+        for standing in [Standing::Open, Standing::Whole] {
+            let cut = cut(name, standing);
+            assert_eq!(cut_name(&cut), Some((name, standing)));
+            for bent in ["x.json", "-1.json", ".gz"] {
+                let bent = Key::parse(&cut.as_str().replace(".json", bent)).expect("a name");
+                assert_eq!(cut_name(&bent), None, "{bent}");
+            }
+        }
         assert_eq!(object(&owner()), None);
         assert_eq!(object(&metadata(age)), None);
         assert_eq!(metadata_age(&metadata(age)), Some(age));

@@ -9,6 +9,7 @@
 //! - A manifest reaches everything from its log start to its next offset, without a gap and without an overlap, and
 //!   names the cluster, topic, partition and incarnation that it is of. So does every chunk.
 //! - A tail ([`tail`]) holds committed entries of logs, and continues manifests by their indexes alone.
+//! - A cut ([`cut`]) names indexes, not manifests: whatever manifest sums a partition up to just there is the one.
 //! - Which manifest is the newest follows from (incarnation, leader epoch, index), never from an object's name or time.
 //! - Every byte that is read is bounded by what a manifest declared before it is inflated, and checked after.
 //! - A flipped bit in any object is an error that says where, never other records.
@@ -29,6 +30,7 @@ pub mod archive;
 pub mod chunk;
 pub mod cluster;
 pub mod collect;
+pub mod cut;
 pub mod digest;
 pub mod inventory;
 pub mod key;

@@ -259,6 +259,11 @@ settings! {
         snapshot_jobs: u32 = 1, "snapshot.jobs", Kind::Count { min: 1, max: 64 };
         /// Snapshots of a partition that stay in the store when there are newer ones: points to go back to.
         snapshot_keep: u32 = 3, "snapshot.keep", Kind::Count { min: 1, max: 10_000 };
+        /// A cut of the whole cluster, from which all partitions can be restored as of one moment, is made so often; 0: only
+        /// on demand.
+        snapshot_cut_every_ms: u64 = 0, "snapshot.cut.interval", Kind::Millis { min: 0, max: 365 * DAY };
+        /// How many of the newest cuts stay in the store with all that they need.
+        snapshot_cuts_kept: u32 = 3, "snapshot.cut.keep", Kind::Count { min: 0, max: 10_000 };
         /// What nothing refers to stays in the store for so long. Longer than any snapshot or read takes.
         snapshot_grace_ms: u64 = 3_600_000, "snapshot.grace", Kind::Millis { min: 100, max: 365 * DAY };
         /// Memory for what is read from the store.

@@ -186,6 +186,7 @@ pub async fn run(
         [
             tokio::task::spawn_local(snapshots.keep_claimed()),
             tokio::task::spawn_local(metadata),
+            tokio::task::spawn_local(broker.clone().keep_cutting()),
         ]
     });
     let controlling = tokio::task::spawn_local(super::control::tick_controller(broker.clone()));

@@ -29,6 +29,10 @@ pub(crate) mod kind {
     pub(crate) const GROUPS: u8 = 5;
     /// A group (u64): put it into the store.
     pub(crate) const SNAPSHOT: u8 = 6;
+    /// A step of a cut of the cluster, encoded by `snapshots::cut`.
+    pub(crate) const CUT_STEP: u8 = 7;
+    /// To the controller: make a cut of the cluster.
+    pub(crate) const CUT: u8 = 8;
 }
 
 /// How long to wait for news of a controller before asking again.
@@ -302,6 +306,8 @@ impl Broker {
                 self.ask_for_snapshot(GroupId(group)).ok()?;
                 Some(Bytes::new())
             }
+            kind::CUT_STEP => self.cut_step(&request.body).await,
+            kind::CUT => Some(self.cut_asked().await),
             kind::GROUPS => {
                 let lines = self.groups_here().await;
                 serde_json::to_vec(&lines).ok().map(Bytes::from)

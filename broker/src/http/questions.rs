@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::controller::{ControllerRequest, Failure, RestoreTopic};
 use crate::metrics::NodeMetrics;
 use crate::server::Server;
+use crate::snapshots::cut::CutMade;
 
 /// How long the controller may take to ask for a transfer.
 const TRANSFER_WAIT: Duration = Duration::from_secs(10);
@@ -62,6 +63,8 @@ pub enum Question {
         /// Whether its leader has begun.
         answer: oneshot::Sender<Result<(), Failure>>,
     },
+    /// Make a cut of the whole cluster.
+    Cut(oneshot::Sender<Result<CutMade, Failure>>),
     /// Hand leadership of a partition to a node.
     Transfer {
         /// The topic.
@@ -115,6 +118,12 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 let broker = Rc::clone(&broker);
                 tokio::task::spawn_local(async move {
                     let _ = answer.send(broker.snapshot_now(&topic, partition).await);
+                });
+            }
+            Question::Cut(to) => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    let _ = to.send(broker.cut_now().await);
                 });
             }
             Question::Transfer {

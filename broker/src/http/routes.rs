@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Question, RestoreStep};
 use crate::controller::Failure;
 use crate::metrics::render;
+use crate::snapshots::cut::CUT_MAX;
 
 /// A broker that does not answer within this is not ready.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -38,6 +39,7 @@ pub fn routes(ask: Ask) -> Router {
         .route("/v1/groups/{group}", get(group))
         .route("/v1/partitions/{topic}/{partition}/leader", post(transfer))
         .route("/v1/restore", post(restore))
+        .route("/v1/cuts", post(cut))
         .route(
             "/v1/partitions/{topic}/{partition}/snapshot",
             post(snapshot),
@@ -118,6 +120,14 @@ async fn snapshot(
         answer,
     };
     asked(put(&ask, TRANSFER_MAX, question).await)
+}
+
+async fn cut(State(ask): State<Ask>) -> Response {
+    match put(&ask, CUT_MAX, Question::Cut).await {
+        Some(Ok(made)) => Json(made).into_response(),
+        Some(Err(failure)) => failed(&failure),
+        None => unavailable(),
+    }
 }
 
 /// One step of a restore. It is committed, and applied by this broker, when it is answered.

@@ -329,6 +329,12 @@ pub struct SnapshotMetrics {
     pub taken: Vec<(&'static str, u64)>,
     /// Snapshots that did not get there.
     pub failed: u64,
+    /// Cuts of the cluster that this broker made, as controller.
+    pub cuts: u64,
+    /// Those that it gave up.
+    pub cuts_failed: u64,
+    /// For how long the last one held everything, in ms.
+    pub cut_hold_ms: u64,
     /// Tails that are in the store.
     pub tails: u64,
     /// Their bytes.

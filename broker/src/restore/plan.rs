@@ -6,6 +6,7 @@ use std::sync::Arc;
 use snapshot::archive;
 use snapshot::chunk;
 use snapshot::cluster::{self, Cluster, Topic};
+use snapshot::cut::{self, Cut, Standing};
 use snapshot::inventory::{self, Objects};
 use snapshot::key::Key;
 use snapshot::left;
@@ -30,6 +31,8 @@ const EPOCH_JUMP: i32 = 1 << 16;
 pub struct Selection {
     /// As it was at this time, in wall-clock ms; None for as it was last.
     pub at_ms: Option<i64>,
+    /// As of this cut; None for as it was last.
+    pub cut: Option<u64>,
     /// The cluster to restore into: what it has written itself already is no source.
     pub into: Option<String>,
     /// Only these topics, and with them the topic of the groups; none for all.
@@ -125,6 +128,17 @@ pub enum Error {
     #[error("the store holds no metadata of the cluster{}: nothing says which topics there were",
         if *_0 { " that is as old" } else { "" })]
     NoMetadata(bool),
+    /// A cut cannot be read, or lacks something.
+    #[error(transparent)]
+    Cut(#[from] cut::Error),
+    /// A cut is wanted that there is not.
+    #[error("the store has no cut {number}{}", cuts_there(there))]
+    NoCut {
+        /// Which.
+        number: u64,
+        /// Those that there are.
+        there: Vec<u64>,
+    },
     /// A topic is wanted that there was not.
     #[error("the store knows no topic {0}")]
     NoTopic(String),
@@ -205,15 +219,26 @@ impl Plan {
         // What is of the new life already is no source of it.
         let before = Incarnation(life.incarnation.0 + u32::from(!is_own));
         let at_ms = selection.at_ms;
-        let cluster = cluster::newest(&**store, &life.store_id, before, at_ms).await?;
+        let cut = match selection.cut {
+            Some(number) => Some(find_cut(&**store, &life.store_id, before, number).await?),
+            None => None,
+        };
+        let cluster = match &cut {
+            Some(cut) => Some(cut.cluster.clone()),
+            None => cluster::newest(&**store, &life.store_id, before, at_ms).await?,
+        };
         let cluster = cluster.ok_or(Error::NoMetadata(at_ms.is_some()))?;
         let mut objects = inventory::topics(&**store).await?;
         for of in objects.values_mut() {
             of.manifests.retain(|(age, _)| age.incarnation < before);
             of.manifests.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
         }
+        if let Some(cut) = &cut {
+            cut.check(&objects)?;
+        }
+        let is_old = |ms: i64| at_ms.is_none_or(|at_ms| ms <= at_ms);
         let is_wanted = |name: &tail::Name| {
-            name.incarnation < before && at_ms.is_none_or(|at_ms| name.created_ms <= at_ms)
+            cut.is_none() && name.incarnation < before && is_old(name.created_ms)
         };
         let tails = Parts::read(store, &life.store_id, is_wanted).await?;
         let reader = Reader {
@@ -221,6 +246,7 @@ impl Plan {
             store: store.clone(),
             store_id: life.store_id.clone(),
             at_ms,
+            cut: cut.map(Arc::new),
         };
         let life_before = Incarnation(before.0 - 1);
         let mut left_before = left::left(&**store, life_before, &objects).await?;
@@ -233,7 +259,8 @@ impl Plan {
             Some(_) => unlisted.remove(id).is_some(),
             None => true,
         });
-        let (wanted, deleted) = wanted(&cluster, unlisted, &objects, at_ms.is_none());
+        let is_last = at_ms.is_none() && selection.cut.is_none();
+        let (wanted, deleted) = wanted(&cluster, unlisted, &objects, is_last);
         let (wanted, left) = selection.divide(wanted)?;
         let mut topics = reader.topics(wanted, objects).await?;
         topics.sort_by(|a, b| a.topic.name.cmp(&b.topic.name));
@@ -301,6 +328,32 @@ struct Reader {
     tails: Arc<Parts>,
     store_id: String,
     at_ms: Option<i64>,
+    cut: Option<Arc<Cut>>,
+}
+
+/// A cut that can be restored.
+async fn find_cut(
+    store: &dyn Store,
+    store_id: &str,
+    before: Incarnation,
+    number: u64,
+) -> Result<Cut, Error> {
+    let mut there = cut::list(store).await?;
+    there.retain(|(name, standing, _)| *standing == Standing::Whole && name.incarnation < before);
+    let found = there.iter().find(|(name, _, _)| name.number == number);
+    let Some((name, standing, _)) = found else {
+        let there = there.iter().map(|(name, _, _)| name.number).collect();
+        return Err(Error::NoCut { number, there });
+    };
+    Ok(Cut::read(store, *name, *standing, store_id).await?)
+}
+
+fn cuts_there(numbers: &[u64]) -> String {
+    if numbers.is_empty() {
+        return ": it has none".to_owned();
+    }
+    let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    format!("; it has {}", numbers.join(", "))
 }
 
 impl Reader {
@@ -325,7 +378,8 @@ impl Reader {
             let Some((_, oldest)) = oldest else { continue };
             let source = self.source(*id, *partition);
             let manifest = self.manifest(&id.to_string(), &source, &oldest.key).await?;
-            let is_old = manifest.created_ms <= cluster.created_ms || self.at_ms.is_some();
+            let is_back = self.at_ms.is_some() || self.cut.is_some();
+            let is_old = manifest.created_ms <= cluster.created_ms || is_back;
             let topic = unlisted.entry(*id).or_insert_with(|| Unlisted {
                 topic: Topic {
                     name: manifest.topic.clone(),
@@ -380,11 +434,16 @@ impl Reader {
         &self,
         topic: &str,
         source: Source,
-        of: Objects,
+        mut of: Objects,
     ) -> Result<PartitionPlan, Error> {
         let newest = of.manifests.iter().map(|(age, _)| age.leader_epoch).max();
         let epoch = newest.unwrap_or(0).checked_add(EPOCH_JUMP);
         let epoch = epoch.ok_or_else(|| Error::Epochs(source.clone()))?;
+        if let Some(cut) = &self.cut {
+            let position = cut.position(source.topic_id, source.partition);
+            of.manifests
+                .retain(|(age, _)| position.is_some_and(|at| cut.is_met_at(at, *age)));
+        }
         let manifest = self.newest(topic, &source, &of.manifests).await?;
         if let Some(manifest) = &manifest {
             check_chunks(topic, manifest, &of.chunks)?;

@@ -30,7 +30,9 @@ impl Shard {
                     other => self.io.execute(group, other, &mut again),
                 }
             }
-            if let Some(index) = committed {
+            if let Some(index) = committed
+                && !self.io.put_off(group, index)
+            {
                 self.io.committed(group, index, &mut self.changes);
             }
             self.io.answer_early(group);
@@ -233,7 +235,7 @@ impl Io {
 
     /// Answers those who wait for less than the commit: the own sync, or (of a relaxed topic) a majority's receipt.
     pub(super) fn answer_early(&mut self, group: &mut Group) {
-        if group.for_sync.is_empty() && group.for_receipt.is_empty() {
+        if self.hold.is_some() || group.for_sync.is_empty() && group.for_receipt.is_empty() {
             return;
         }
         let (durable, received) = (group.node.durable_index(), group.node.received_index());

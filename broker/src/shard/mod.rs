@@ -8,11 +8,13 @@
 //! Order is data: what may only be said when something is synced waits in `pipeline::Pipeline` under the number of
 //! the append that it rests on.
 
+mod captures;
 mod confirm;
 mod coordinate;
 mod execute;
 mod figures;
 mod group;
+mod hold;
 mod leaders;
 mod liveness;
 pub(crate) mod measures;
@@ -39,6 +41,7 @@ use raft::message::{Body, Message};
 use raft::types::{Base, DirectoryId, Entry, GroupId, Member, NodeId, ReplicaId, Tick};
 
 use group::Group;
+use hold::Hold;
 use leaders::Leaders;
 use liveness::Liveness;
 use measures::Measures;
@@ -52,8 +55,10 @@ use crate::coordinator;
 use crate::metadata::Image;
 use crate::topic_config::TopicConfig;
 
+pub use captures::Captured;
 pub use figures::{AllCoordinated, Committed, Coordinated};
 pub use group::Counts;
+pub use hold::{HOLD_MS, NotHeld, Position};
 pub use metadata::MetadataState;
 pub use output::{Answer, Halt, LogDone, Order, Output, PeerBatch, Ticket};
 pub use pipeline::AppendId;
@@ -193,6 +198,8 @@ struct Io {
     /// Partitions without records that have applied something since the last housekeeping.
     command_logs: BTreeSet<GroupId>,
     disk_full: bool,
+    /// Nothing of partitions is shown while it goes on.
+    hold: Option<Hold>,
     /// The metadata came whole, not change by change.
     image_replaced: bool,
     /// As of the last event.
@@ -237,6 +244,7 @@ impl Shard {
             collectable: BTreeSet::new(),
             command_logs: BTreeSet::new(),
             disk_full: false,
+            hold: None,
             image_replaced: false,
             now,
             measures: Measures::default(),
@@ -376,6 +384,7 @@ impl Shard {
                 None => {}
             }
         }
+        self.end_late_hold(now);
         self.tick_coordinators(now);
         if now >= self.next_housekeeping {
             self.next_housekeeping = Tick(now.0 + self.config.heartbeat_ms);
@@ -386,7 +395,11 @@ impl Shard {
     /// When [`Shard::tick`] is wanted next.
     #[must_use]
     pub fn deadline(&self) -> Tick {
-        let timers = [self.io.timers.next(), self.coordinator_timers.next()];
+        let timers = [
+            self.io.timers.next(),
+            self.coordinator_timers.next(),
+            self.hold_deadline(),
+        ];
         let timers = timers.into_iter().flatten();
         timers.fold(self.next_housekeeping, Tick::min)
     }

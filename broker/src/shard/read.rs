@@ -222,7 +222,9 @@ impl Shard {
         }
         // NB: until an entry of its own term is committed a leader does not know what its predecessors committed:
         // its high watermark may be behind what a consumer has seen.
-        if !group.node.is_leader_established() {
+        // While partitions are held such an entry may be committed and not applied.
+        let is_applied = || group.node.term_at(group.applied()) == Some(group.node.term());
+        if !group.node.is_leader_established() || self.io.hold.is_some() && !is_applied() {
             return Err(self.io.rejection(group, ErrorCode::OffsetNotAvailable));
         }
         Ok(group)

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::error_code::ErrorCode;
 use raft::types::{EntryKind, GroupId, Index, Member, ReplicaId, Term, Tick};
 
+use super::captures::Captures;
 use super::group::Group;
 use super::output::Order;
 use super::timers::Timers;
@@ -44,11 +45,13 @@ pub enum Trigger {
     Size,
     /// An operator asked.
     Manual,
+    /// A cut of the whole cluster needs it.
+    Cut,
 }
 
 impl Trigger {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Time, Self::Size, Self::Manual];
+    pub const ALL: [Self; 4] = [Self::Time, Self::Size, Self::Manual, Self::Cut];
 
     /// In metrics.
     #[must_use]
@@ -57,6 +60,7 @@ impl Trigger {
             Self::Time => "time",
             Self::Size => "size",
             Self::Manual => "manual",
+            Self::Cut => "cut",
         }
     }
 }
@@ -101,9 +105,23 @@ pub(super) struct Snapshots {
     queue: BTreeMap<GroupId, Trigger>,
     /// Being taken, or cleaned up after.
     running: BTreeSet<GroupId>,
+    /// As of the last cut.
+    pub(super) captures: Captures,
 }
 
 impl Snapshots {
+    pub(super) fn is_running(&self, id: GroupId) -> bool {
+        self.running.contains(&id)
+    }
+
+    pub(super) fn running_count(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(super) fn begin(&mut self, id: GroupId) {
+        self.running.insert(id);
+    }
+
     /// Takes one of a partition when there is room.
     pub(super) fn want(&mut self, id: GroupId, trigger: Trigger) {
         self.queue.entry(id).or_insert(trigger);
@@ -136,6 +154,29 @@ impl Io {
     }
 }
 
+impl Group {
+    /// What a snapshot is made of that is taken now; None when the store lacks nothing.
+    pub(super) fn wanted_now(&self, trigger: Trigger) -> Option<Wanted> {
+        let state = self.partition().filter(|state| state.is_unstored())?;
+        let index = state.applied();
+        Some(Wanted {
+            group: self.id,
+            replica: self.me.replica,
+            term: self.node.term(),
+            index,
+            index_term: self.node.term_at(index)?,
+            log_start: state.log_start(),
+            local_start: self.local_start(),
+            next_offset: state.high_watermark(),
+            state: state.encode(state.high_watermark()),
+            epochs: state.epochs().starts_below(state.high_watermark()),
+            bytes: self.unstored_bytes,
+            before: state.stored(),
+            trigger,
+        })
+    }
+}
+
 impl Shard {
     /// Begins with what is due, as far as there is room.
     pub(super) fn plan_snapshots(&mut self, now: Tick) {
@@ -157,6 +198,7 @@ impl Shard {
             }
         }
         self.plan_tail(now, policy);
+        self.plan_captures();
         while let Some(id) = self.snapshots.due.due(now) {
             self.snapshots.want(id, Trigger::Time);
         }
@@ -194,34 +236,19 @@ impl Shard {
             self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
             return None;
         }
+        let wanted = group.wanted_now(trigger);
         group.is_noted = false;
-        let bytes = std::mem::take(&mut group.unstored_bytes);
+        group.unstored_bytes = 0;
         group.planned_at = now;
-        let local_start = group.local_start();
-        let (term, replica) = (group.node.term(), group.me.replica);
-        let state = group.partition().filter(|state| state.is_unstored())?;
-        let index = state.applied();
-        Some(Wanted {
-            group: id,
-            replica,
-            term,
-            index,
-            index_term: group.node.term_at(index)?,
-            log_start: state.log_start(),
-            local_start,
-            next_offset: state.high_watermark(),
-            state: state.encode(state.high_watermark()),
-            epochs: state.epochs().starts_below(state.high_watermark()),
-            bytes,
-            before: state.stored(),
-            trigger,
-        })
+        wanted
     }
 
     /// The answer to [`Order::TakeSnapshot`]: what is in the store now, whole and durable; None when it did not get
     /// there.
     pub fn snapshot_taken(&mut self, now: Tick, id: GroupId, term: Term, taken: Option<Stored>) {
         self.snapshots.running.remove(&id);
+        self.snapshots.captures.taken(id, taken.is_some());
+        self.plan_captures();
         let leads = |group: &&Group| group.is_leader() && group.node.term() == term;
         if self.groups.get(&id).filter(leads).is_none() {
             // NB: the next leader begins with what is committed. What nobody refers to is collected.

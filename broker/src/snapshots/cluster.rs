@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use raft::types::GroupId;
 use snapshot::cluster::{self, Cluster, Topic};
 use snapshot::collect;
+use snapshot::owner::Life;
 use uuid::Uuid;
 
 use super::Snapshots;
@@ -71,14 +72,7 @@ impl Broker {
             if !image.is_complete(life.incarnation.0) {
                 return Ok(());
             }
-            Cluster {
-                format: cluster::FORMAT,
-                cluster_id: life.store_id.clone(),
-                incarnation: life.incarnation,
-                epoch,
-                created_ms: now_ms,
-                ..contents(&image)
-            }
+            cluster_of(&image, &life, epoch, now_ms)
         };
         let (store, policy) = (&**snapshots.archive().store(), snapshots.collection(&life));
         if !done
@@ -95,16 +89,19 @@ impl Broker {
         let alive: BTreeSet<Uuid> = wanted.topics.iter().map(|topic| topic.id).collect();
         if !alive.is_empty() && done.collected.is_none_or(is_due) {
             done.collected = Some(Instant::now());
-            let outcome = collect::deleted_topics(store, &alive, &policy, now_ms).await;
+            let id = &life.store_id;
+            let outcome = collect::deleted_topics(store, id, &alive, &policy, now_ms).await;
             snapshots.note_collected("deleted topics", outcome);
-            let outcome = collect::tails(store, &life.store_id, &alive, &policy, now_ms).await;
+            let outcome = collect::tails(store, id, &alive, &policy, now_ms).await;
             snapshots.note_collected("tails", outcome);
+            let outcome = collect::cuts(store, &policy, now_ms).await;
+            snapshots.note_collected("cuts", outcome);
         }
         Ok(())
     }
 
     /// The term of this controller; None for every other broker.
-    fn controller_epoch(&self) -> Option<i32> {
+    pub(super) fn controller_epoch(&self) -> Option<i32> {
         let shard = self.shard.borrow();
         let leader = shard.leader(GroupId::METADATA)?;
         (shard.is_controller() && leader.node == self.node).then_some(())?;
@@ -119,6 +116,18 @@ enum Error {
     Cluster(#[from] cluster::Error),
     #[error("it is not known whose the store is")]
     NotOwn,
+}
+
+/// The metadata as it goes into the store.
+pub(super) fn cluster_of(image: &Image, life: &Life, epoch: i32, now_ms: i64) -> Cluster {
+    Cluster {
+        format: cluster::FORMAT,
+        cluster_id: life.store_id.clone(),
+        incarnation: life.incarnation,
+        epoch,
+        created_ms: now_ms,
+        ..contents(image)
+    }
 }
 
 /// What there is to say of the image.

@@ -5,6 +5,7 @@
 mod build;
 mod clean;
 mod cluster;
+pub(crate) mod cut;
 mod life;
 mod origin;
 mod plan;
@@ -56,6 +57,8 @@ pub(crate) struct Snapshots {
     collection: collect::Policy,
     /// Origins are read a few at a time.
     origin_reads: tokio::sync::Semaphore,
+    /// Another snapshot has ended.
+    taken: tokio::sync::Notify,
     figures: Figures,
 }
 
@@ -64,6 +67,10 @@ struct Figures {
     /// Taken and in the store.
     taken: RefCell<BTreeMap<Trigger, u64>>,
     failed: Cell<u64>,
+    /// Cuts that are whole, those that were given up, and for how long the last one held everything, in ms.
+    cuts: Cell<u64>,
+    cuts_failed: Cell<u64>,
+    cut_hold_ms: Cell<u64>,
     /// Tails that are in the store, and their bytes.
     tails: Cell<u64>,
     tail_bytes: Cell<u64>,
@@ -103,14 +110,19 @@ impl Snapshots {
             collection: collect::Policy {
                 incarnation: Incarnation::FIRST,
                 keep_manifests: config.node.snapshot_keep as usize,
+                keep_cuts: config.node.snapshot_cuts_kept as usize,
                 grace_ms: i64::try_from(config.node.snapshot_grace_ms).unwrap_or(i64::MAX),
                 dry_run: false,
                 unattended: false,
             },
             origin_reads: tokio::sync::Semaphore::new(ORIGIN_READS),
+            taken: tokio::sync::Notify::new(),
             figures: Figures {
                 taken: RefCell::default(),
                 failed: Cell::new(0),
+                cuts: Cell::new(0),
+                cuts_failed: Cell::new(0),
+                cut_hold_ms: Cell::new(0),
                 tails: Cell::new(0),
                 tail_bytes: Cell::new(0),
                 collected: Cell::new(0),
@@ -131,6 +143,9 @@ impl Snapshots {
             claimed: self.life().is_some(),
             taken: Trigger::ALL.map(count).to_vec(),
             failed: figures.failed.get(),
+            cuts: figures.cuts.get(),
+            cuts_failed: figures.cuts_failed.get(),
+            cut_hold_ms: figures.cut_hold_ms.get(),
             tails: figures.tails.get(),
             tail_bytes: figures.tail_bytes.get(),
             collected: figures.collected.get(),
@@ -311,6 +326,7 @@ impl Broker {
             let mut shard = broker.shard.borrow_mut();
             shard.snapshot_taken(now, group, term, stored);
             drop(shard);
+            snapshots.taken.notify_waiters();
             broker.work.notify_one();
         });
     }

@@ -131,6 +131,8 @@ pub async fn sweep(store: &dyn Store, wanted: Wanted, now_ms: i64) -> Result<Swe
         policy: Policy {
             incarnation: life.incarnation,
             keep_manifests: wanted.keep,
+            // How many are wanted only the cluster knows.
+            keep_cuts: usize::MAX,
             grace_ms: wanted.grace_ms,
             dry_run: wanted.dry_run,
             unattended: true,
@@ -264,8 +266,8 @@ impl Sweep<'_> {
         if alive.is_empty() {
             return Ok(());
         }
-        let deleted = collect::deleted_topics(store, alive, policy, now_ms).await?;
         let store_id = &self.swept.life.store_id;
+        let deleted = collect::deleted_topics(store, store_id, alive, policy, now_ms).await?;
         let tails = collect::tails(store, store_id, alive, policy, now_ms).await?;
         self.swept.collected.push((What::DeletedTopics, deleted));
         self.swept.collected.push((What::Tails, tails));

@@ -1,5 +1,5 @@
 use crate::key::Key;
-use crate::{manifest, owner, store, tail};
+use crate::{cut, manifest, owner, store, tail};
 
 /// Why nothing more is removed.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,12 @@ pub enum Error {
     /// It is not known what has to stay of earlier lives.
     #[error("nothing is collected: {0}")]
     Owner(#[from] owner::Error),
+    /// A cut cannot be read, so that nobody knows what it needs.
+    #[error("nothing is collected: {0}")]
+    Cut(#[from] cut::Error),
+    /// A cut was made meanwhile.
+    #[error("nothing is collected this time: a cut was made meanwhile")]
+    CutMeanwhile,
     /// The committed manifest, one of its chunks, or a manifest that has to stay is gone. What would be removed may be
     /// all that is left.
     #[error("nothing is collected here: {0} has to be there and is not")]
@@ -40,8 +46,11 @@ impl Error {
         match self {
             Self::Store(why)
             | Self::Tail(tail::Error::Store(why))
-            | Self::Owner(owner::Error::Store(why)) => why.retriable(),
+            | Self::Owner(owner::Error::Store(why))
+            | Self::Cut(cut::Error::Store(why)) => why.retriable(),
+            Self::CutMeanwhile => true,
             Self::Unreadable { .. }
+            | Self::Cut(_)
             | Self::Tail(_)
             | Self::Owner(_)
             | Self::Missing(_)

@@ -11,6 +11,8 @@
 //! - A tail goes when each of its parts is in a newer manifest, in another tail, or of a topic that is no more.
 //! - Topics of earlier lives that this one has [`left`] where they were stay.
 //! - Objects that this format does not name are not touched.
+//! - A manifest stays that a cut needs, and a deleted topic that is in one. Of whole cuts the newest ones stay, of open ones
+//!   the young.
 //! - Where a later life of the cluster was begun, nothing is removed: looked at before every [`BATCH`] objects.
 //!
 //! Doing it again goes on where it ended. What it cannot know is left to whoever calls: that the committed manifest
@@ -19,6 +21,7 @@
 //! only where its name says that nobody writes it, or names it, any more. Snapshots that are still to come continue the
 //! committed one or a later one: they name its chunks and new ones, of later indexes.
 
+mod cuts;
 mod error;
 mod tails;
 #[cfg(test)]
@@ -29,14 +32,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use crate::cluster;
+use crate::cut::Known;
 use crate::inventory::{self, Objects};
 use crate::key::{self, Key};
 use crate::left::left;
-use crate::manifest::{self, Manifest, Name};
+use crate::manifest::{self, Age, Manifest, Name};
 use crate::owner;
 use crate::source::{Incarnation, Source};
 use crate::store::{self, Listed, Store};
 
+pub use cuts::cuts;
 pub use error::Error;
 pub use tails::tails;
 
@@ -51,6 +56,8 @@ pub struct Policy {
     /// So many of the newest manifests at or below the committed one stay; it does in any case. More of them are more
     /// points to go back to, and more chunks.
     pub keep_manifests: usize,
+    /// So many of the newest whole cuts stay.
+    pub keep_cuts: usize,
     /// What is younger stays. It has to be longer than any snapshot takes, and than any read of a manifest that has
     /// been replaced.
     pub grace_ms: i64,
@@ -66,6 +73,7 @@ impl Default for Policy {
         Self {
             incarnation: Incarnation(1),
             keep_manifests: 3,
+            keep_cuts: 3,
             grace_ms: 3_600_000,
             dry_run: false,
             unattended: false,
@@ -117,7 +125,11 @@ pub async fn partition(
     {
         return Err(Error::Superseded(later.key.clone()));
     }
-    let (mut kept, mut dropped) = collector.divide(objects.manifests, committed)?;
+    // NB: a cut that is made from here on rests upon the committed manifest, or upon one that is still to be taken.
+    let cuts = Known::read(store, &source.cluster_id).await?;
+    let ages: Vec<Age> = objects.manifests.iter().map(|(age, _)| *age).collect();
+    let needed = cuts.needed((source.topic_id, source.partition), &ages);
+    let (mut kept, mut dropped) = collector.divide(objects.manifests, committed, &needed)?;
     if policy.unattended {
         collector
             .keep_origin(source, &mut kept, &mut dropped)
@@ -140,6 +152,9 @@ pub async fn partition(
         collector.collected.young += (all - orphans.len()) as u64;
     }
     let orphans = collector.old_ones(orphans);
+    if !cuts.is_all(store).await? {
+        return Err(Error::CutMeanwhile);
+    }
     collector.remove(&dropped).await?;
     collector.remove(&orphans).await?;
     Ok(collector.collected)
@@ -168,18 +183,21 @@ pub async fn metadata(store: &dyn Store, policy: &Policy, now_ms: i64) -> Result
     Ok(collector.collected)
 }
 
-/// Collects all topics but these. NB: the topics have to be as the metadata group knows them now, and the deletions
+/// Collects all topics but these and those of cuts. NB: the topics have to be as the metadata group knows them now, and the deletions
 /// among them committed: a topic that is missing by mistake is a topic that was deleted.
 ///
 /// # Errors
 /// [`Error::NothingAlive`] without any topic; else see [`Error`]. What was removed until then is removed.
 pub async fn deleted_topics(
     store: &dyn Store,
+    store_id: &str,
     alive: &BTreeSet<Uuid>,
     policy: &Policy,
     now_ms: i64,
 ) -> Result<Collected, Error> {
     let mut collector = Collector::among(store, alive, policy, now_ms).await?;
+    let cuts = Known::read(store, store_id).await?;
+    let alive: BTreeSet<Uuid> = alive.iter().copied().chain(cuts.topics()).collect();
     let mut dead: BTreeMap<(Uuid, i32), Objects> = BTreeMap::new();
     inventory::each(store, key::TOPICS_PREFIX, |listed| {
         match key::object(&listed.key) {
@@ -257,6 +275,7 @@ impl<'a> Collector<'a> {
         &self,
         mut manifests: Vec<inventory::Aged>,
         committed: &Name,
+        needed: &BTreeSet<Age>,
     ) -> Result<(Vec<Listed>, Vec<Listed>), Error> {
         let committed = (committed.age(), committed.key());
         manifests.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
@@ -269,7 +288,8 @@ impl<'a> Collector<'a> {
         for (age, listed) in manifests {
             let is_of_the_newest = age <= committed.0 && room > 0;
             room -= usize::from(is_of_the_newest);
-            if is_of_the_newest || age > committed.0 || self.is_young(&listed) {
+            let is_wanted = is_of_the_newest || age > committed.0 || needed.contains(&age);
+            if is_wanted || self.is_young(&listed) {
                 kept.push(listed);
             } else {
                 dropped.push(listed);

@@ -11,6 +11,8 @@ use crate::store::memory::{Fault, Memory, Request};
 use crate::store::{Condition, Folder, Listed, Store};
 use crate::testing::{batches, empty_manifest, put_chunk, put_manifest, source};
 
+/// Whose store it is.
+const STORE: &str = "cluster-of-tests";
 const HOUR: i64 = 3_600_000;
 /// Everything is older than an hour.
 const LATE: i64 = 100 * HOUR;
@@ -313,7 +315,7 @@ async fn x7_where_a_later_life_was_begun_the_earlier_one_removes_nothing() {
         .await
         .expect_err("superseded");
     assert!(matches!(why, Error::Superseded(key) if key == second));
-    let why = deleted_topics(&history.store, &alive(9), &policy(), LATE).await;
+    let why = deleted_topics(&history.store, STORE, &alive(9), &policy(), LATE).await;
     assert!(matches!(why, Err(Error::Superseded(key)) if key == second));
     history.assert_untouched();
     // What it inherited is its own to collect.
@@ -348,23 +350,23 @@ async fn of_a_deleted_topic_everything_goes_after_the_grace() {
     let living = History::of(&store, source(2)).await;
     let before = store.objects();
     // While a manifest is young, what it reaches stays.
-    let young = deleted_topics(&store, &alive(2), &policy(), 7 * HOUR - 1).await;
+    let young = deleted_topics(&store, STORE, &alive(2), &policy(), 7 * HOUR - 1).await;
     let young = young.expect("collected");
     assert_eq!((young.young, young.deleted.len()), (13, 0));
     let dry = Policy {
         dry_run: true,
         ..policy()
     };
-    let said = deleted_topics(&store, &alive(2), &dry, 7 * HOUR).await;
+    let said = deleted_topics(&store, STORE, &alive(2), &dry, 7 * HOUR).await;
     dead.assert_untouched();
-    let done = deleted_topics(&store, &alive(2), &policy(), 7 * HOUR).await;
+    let done = deleted_topics(&store, STORE, &alive(2), &policy(), 7 * HOUR).await;
     let done = done.expect("collected");
     assert_eq!(said.expect("looked at"), done);
     assert_eq!((dead.left(), done.deleted.len()), ((vec![], vec![]), 13));
     living.assert_untouched();
     let bytes: usize = done.deleted.iter().map(|key| before[key].len()).sum();
     assert_eq!(done.bytes, bytes as u64);
-    let again = deleted_topics(&store, &alive(2), &policy(), LATE).await;
+    let again = deleted_topics(&store, STORE, &alive(2), &policy(), LATE).await;
     assert_eq!(again.expect("collected"), Collected::default());
 }
 
@@ -373,7 +375,7 @@ async fn of_a_deleted_topic_everything_goes_after_the_grace() {
 async fn without_any_topic_nothing_is_removed() {
     let history = History::new().await;
     let none = BTreeSet::new();
-    let why = deleted_topics(&history.store, &none, &policy(), LATE).await;
+    let why = deleted_topics(&history.store, STORE, &none, &policy(), LATE).await;
     assert!(matches!(why, Err(Error::NothingAlive)));
     history.assert_untouched();
 }
@@ -387,7 +389,7 @@ enum What {
 async fn run(what: What, history: &History) -> Result<Collected, Error> {
     match what {
         What::Partition => history.collect(&policy(), LATE).await,
-        What::Topic => deleted_topics(&history.store, &alive(2), &policy(), LATE).await,
+        What::Topic => deleted_topics(&history.store, STORE, &alive(2), &policy(), LATE).await,
     }
 }
 

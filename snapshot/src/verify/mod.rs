@@ -2,8 +2,10 @@
 //!
 //! Checked are: seals and names of what is the cluster's; seals, names, cluster, topic and partition of manifests; that every chunk of a manifest is there, as long
 //! as declared, with its CRC-32; each member's CRC-32 and SHA-256; each record batch's CRC-32C; offsets and leader epochs
-//! across chunks; directories and parts of tails, with the CRC-32C of their batches; and which objects nothing refers to.
+//! across chunks; directories and parts of tails, with the CRC-32C of their batches; cuts, and
+//! whether what they need is there; and which objects nothing refers to.
 
+mod cuts;
 mod partition;
 mod report;
 mod tails;
@@ -42,6 +44,8 @@ pub async fn store(store: &dyn Store) -> Result<Report, store::Error> {
     };
     metadata(store, &cluster_id, &mut report).await?;
     tails::verify(store, &cluster_id, &mut report).await?;
+    let topics = inventory::topics(store).await?;
+    cuts::verify(store, &cluster_id, &topics, &mut report).await?;
     for ((topic_id, partition), objects) in by_partition(store, &mut report).await? {
         let source = Source {
             cluster_id: cluster_id.clone(),
@@ -88,7 +92,8 @@ fn is_of_the_cluster(key: &Key) -> bool {
     let is_incarnation = || key.as_str().starts_with(crate::key::INCARNATIONS_PREFIX);
     let is_metadata = || crate::key::metadata_age(key).is_some();
     let is_tail = || crate::key::tail_name(key).is_some();
-    *key == crate::key::owner() || is_metadata() || is_tail() || is_incarnation()
+    let is_cut = || crate::key::cut_name(key).is_some();
+    *key == crate::key::owner() || is_metadata() || is_tail() || is_cut() || is_incarnation()
 }
 
 fn partition_of(key: &Key) -> Option<(Uuid, i32)> {

@@ -12,6 +12,8 @@ pub struct Report {
     pub chunks: u64,
     /// Tails that were read.
     pub tails: u64,
+    /// Cuts that were read.
+    pub cuts: u64,
     /// Stored bytes of chunks and tails.
     pub stored_bytes: u64,
     /// Their records' bytes.

@@ -131,6 +131,8 @@ pub enum Waiting {
     Produce(Sending),
     /// A member's of a consumer group.
     Group(Asked),
+    /// That of whoever makes this cut.
+    Cut(u128),
     /// That of somebody who asks where a partition ends.
     End {
         /// The partition.

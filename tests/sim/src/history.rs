@@ -20,6 +20,8 @@ pub struct Sent {
     pub kind: Kind,
     /// Its records.
     pub count: u8,
+    /// When its client began with it.
+    pub begun_at: u64,
 }
 
 /// See the module.
@@ -29,6 +31,8 @@ pub struct History {
     pub sent: BTreeMap<u64, Sent>,
     /// Acknowledged with acks=all: the batch by partition and base offset.
     pub acked: BTreeMap<(GroupId, i64), u64>,
+    /// When each was first acknowledged.
+    pub acked_at: BTreeMap<(GroupId, i64), u64>,
     /// What consumers have read: the record's value by partition and offset.
     pub seen: BTreeMap<(GroupId, i64), u64>,
     /// Where a record that stands in the log once was read.

@@ -82,6 +82,7 @@ impl World {
             client: at,
             kind: self.clients[at].kind,
             count,
+            begun_at: self.now,
         };
         self.history.sent.insert(self.values, sent);
     }
@@ -160,6 +161,10 @@ impl World {
             (Some(Waiting::Produce(sending)), Answer::Produced(_, result)) => {
                 self.produced(at, &sending, result)
             }
+            (Some(Waiting::Cut(id)), Answer::Confirmed(_, result)) => {
+                self.cut_confirmed(id, result.is_ok());
+                Ok(())
+            }
             (Some(Waiting::End { group, acked }), Answer::Confirmed(_, Ok(()))) => {
                 self.end_told(at, group, acked)
             }
@@ -183,6 +188,8 @@ impl World {
             && self.clients[waiting.client].kind.is_strong()
         {
             self.is_committed(at, group, &operation, produced)?;
+            let place = (group, produced.base_offset);
+            self.history.acked_at.entry(place).or_insert(self.now);
         }
         if self.chaos && self.random.chance(ANSWER_LOST_PER_MILLE) {
             return Ok(());

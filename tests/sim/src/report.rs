@@ -58,6 +58,8 @@ counts! {
     acked_weakly,
     /// Acknowledgements of a batch that had been acknowledged before.
     acked_again,
+    /// Cuts of the whole cluster that came about.
+    cluster_cuts,
     /// Ends of partitions that a majority confirmed.
     ends_told,
     /// Records that consumers read.

@@ -232,6 +232,7 @@ impl World {
                 self.client(at)?;
             }
         }
+        self.go_on_with_cut()?;
         for member in self.consumer_groups.due(self.now) {
             self.member(member)?;
         }
@@ -265,6 +266,7 @@ impl World {
         next = next.min(self.network.next().unwrap_or(u64::MAX));
         if let Some(snapshots) = &self.snapshots {
             next = next.min(snapshots.store.next());
+            next = next.min(snapshots.cuts.next());
         }
         for (at, node) in self.nodes.iter().enumerate() {
             let Some(up) = &node.up else { continue };

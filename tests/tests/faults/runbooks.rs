@@ -86,6 +86,11 @@ const RUNNING: &[Said] = &[
         "walser bucket gc URL",
         "0 objects with 0 bytes were removed",
     ),
+    said(
+        STORE,
+        "walser snapshot cut --admin ADMIN",
+        "NUMBER  PARTITIONS  HOLD-MS",
+    ),
 ];
 
 /// When it is lost.
@@ -97,8 +102,13 @@ const LOST: &[Said] = &[
     ),
     said(
         CLUSTER,
+        "walser restore --from URL --cut 1 --dry-run",
+        "would restore ",
+    ),
+    said(
+        CLUSTER,
         "walser bucket verify URL",
-        "read 1 manifests, 1 chunks and ",
+        "read 3 manifests, 2 chunks and ",
     ),
     said(
         TOPIC,

@@ -29,6 +29,9 @@ pub struct Restore {
     /// As the cluster was at this time, as far as its snapshots go back: 2026-01-31T12:00:00Z, or milliseconds since 1970.
     #[arg(long, value_name = "TIME")]
     at: Option<Time>,
+    /// As the cluster was at this cut, all partitions at one moment: a number that `walser snapshot cut` has told.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "at")]
+    cut: Option<u64>,
     /// Only this topic, and of the groups their offsets in it; may be given several times. The others stay in the store as
     /// they are: the same command restores them into the same cluster later.
     #[arg(long = "topic", value_name = "TOPIC")]
@@ -80,6 +83,7 @@ impl Restore {
         eprintln!("reading what {} holds", self.from);
         let selection = Selection {
             at_ms: self.at.map(|Time(ms)| ms),
+            cut: self.cut,
             into,
             topics: self.topics.iter().cloned().collect(),
         };
@@ -91,16 +95,18 @@ impl Restore {
 
 pub(super) fn refused(why: &restore::Error) -> Failure {
     use restore::Error;
-    use snapshot::tail;
+    use snapshot::{cut, tail};
     match why {
         Error::Store(snapshot::store::Error::NotFound(_)) | Error::NoMetadata(_) => {
             Failure::with(Exit::NotFound, why.to_string()).next("is --from the store of a cluster?")
         }
         Error::NoTopic(_) => Failure::with(Exit::NotFound, why.to_string())
             .next("`walser restore --from URL --dry-run` shows which there are"),
+        Error::NoCut { .. } => Failure::with(Exit::NotFound, why.to_string())
+            .next("snapshot.cut.keep says how many cuts stay"),
         Error::TooOld { .. } => Failure::with(Exit::NotFound, why.to_string())
             .next("choose a later --at; snapshot.keep says how many snapshots stay"),
-        Error::Unreadable(tail::Error::Store(why)) => {
+        Error::Unreadable(tail::Error::Store(why)) | Error::Cut(cut::Error::Store(why)) => {
             Failure::with(Exit::Unreachable, why.to_string()).next("run the same command again")
         }
         Error::Archive(inner) if inner.retriable() => {
@@ -111,6 +117,7 @@ pub(super) fn refused(why: &restore::Error) -> Failure {
         | Error::Manifest { .. }
         | Error::Chunk { .. }
         | Error::Cluster(_)
+        | Error::Cut(_)
         | Error::Unreadable(_)
         | Error::Tail { .. } => Failure::with(Exit::Corruption, why.to_string())
             .next("`walser bucket verify` names all damage; --at goes back to earlier snapshots"),

@@ -2,6 +2,7 @@
 //!
 //! The brokers say where the store is and what is committed; what lies in it is read from here.
 
+mod cut;
 mod describe;
 mod verify;
 
@@ -61,6 +62,8 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
+    /// Put all partitions into the store as of one moment.
+    Cut(cut::MakeCut),
     /// Remove from the store what nobody needs any more, now: the brokers do it by themselves after later snapshots.
     Gc {
         #[command(flatten)]
@@ -113,6 +116,7 @@ impl Snapshot {
             Verb::List { watch, at } => watch.run(async || list(&at).await).await,
             Verb::Describe { partition, at } => describe::run(&at, &partition).await,
             Verb::Verify { subject, at } => verify::run(&at, subject.as_ref()).await,
+            Verb::Cut(make) => make.run().await,
             Verb::Gc { how, at } => {
                 let opened = at.open().await?;
                 let StoreStatus { keep, grace_ms, .. } = opened.there;

@@ -3,6 +3,8 @@
 // Prometheus has no other numbers than f64: what is above 2^53 is rounded.
 #![allow(clippy::cast_precision_loss)]
 
+use std::time::Duration;
+
 use super::families::{Families, OfGroup};
 use crate::metrics::NodeMetrics;
 use crate::metrics::node::SnapshotMetrics;
@@ -48,6 +50,13 @@ fn taken(snapshots: &SnapshotMetrics, out: &mut Families) {
     )
     .row(&[], u64::from(snapshots.claimed))
     .end();
+    let held = Duration::from_millis(snapshots.cut_hold_ms).as_secs_f64();
+    out.gauge(
+        "walser_snapshot_cut_hold_seconds",
+        "How long the last cut that this broker made, as controller, put off what clients could see.",
+    )
+    .value(&[], held)
+    .end();
     out.counter(
         "walser_raft_snapshots_total",
         "Snapshots taken, by what caused them.",
@@ -67,6 +76,16 @@ fn taken(snapshots: &SnapshotMetrics, out: &mut Families) {
             "walser_snapshot_failures_total",
             "Snapshots and tails that did not get into the store, and are tried again.",
             snapshots.failed,
+        ),
+        (
+            "walser_snapshot_cuts_total",
+            "Cuts of the whole cluster that are in the store, made by this broker as controller.",
+            snapshots.cuts,
+        ),
+        (
+            "walser_snapshot_cut_failures_total",
+            "Cuts that were given up.",
+            snapshots.cuts_failed,
         ),
         (
             "walser_snapshot_tails_total",

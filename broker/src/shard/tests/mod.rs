@@ -3,6 +3,7 @@
 mod cluster;
 mod coordinate;
 mod disk;
+mod hold;
 mod leadership;
 mod lifecycle;
 mod pieces;

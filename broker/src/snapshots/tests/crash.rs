@@ -169,7 +169,8 @@ impl World {
             Topics => {
                 let alive = [subject().source.topic_id].into();
                 let collected =
-                    collect::deleted_topics(&self.store, &alive, &policy(), now_ms).await;
+                    collect::deleted_topics(&self.store, "cluster", &alive, &policy(), now_ms)
+                        .await;
                 collected.map(drop).map_err(|why| failed(&why))
             }
         }

@@ -20,6 +20,7 @@ fn history(kinds: &[Kind]) -> History {
     for (client, kind) in kinds.iter().enumerate() {
         for batch in 1..=3 {
             let sent = Sent {
+                begun_at: 0,
                 group: GROUP,
                 client,
                 kind: *kind,

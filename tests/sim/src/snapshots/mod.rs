@@ -2,6 +2,7 @@
 //! of what nothing reaches. All of it is the broker's own code but for what carries out its orders: here a list of tasks for
 //! each broker, which end with its process wherever they are.
 
+mod cuts;
 pub(crate) mod judge;
 pub mod plan;
 pub(crate) mod store;
@@ -44,6 +45,7 @@ pub(crate) struct Snapshots {
     pub(crate) store: Shared,
     pub(crate) judge: Judge,
     promised: tails::Promised,
+    pub(crate) cuts: cuts::Cuts,
     sources: Sources,
     /// The run has ended, and reads are answered at once.
     has_ended: bool,
@@ -74,6 +76,7 @@ impl Snapshots {
             store,
             judge: Judge::default(),
             promised: tails::Promised::default(),
+            cuts: cuts::Cuts::default(),
             sources: Sources::new(),
             has_ended: false,
         }
@@ -425,6 +428,7 @@ impl World {
                 self.run_tasks(at)?;
             }
         }
+        self.begin_cut();
         for at in 0..self.nodes.len() {
             self.collect_tails(at);
             self.run_tasks(at)?;
@@ -481,7 +485,10 @@ impl World {
             let end = end.ok_or("nobody leads it")?;
             tails::restores((*group, source), end, &memory, &mut self.history)?;
         }
-        snapshots.promised.are_kept(&snapshots.sources, &memory)
+        snapshots.promised.are_kept(&snapshots.sources, &memory)?;
+        let told = snapshots.cuts.judge(&self.history, &memory)?;
+        self.report.counts.cluster_cuts += told;
+        Ok(())
     }
 }
 

@@ -65,6 +65,7 @@ impl Plan {
             keep_manifests: usize::try_from(1 + sometimes(600, 0, 3)).expect("small"),
             // Longer than a message is on its way.
             grace_ms: i64::try_from(150 + sometimes(600, 0, 1500)).expect("small"),
+            keep_cuts: 3,
             dry_run: false,
             unattended: false,
         };

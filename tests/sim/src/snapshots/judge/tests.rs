@@ -39,6 +39,7 @@ impl Bench {
         let mut history = History::default();
         for value in 1..=acked {
             let sent = Sent {
+                begun_at: 0,
                 group: GROUP,
                 client: 0,
                 kind: ClientKind::Plain,
