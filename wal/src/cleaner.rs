@@ -4,6 +4,7 @@
 //! A crash at any point leaves either the inputs (the outputs are named but nothing refers to them) or the outputs:
 //! the swap is in memory until a checkpoint that refers to the outputs is named by a manifest.
 
+mod apart;
 mod choose;
 mod rewrite;
 
@@ -20,7 +21,8 @@ use crate::record::Identity;
 use crate::segment::Segment;
 use crate::spares::{Spare, Taker};
 pub(crate) use choose::Outlook;
-use raft::types::{GroupId, Index, ReplicaId};
+use raft::types::{Entry, GroupId, ReplicaId};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -33,9 +35,14 @@ struct Piece {
     footer_at: u64,
 }
 
+/// Copies of damaged entries that others had.
+pub(crate) type Donated = BTreeMap<(GroupId, ReplicaId, u64), Entry>;
+
 /// A rewrite, ready to run on any thread.
 pub(crate) struct CleanTask {
     pieces: Vec<Piece>,
+    /// Takes damaged segments apart: what stands for their damaged entries. Otherwise a damaged piece stays as a whole.
+    donated: Option<Donated>,
     outputs: Vec<Arc<Segment>>,
     inputs: Vec<u64>,
     identity: Identity,
@@ -44,12 +51,23 @@ pub(crate) struct CleanTask {
     pool: Arc<Pool>,
 }
 
-/// An extent and what it became.
+/// Entries of an extent and what they became.
 struct Moved {
     group: GroupId,
     replica: ReplicaId,
     old: Extent,
+    /// Of the extent's entries, these have moved.
+    first: u64,
+    last: u64,
     new: Vec<Extent>,
+}
+
+/// Damage that was met in a segment, somewhere in a range of a group's entries.
+struct Met {
+    segment: u64,
+    group: GroupId,
+    first: u64,
+    last: u64,
 }
 
 struct Output {
@@ -64,12 +82,48 @@ struct Output {
 pub(crate) struct Cleaned {
     outputs: Vec<Output>,
     moved: Vec<Moved>,
-    /// Entries that were not what was written, or cannot be read: never copied, reported. A range's first and last.
-    damaged: Vec<(GroupId, Index)>,
+    /// Entries that were not what was written, or cannot be read: never copied, reported.
+    damaged: Vec<Met>,
+    /// Copies of entries that were written in their place.
+    healed: u64,
     inputs: Vec<u64>,
     /// Inputs with something that had to stay there.
     stuck: Vec<u64>,
     failed: Option<io::Error>,
+}
+
+impl CleanTask {
+    fn new(
+        log: &Log,
+        pieces: Vec<Piece>,
+        outputs: Vec<Arc<Segment>>,
+        inputs: Vec<u64>,
+        donated: Option<Donated>,
+    ) -> Self {
+        Self {
+            pieces,
+            donated,
+            outputs,
+            inputs,
+            identity: log.identity,
+            segment_bytes: log.config.segment_bytes,
+            run_bytes_max: log.config.run_bytes_max,
+            pool: Arc::clone(&log.pool),
+        }
+    }
+
+    /// Takes a damaged segment apart.
+    pub(crate) fn of_damaged(
+        log: &Log,
+        sequence: u64,
+        outputs: Vec<Arc<Segment>>,
+        donated: Donated,
+    ) -> Self {
+        let inputs = vec![sequence];
+        let pieces = choose::all_pieces(&log.shared.read(), &inputs);
+        let pieces = pieces.into_iter().map(|(_, piece)| piece).collect();
+        Self::new(log, pieces, outputs, inputs, Some(donated))
+    }
 }
 
 impl Log {
@@ -98,15 +152,8 @@ impl Log {
         // Outputs are named before anything is written into them. A failure has poisoned the log.
         self.commit(false).ok()?;
         let pieces = choose::pieces(&self.shared.read(), &chosen, &self.config);
-        Some(Task::Clean(CleanTask {
-            pieces,
-            outputs,
-            inputs: chosen.inputs,
-            identity: self.identity,
-            segment_bytes: self.config.segment_bytes,
-            run_bytes_max: self.config.run_bytes_max,
-            pool: Arc::clone(&self.pool),
-        }))
+        let task = CleanTask::new(self, pieces, outputs, chosen.inputs, None);
+        Some(Task::Clean(task))
     }
 
     fn return_spares(&mut self, outputs: &[Arc<Segment>]) {
@@ -126,6 +173,10 @@ impl Log {
         if let Some(error) = cleaned.failed {
             return Err(self.poison("clean", &error));
         }
+        if let Some(segment) = self.healed_segment.take() {
+            self.shared.quarantine().taken_apart(segment);
+        }
+        self.counters.entries_healed += cleaned.healed;
         let outputs = std::mem::take(&mut self.outputs);
         let mut unused: Vec<Arc<Segment>> = Vec::new();
         let mut directory = self.shared.write();
@@ -148,9 +199,10 @@ impl Log {
         for moved in &cleaned.moved {
             swap(&mut directory, moved);
         }
-        for (group, index) in &cleaned.damaged {
-            tracing::error!(%group, %index, "the cleaner met a damaged entry");
-            directory.mark_faulty(*group, *index, *index, false);
+        for met in &cleaned.damaged {
+            tracing::error!(group = %met.group, met.first, met.last, "the cleaner met a damaged entry");
+            let mut quarantine = self.shared.quarantine();
+            quarantine.note(met.segment, met.group, met.first, met.last);
         }
         directory.died = true;
         let full = cleaned.outputs.iter().filter(|output| output.full);
@@ -181,7 +233,7 @@ fn output_state(output: &Output) -> SegmentState {
     }
 }
 
-/// Replaces an extent by its copies, clipped to what of it is still alive.
+/// Replaces entries of an extent by their copies, clipped to what of them is still alive.
 fn swap(directory: &mut Directory, moved: &Moved) {
     let Some(group) = directory
         .groups
@@ -190,16 +242,25 @@ fn swap(directory: &mut Directory, moved: &Moved) {
     else {
         return;
     };
+    // NB: an extent of which the middle has moved is two with one position.
     let same = |extent: &Extent| {
-        extent.segment == moved.old.segment && extent.position == moved.old.position
+        extent.segment == moved.old.segment
+            && extent.position == moved.old.position
+            && extent.first <= moved.last
+            && moved.first <= extent.last
     };
     let Some(at) = group.extents.iter().position(same) else {
         return;
     };
     let old = group.extents[at];
-    let mut changes = vec![(old.segment, -old.bytes.cast_signed(), -1)];
     group.extents.remove(at);
-    let mut to = at;
+    let mut new: Vec<Extent> = Vec::new();
+    if old.first < moved.first {
+        let mut before = old;
+        before.cut_back(moved.first - 1);
+        new.push(before);
+    }
+    let begins = new.len();
     for mut extent in moved.new.iter().copied() {
         if extent.last < old.first || extent.first > old.last {
             continue;
@@ -208,11 +269,19 @@ fn swap(directory: &mut Directory, moved: &Moved) {
             extent.cut_front(old.first);
             extent.cut_back(old.last);
         }
-        changes.push((extent.segment, extent.bytes.cast_signed(), 1));
-        group.extents.insert(to, extent);
-        to += 1;
+        new.push(extent);
     }
-    assert!(to > at, "a copied extent has copies");
+    assert!(new.len() > begins, "a copied extent has copies");
+    if old.last > moved.last {
+        let mut behind = old;
+        behind.cut_front(moved.last + 1);
+        new.push(behind);
+    }
+    let mut changes = vec![old.change(-1)];
+    for (to, extent) in (at..).zip(new) {
+        changes.push(extent.change(1));
+        group.extents.insert(to, extent);
+    }
     group.extents_changed_from = group.extents_changed_from.min(old.first);
     group.changed = true;
     directory.account(&changes);

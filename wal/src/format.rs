@@ -99,6 +99,8 @@ pub(crate) fn format(
         full: VecDeque::new(),
         prepared: None,
         outputs: Vec::new(),
+        donated: BTreeMap::new(),
+        healed_segment: None,
         nothing_to_clean: None,
         sealed: BTreeMap::new(),
         spares,

@@ -185,6 +185,22 @@ pub(crate) fn parse(place: Place, bytes: &[u8]) -> Option<(FrameHeader, Frame<'_
 }
 
 impl FrameHeader {
+    /// As it would be written; its own checksum is made where its place is known.
+    pub(crate) fn of(frame: &Frame<'_>) -> Self {
+        Self {
+            frame_type: frame.frame_type,
+            kind: frame.kind,
+            group: frame.group,
+            replica: frame.replica,
+            term: frame.term,
+            index: frame.index,
+            payload_bytes: frame.payload.len(),
+            payload_crc: crc32fast::hash(&frame.payload),
+            stamp: frame.stamp,
+            crc: 0,
+        }
+    }
+
     /// The frame with this payload.
     pub(crate) fn with<'a>(&self, payload: &'a [u8]) -> Frame<'a> {
         Frame {

@@ -217,6 +217,7 @@ impl Log {
     /// [`Error::Poisoned`] when the log has failed, now or earlier: naming a job's output is a commit.
     pub fn next_job(&mut self) -> Result<Option<Job>, Error> {
         self.check()?;
+        self.roll_to_heal()?;
         if self.urgent.is_none()
             && let Some(task) = self.urgent_task()
         {
@@ -477,7 +478,11 @@ impl Log {
         self.chain_before = before;
         self.counters.segments_recycled += freed.len() as u64;
         for segment in freed {
-            self.spares.recycle(segment);
+            // A file that did not keep what it was given is given nothing else.
+            match self.shared.quarantine().release(segment.sequence) {
+                true => self.spares.retire(segment),
+                false => self.spares.recycle(segment),
+            }
         }
         Ok(())
     }

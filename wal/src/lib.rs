@@ -14,13 +14,14 @@
 //! 5. A damaged round that was ever known to be synced is reported as damage, never taken for the end of the log.
 //! 6. A file that a reader has pinned is neither resized nor recycled nor removed.
 //! 7. Restart reads the manifest, the checkpoint chain and the segments that are not sealed, whatever the log's size.
+//! 8. A copy takes the place of a damaged entry only, of the same index and term; nothing else that was written changes.
 //!
 //! Not here: elections, commit indexes, the meaning of payloads (only a record batch's header is looked at), threads,
 //! timers. Background work is handed out as [`Job`]s; [`Log::due`] says when to look for more though nothing happens.
 //!
 //! Start reading at [`Log::write`] (`writer.rs`), then `round.rs` (the bytes), `directory.rs` (what is alive),
-//! `recovery.rs` (the decision table), `jobs.rs` (seal, checkpoint), `stock.rs` (spares) and `reader.rs`. [`verify`] reads
-//! everything that lies in a directory and changes nothing.
+//! `recovery.rs` (the decision table), `jobs.rs` (seal, checkpoint), `stock.rs` (spares), `reader.rs`, and `quarantine.rs` and
+//! `heal.rs` for what a disk did not keep. [`verify`] reads everything that lies in a directory and changes nothing.
 
 mod blob;
 mod checkpoint;
@@ -34,6 +35,7 @@ mod error;
 mod footer;
 mod format;
 mod frame;
+mod heal;
 mod jobs;
 mod kafka;
 mod layout;
@@ -46,10 +48,12 @@ mod mutant;
 mod open;
 mod pages;
 mod parts;
+mod quarantine;
 mod reader;
 mod record;
 mod recovery;
 mod round;
+mod salvage;
 mod segment;
 mod spares;
 mod stock;
@@ -64,6 +68,7 @@ pub use error::{Damage, Error, ReadError};
 pub use jobs::{Job, JobDone};
 pub use log::Log;
 pub use pages::{PAGE_BYTES, Pages};
+pub use quarantine::{Damages, Lacking};
 pub use reader::Reader;
 pub use record::{
     Faulty, Identity, Purpose, Record, RecoveredGroup, Recovery, Rolled, Room, Round, Stats, Torn,

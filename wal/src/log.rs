@@ -1,7 +1,7 @@
 //! The log: its state, its figures, its poison.
 
 use crate::checkpoint::{Point, Slots};
-use crate::cleaner::Outlook;
+use crate::cleaner::{Donated, Outlook};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::disk::Disk;
@@ -11,6 +11,7 @@ use crate::manifest::{ManifestFiles, Sealed};
 use crate::meta::Meta;
 use crate::mutant::{self, Mutant};
 use crate::pages::Pool;
+use crate::quarantine::Quarantine;
 use crate::reader::Reader;
 use crate::record::{Identity, Room, Stats};
 use crate::segment::Segment;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) segment_bytes: u64,
     pub(crate) run_bytes_max: u64,
     pub(crate) footers_kept: usize,
+    quarantine: Mutex<Quarantine>,
     /// Segments whose footer is in memory, oldest first. Weak: a kept footer pins nothing.
     footers: Mutex<VecDeque<Weak<Segment>>>,
 }
@@ -41,6 +43,7 @@ impl Shared {
             segment_bytes: config.segment_bytes,
             run_bytes_max: config.run_bytes_max,
             footers_kept: config.footers_kept,
+            quarantine: Mutex::default(),
             footers: Mutex::new(VecDeque::new()),
         })
     }
@@ -59,6 +62,13 @@ impl Shared {
 
     pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// NB: taken after the directory's lock by who needs both.
+    pub(crate) fn quarantine(&self) -> MutexGuard<'_, Quarantine> {
+        self.quarantine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn footers(&self) -> MutexGuard<'_, VecDeque<Weak<Segment>>> {
@@ -95,6 +105,10 @@ pub struct Log {
     pub(crate) nothing_to_clean: Option<Outlook>,
     /// Named in the manifest for the cleaner's job that is under way.
     pub(crate) outputs: Vec<Arc<Segment>>,
+    /// Copies of damaged entries, by the segment that lacks them, until they are written.
+    pub(crate) donated: BTreeMap<u64, Donated>,
+    /// The damaged segment that is being taken apart.
+    pub(crate) healed_segment: Option<u64>,
     pub(crate) sealed: BTreeMap<u64, Sealed>,
     pub(crate) spares: Spares,
     /// The last round: written and synced. The next one is one higher.

@@ -318,6 +318,8 @@ impl Start {
             full: parts.full,
             prepared: parts.prepared,
             outputs: Vec::new(),
+            donated: BTreeMap::new(),
+            healed_segment: None,
             nothing_to_clean: None,
             sealed: parts.sealed,
             spares,
@@ -350,6 +352,9 @@ impl Start {
             config: self.config,
             identity: self.identity,
         };
+        for segment in &scan.damaged {
+            log.shared.quarantine().note_segment(*segment);
+        }
         log.look_at_free_bytes();
         log.start(unclean)?;
         Ok(log)

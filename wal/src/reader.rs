@@ -6,6 +6,7 @@ use crate::footer::{Run, RunIndex};
 use crate::frame::{self, FrameType};
 use crate::layout::{DATA_START, FRAME_HEADER_BYTES};
 use crate::log::Shared;
+use crate::salvage::{Salvaged, salvage};
 use crate::segment::Segment;
 use crate::window::{Found, Window};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 /// Reads what the log holds. Every call is short: no pin outlives it.
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// An extent with its segment pinned and the runs that it may need.
@@ -310,7 +311,11 @@ impl Reader {
             return Ok(footer);
         }
         let (segment_bytes, run_bytes_max) = (self.shared.segment_bytes, self.shared.run_bytes_max);
-        let footer = read_footer(segment, footer_at, segment_bytes, run_bytes_max)?;
+        let read = read_footer(segment, footer_at, segment_bytes, run_bytes_max);
+        if !read.as_ref().is_ok_and(|(_, whole)| *whole) {
+            self.shared.quarantine().note_segment(segment.sequence);
+        }
+        let (footer, _) = read?;
         self.shared.keep_footer(segment, Arc::clone(&footer));
         Ok(footer)
     }
@@ -330,23 +335,33 @@ impl Reader {
             if run.first > last || (bytes >= max_bytes && !entries.is_empty()) {
                 break;
             }
-            let found = match self.read_run(pinned, key, &run) {
-                Ok(found) => found,
-                Err(_) if !entries.is_empty() => break,
-                Err(error) => return Err(error),
-            };
             let expected = entries.last().map_or(from, |entry| entry.index.next());
-            for entry in found
-                .into_iter()
-                .filter(|entry| (expected.0..=last).contains(&entry.index.0))
-            {
+            // NB: a start does not put damaged frames into runs: they may lack an entry between two.
+            if run.first > expected.0 {
+                break;
+            }
+            let (found, damage) = match self.read_run(pinned, key, &run) {
+                Ok(found) => (found, None),
+                Err(error) => {
+                    let found = whole_before_damage(pinned, key, &run, expected);
+                    (found, Some(error))
+                }
+            };
+            let wanted = expected.0..=last;
+            let found = found.into_iter();
+            for entry in found.filter(|entry| wanted.contains(&entry.index.0)) {
                 bytes += entry.payload.len() as u64;
                 entries.push(entry);
             }
+            match damage {
+                Some(error) if entries.is_empty() => return Err(error),
+                Some(_) => break,
+                None => {}
+            }
         }
-        let first = entries.first().map(|entry| entry.index);
-        if first != Some(from) {
+        if entries.is_empty() {
             let (segment, position) = (pinned.segment.sequence, pinned.extent.position);
+            self.note(pinned, key.0, (from.0, from.0));
             return Err(ReadError::Corrupt {
                 segment,
                 position,
@@ -379,10 +394,39 @@ impl Reader {
         } else {
             read_direct(segment, run).and_then(|bytes| parse_run(segment, key, run, &bytes))
         };
-        first_try.or_else(|_| {
-            read_direct(segment, run).and_then(|bytes| parse_run(segment, key, run, &bytes))
+        let second_try =
+            |_| read_direct(segment, run).and_then(|bytes| parse_run(segment, key, run, &bytes));
+        first_try.or_else(second_try).inspect_err(|_| {
+            self.note(pinned, key.0, (run.first, run.last()));
         })
     }
+
+    /// Damage was met among these entries of a group.
+    fn note(&self, pinned: &Pinned, group: GroupId, (first, last): (u64, u64)) {
+        let mut quarantine = self.shared.quarantine();
+        quarantine.note(pinned.segment.sequence, group, first, last);
+    }
+}
+
+/// Of a run with damage: the entries from one on, up to the first that is not whole.
+fn whole_before_damage(
+    pinned: &Pinned,
+    key: (GroupId, ReplicaId),
+    run: &Run,
+    from: Index,
+) -> Vec<Entry> {
+    let salvaged = salvage(&pinned.segment, key, run).into_iter();
+    let mut next = from;
+    let mut entries = Vec::new();
+    for Salvaged { header, payload } in salvaged.filter(|s| s.header.index >= from) {
+        let entry = payload.and_then(|payload| header.with(&[]).entry(payload));
+        match entry {
+            Some(entry) if entry.index == next => entries.push(entry),
+            _ => break,
+        }
+        next = next.next();
+    }
+    entries
 }
 
 fn io_error(segment: &Segment, position: u64, error: std::io::Error) -> ReadError {
@@ -467,28 +511,39 @@ pub(crate) fn load_footer(
 ) -> Result<Arc<RunIndex>, ReadError> {
     match segment.footer_in_memory() {
         Some(footer) => Ok(footer),
-        None => read_footer(segment, footer_at, segment_bytes, run_bytes_max),
+        None => {
+            read_footer(segment, footer_at, segment_bytes, run_bytes_max).map(|(index, _)| index)
+        }
     }
 }
 
+/// The footer, and whether it lies there as it was written.
 fn read_footer(
     segment: &Segment,
     footer_at: u64,
     segment_bytes: u64,
     run_bytes_max: u64,
-) -> Result<Arc<RunIndex>, ReadError> {
-    let length = usize::try_from(segment_bytes - footer_at).unwrap_or(0);
-    if let Ok((pages, skip)) = segment.read_pages(footer_at, length)
-        && let Some(index) =
-            RunIndex::decode(segment.seed, segment.sequence, footer_at, &pages[skip..])
-    {
-        return Ok(Arc::new(index));
+) -> Result<(Arc<RunIndex>, bool), ReadError> {
+    if let Some(index) = stored_footer(segment, footer_at, segment_bytes) {
+        return Ok((Arc::new(index), true));
     }
     tracing::error!(
         segment = segment.sequence,
         "a footer is damaged: built again from the rounds"
     );
-    rebuild_footer(segment, footer_at, run_bytes_max).map(Arc::new)
+    let index = rebuild_footer(segment, footer_at, run_bytes_max)?;
+    Ok((Arc::new(index), false))
+}
+
+fn stored_footer(segment: &Segment, footer_at: u64, segment_bytes: u64) -> Option<RunIndex> {
+    let length = usize::try_from(segment_bytes - footer_at).ok()?;
+    let (pages, skip) = segment.read_pages(footer_at, length).ok()?;
+    RunIndex::decode(segment.seed, segment.sequence, footer_at, &pages[skip..])
+}
+
+/// Whether a sealed segment's footer lies there as it was written.
+pub(crate) fn footer_is_whole(segment: &Segment, footer_at: u64, segment_bytes: u64) -> bool {
+    stored_footer(segment, footer_at, segment_bytes).is_some()
 }
 
 /// Walks a sealed segment's rounds. Runs come out as they were: the same entries join, up to the bound.

@@ -274,6 +274,8 @@ pub struct Stats {
     pub bytes_cleaned: u64,
     /// Segments whose data has all died and whose file went back to the pool.
     pub segments_recycled: u64,
+    /// Damaged entries that were written again from another replica's copy.
+    pub entries_healed: u64,
     /// Whether the log has failed.
     pub poisoned: bool,
 }

@@ -21,6 +21,7 @@ use crate::round::{FLAG_CLEANED, FLAG_IDLE, Item, ParsedRound};
 use crate::segment::{Segment, damage};
 use crate::window::{Found, Window};
 use raft::types::GroupId;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A segment to be read, in sequence order.
@@ -42,6 +43,8 @@ pub(crate) struct Scan {
     pub(crate) ends: Vec<(u64, u64, (u64, u32))>,
     pub(crate) torn: Option<Torn>,
     pub(crate) damages: Vec<Damage>,
+    /// Segments with damage to entries that the checkpoint holds: nothing of what was promised is in doubt.
+    pub(crate) damaged: BTreeSet<u64>,
     /// Every group was marked in this scan.
     suspect: bool,
     pub(crate) rounds_replayed: u64,
@@ -244,6 +247,8 @@ impl Replay<'_> {
             let Some((_, frame)) = frame else {
                 if after_checkpoint {
                     self.lost_frame(&item);
+                } else {
+                    self.scan.damaged.insert(segment.sequence);
                 }
                 continue;
             };

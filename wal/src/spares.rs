@@ -29,6 +29,8 @@ pub(crate) struct Spares {
     ready: VecDeque<Spare>,
     /// Dead segments that a reader still holds.
     pinned: Vec<Arc<Segment>>,
+    /// Dead segments with damage: their files are removed once no reader holds them.
+    retired: Vec<Arc<Segment>>,
     /// How much of the reserves is there.
     cleaner: usize,
     housekeeping: usize,
@@ -56,6 +58,18 @@ impl Spares {
     pub(crate) fn recycle(&mut self, segment: Arc<Segment>) {
         self.pinned.push(segment);
         self.unpin();
+    }
+
+    /// Takes note of the file of a dead segment that is not to be used again.
+    pub(crate) fn retire(&mut self, segment: Arc<Segment>) {
+        self.retired.push(segment);
+    }
+
+    /// The number of such a file that no reader holds any longer.
+    pub(crate) fn take_retired(&mut self) -> Option<u64> {
+        let free = |segment: &Arc<Segment>| Arc::strong_count(segment) == 1;
+        let at = self.retired.iter().position(free)?;
+        Some(self.retired.swap_remove(at).number)
     }
 
     /// Looks whether readers have let go of dead segments.
@@ -136,7 +150,7 @@ impl Spares {
 
     /// Whether readers hold dead segments.
     pub(crate) fn any_pinned(&self) -> bool {
-        !self.pinned.is_empty()
+        !self.pinned.is_empty() || !self.retired.is_empty()
     }
 
     /// How many were written before.

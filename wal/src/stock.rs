@@ -49,6 +49,13 @@ impl Log {
 
     pub(crate) fn leisure_task(&mut self) -> Option<Task> {
         self.spares.unpin();
+        if let Some(number) = self.spares.take_retired() {
+            let disk = Arc::clone(&self.disk);
+            return Some(Task::Remove { disk, number });
+        }
+        if let Some(task) = self.heal_task() {
+            return Some(task);
+        }
         // Before what makes more of them.
         if let Some(surplus) = self.spares.take_surplus(self.spares_at_most()) {
             return Some(Task::Remove {

@@ -188,10 +188,22 @@ fn copied_sizes(directory: &Directory, config: &Config) -> BTreeMap<u64, u64> {
 
 /// The live extents of the inputs, as far as there is room for them: each group's together.
 pub(super) fn pieces(directory: &Directory, chosen: &Chosen, config: &Config) -> Vec<Piece> {
-    let rank = |extent: &Extent| {
-        let mut inputs = chosen.inputs.iter();
-        inputs.position(|input| *input == extent.segment)
-    };
+    let mut pieces = all_pieces(directory, &chosen.inputs);
+    pieces.sort_by_key(|(rank, _)| *rank);
+    let mut left = chosen.room_bytes;
+    pieces.retain(|(_, piece)| {
+        let size = copied_bytes(&piece.extent, config);
+        let fits = size <= left;
+        left -= if fits { size } else { 0 };
+        fits
+    });
+    pieces.sort_by_key(|(_, piece)| (piece.group, piece.extent.first));
+    pieces.into_iter().map(|(_, piece)| piece).collect()
+}
+
+/// The live extents of the inputs, by group and index, each with its input's rank.
+pub(super) fn all_pieces(directory: &Directory, inputs: &[u64]) -> Vec<(usize, Piece)> {
+    let rank = |extent: &Extent| inputs.iter().position(|input| *input == extent.segment);
     let mut pieces = Vec::new();
     for (id, group) in &directory.groups {
         for extent in &group.extents {
@@ -209,14 +221,5 @@ pub(super) fn pieces(directory: &Directory, chosen: &Chosen, config: &Config) ->
             }
         }
     }
-    pieces.sort_by_key(|(rank, _)| *rank);
-    let mut left = chosen.room_bytes;
-    pieces.retain(|(_, piece)| {
-        let size = copied_bytes(&piece.extent, config);
-        let fits = size <= left;
-        left -= if fits { size } else { 0 };
-        fits
-    });
-    pieces.sort_by_key(|(_, piece)| (piece.group, piece.extent.first));
-    pieces.into_iter().map(|(_, piece)| piece).collect()
+    pieces
 }

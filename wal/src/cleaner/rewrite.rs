@@ -1,17 +1,18 @@
 //! The cleaner's job: copies live extents into output segments, frame by frame, each checked before it is copied.
 
-use super::{CleanTask, Cleaned, Moved, Output, Piece};
+use super::{CleanTask, Cleaned, Met, Moved, Output, Piece};
 use crate::directory::{Extent, span_of};
 use crate::footer::{Run, RunIndex};
-use crate::frame::{self, Frame};
+use crate::frame::{self, Frame, FrameHeader};
 use crate::jobs::write_footer;
 use crate::layout::DATA_START;
 use crate::manifest::Sealed;
 use crate::pages::page_align;
 use crate::round::{self, FLAG_CLEANED, RoundHeader, unpadded_bytes};
 use crate::segment::{Segment, SegmentHeader, encode_header};
-use raft::types::{GroupId, Index};
+use bytes::Bytes;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -33,30 +34,42 @@ struct Filling {
 }
 
 /// A frame copied out of its segment.
-struct Copied {
-    header: frame::FrameHeader,
-    payload: Vec<u8>,
-    piece: usize,
+pub(super) struct Copied {
+    pub(super) header: FrameHeader,
+    pub(super) payload: Bytes,
+    pub(super) part: usize,
+    /// It was damaged here; this is what another replica had.
+    pub(super) donated: bool,
 }
 
-struct Rewrite {
-    task: CleanTask,
+/// Entries of a piece that move together.
+pub(super) struct Part {
+    pub(super) piece: usize,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) bytes: u64,
+    new: Vec<Extent>,
+    /// It stays where it is: there was no room.
+    kept: bool,
+    donated: u64,
+}
+
+pub(super) struct Rewrite {
+    pub(super) task: CleanTask,
     filling: Option<Filling>,
     unused: Vec<Arc<Segment>>,
     pending: Vec<Copied>,
     pending_bytes: usize,
     done: Vec<Output>,
-    /// New extents by piece.
-    new: Vec<Vec<Extent>>,
-    damaged: Vec<(GroupId, Index)>,
-    /// Pieces that stay where they are: damaged, or no room.
-    kept: Vec<bool>,
+    pub(super) parts: Vec<Part>,
+    pub(super) damaged: Vec<Met>,
+    /// Inputs with something that stays where it is: damaged, or no room.
+    stuck: BTreeSet<u64>,
 }
 
 impl CleanTask {
     /// Copies everything; one sync per output.
     pub(crate) fn run(self) -> Cleaned {
-        let count = self.pieces.len();
         let mut unused = self.outputs.clone();
         unused.reverse();
         let mut rewrite = Rewrite {
@@ -66,46 +79,43 @@ impl CleanTask {
             pending: Vec::new(),
             pending_bytes: 0,
             done: Vec::new(),
-            new: vec![Vec::new(); count],
+            parts: Vec::new(),
             damaged: Vec::new(),
-            kept: vec![false; count],
+            stuck: BTreeSet::new(),
         };
         let failed = rewrite.copy_all().err();
         let Rewrite {
             task,
             done,
-            new,
+            parts,
             damaged,
-            kept,
+            mut stuck,
             ..
         } = rewrite;
-        let moved = task
-            .pieces
-            .iter()
-            .zip(new)
-            .zip(&kept)
-            .filter(|((_, new), kept)| !**kept && !new.is_empty())
-            .map(|((piece, new), _)| Moved {
+        let mut moved = Vec::new();
+        let mut healed = 0;
+        for part in parts {
+            let piece = &task.pieces[part.piece];
+            if part.kept || part.new.is_empty() {
+                stuck.insert(piece.extent.segment);
+                continue;
+            }
+            healed += part.donated;
+            moved.push(Moved {
                 group: piece.group,
                 replica: piece.replica,
                 old: piece.extent,
-                new,
-            })
-            .collect();
-        let mut stuck: Vec<u64> = task
-            .pieces
-            .iter()
-            .zip(&kept)
-            .filter(|(_, kept)| **kept)
-            .map(|(piece, _)| piece.extent.segment)
-            .collect();
-        stuck.sort_unstable();
-        stuck.dedup();
+                first: part.first,
+                last: part.last,
+                new: part.new,
+            });
+        }
         Cleaned {
             outputs: done,
-            stuck,
+            stuck: stuck.into_iter().collect(),
             moved,
             damaged,
+            healed,
             inputs: task.inputs,
             failed,
         }
@@ -115,24 +125,54 @@ impl CleanTask {
 impl Rewrite {
     fn copy_all(&mut self) -> io::Result<()> {
         for piece in 0..self.task.pieces.len() {
+            if self.task.donated.is_some() {
+                self.take_apart(piece)?;
+                continue;
+            }
             // Read first, append then: a damaged piece stays where it is as a whole.
             match self.read_piece(piece) {
                 Some(copied) => {
+                    let extent = self.task.pieces[piece].extent;
+                    self.begin_part(piece, extent.first);
                     for frame in copied {
                         self.push(frame)?;
                     }
                 }
-                None => self.kept[piece] = true,
+                None => self.stays(piece),
             }
         }
         self.flush()?;
         self.seal(false)
     }
 
+    /// Something of a piece stays where it is.
+    pub(super) fn stays(&mut self, piece: usize) {
+        self.stuck.insert(self.task.pieces[piece].extent.segment);
+    }
+
+    /// From now on what is pushed is of this part, which begins with this entry.
+    pub(super) fn begin_part(&mut self, piece: usize, first: u64) {
+        self.parts.push(Part {
+            piece,
+            first,
+            last: first,
+            bytes: 0,
+            new: Vec::new(),
+            kept: false,
+            donated: 0,
+        });
+    }
+
     /// The frames of a piece; None when one is damaged or cannot be read: that is no reason to give up the log, only to
     /// trust those entries no longer.
     fn read_piece(&mut self, at: usize) -> Option<Vec<Copied>> {
         let piece = &self.task.pieces[at];
+        let met = |first, last| Met {
+            segment: piece.extent.segment,
+            group: piece.group,
+            first,
+            last,
+        };
         let footer = crate::reader::load_footer(
             &piece.segment,
             piece.footer_at,
@@ -140,9 +180,8 @@ impl Rewrite {
             self.task.run_bytes_max,
         );
         let Ok(footer) = footer else {
-            let ends = [piece.extent.first, piece.extent.last];
             self.damaged
-                .extend(ends.map(|index| (piece.group, Index(index))));
+                .push(met(piece.extent.first, piece.extent.last));
             return None;
         };
         let key = (piece.group, piece.replica);
@@ -153,22 +192,25 @@ impl Rewrite {
             if run.last() < next || run.first > piece.extent.last {
                 continue;
             }
-            if let Err(last) = read_run(piece, run, at, &mut next, &mut copied) {
-                let ends = [next, last.clamp(next, piece.extent.last)];
+            if let Err(last) = read_run(piece, run, self.parts.len(), &mut next, &mut copied) {
                 self.damaged
-                    .extend(ends.map(|index| (piece.group, Index(index))));
+                    .push(met(next, last.clamp(next, piece.extent.last)));
                 return None;
             }
         }
         if next <= piece.extent.last {
-            self.damaged.push((piece.group, Index(next)));
+            self.damaged.push(met(next, next));
             return None;
         }
         Some(copied)
     }
 
-    fn push(&mut self, frame: Copied) -> io::Result<()> {
+    pub(super) fn push(&mut self, frame: Copied) -> io::Result<()> {
         let bytes = frame::frame_bytes(frame.payload.len());
+        let part = &mut self.parts[frame.part];
+        part.last = frame.header.index.0;
+        part.bytes += bytes as u64;
+        part.donated += u64::from(frame.donated);
         if (self.pending_bytes + bytes) as u64 > piece_bytes(self.task.segment_bytes) {
             self.flush()?;
         }
@@ -192,7 +234,7 @@ impl Rewrite {
         let Some(filling) = &mut self.filling else {
             // No output is left: these pieces stay where they are.
             for frame in pending {
-                self.kept[frame.piece] = true;
+                self.parts[frame.part].kept = true;
             }
             return Ok(());
         };
@@ -237,7 +279,7 @@ impl Rewrite {
                 span,
                 cut: false,
             };
-            join(&mut self.new[copied.piece], extent);
+            join(&mut self.parts[copied.part].new, extent);
         }
         Ok(())
     }
@@ -304,7 +346,7 @@ impl Rewrite {
 fn read_run(
     piece: &Piece,
     run: &Run,
-    at: usize,
+    part: usize,
     next: &mut u64,
     copied: &mut Vec<Copied>,
 ) -> Result<(), u64> {
@@ -327,8 +369,9 @@ fn read_run(
         if header.index.0 == *next && *next <= piece.extent.last {
             copied.push(Copied {
                 header,
-                payload: frame.payload.into_owned(),
-                piece: at,
+                payload: Bytes::copy_from_slice(&frame.payload),
+                part,
+                donated: false,
             });
             *next += 1;
         }

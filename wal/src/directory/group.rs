@@ -40,7 +40,7 @@ impl Extent {
         u64::try_from(share).expect("a share is at most the whole")
     }
 
-    fn change(&self, sign: i64) -> Change {
+    pub(crate) fn change(&self, sign: i64) -> Change {
         (self.segment, sign * self.bytes.cast_signed(), sign)
     }
 
@@ -220,6 +220,12 @@ impl Group {
     pub(crate) fn extent_of(&self, index: u64) -> Option<&Extent> {
         let at = self.extents.partition_point(|extent| extent.last < index);
         self.extents.get(at).filter(|extent| extent.first <= index)
+    }
+
+    /// The term of an entry above the base.
+    pub(crate) fn term_of(&self, index: Index) -> Option<Term> {
+        let behind = self.terms.partition_point(|(_, first)| *first <= index);
+        behind.checked_sub(1).map(|at| self.terms[at].0)
     }
 
     /// Live bytes.

@@ -9,6 +9,7 @@ mod cleaner;
 mod damage;
 mod errors;
 mod explorer;
+mod heal;
 mod lost;
 mod model;
 mod mutants;

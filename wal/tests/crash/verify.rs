@@ -10,7 +10,7 @@ use wal::model::ModelDisk;
 use wal::verify::{Finding, Kind, Report, verify};
 use wal::{Config, Disk, Error, Log, PAGE_BYTES, RealDisk, Record};
 
-fn look(disk: &ModelDisk) -> Report {
+pub fn look(disk: &ModelDisk) -> Report {
     verify(disk, None, |_, _| {}).unwrap()
 }
 
@@ -37,7 +37,7 @@ fn batches(group: u64, from: u64, count: u64, term: u64, bytes: usize) -> Record
     }
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config {
         clean_slack_bytes: 0,
         ..Config::tiny()
@@ -46,7 +46,7 @@ fn config() -> Config {
 
 /// A small log with everything in it: sealed segments, one that the cleaner wrote, an open one, dead entries, a trim, a
 /// truncation, a checkpoint chain. Each life but the last ends without a clean stop, so that segments are sealed early.
-fn build() -> (Arc<ModelDisk>, Reference) {
+pub fn build() -> (Arc<ModelDisk>, Reference) {
     let disk = ModelDisk::new(31);
     let mut state = Reference::default();
     let lives: [&[Record]; 4] = [
