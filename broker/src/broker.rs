@@ -28,6 +28,7 @@ use crate::topic_config::TopicConfig;
 pub(crate) use reads::{DiskReads, blocking};
 
 mod groups;
+mod healing;
 mod lags;
 mod stored;
 

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod driver;
 pub mod formation;
 pub mod handlers;
+pub mod heal;
 pub mod http;
 pub mod lag;
 pub mod metadata;

@@ -190,9 +190,11 @@ pub async fn run(
         ]
     });
     let controlling = tokio::task::spawn_local(super::control::tick_controller(broker.clone()));
+    let healing = tokio::task::spawn_local(broker.clone().heal_damage());
     let ended = driver.run(stop).await;
     registering.abort();
     controlling.abort();
+    healing.abort();
     for task in storing.into_iter().flatten() {
         task.abort();
     }
@@ -368,7 +370,18 @@ fn restore(
             let entries = reader.entries(id, replica, from, until, RESTORE_READ_BYTES);
             entries.map_err(|why| why.to_string())
         };
-        shard.restore(now, restored, read)?;
+        match shard.restore(now, restored, read) {
+            Err(RestoreError::Log(_, why)) if id != GroupId::METADATA => {
+                tracing::error!(
+                    target: "wal",
+                    group = id.0,
+                    why,
+                    "a damaged replica is not opened: move the partition away and back to replace it"
+                );
+                shard.give_up(id, replica);
+            }
+            done => done?,
+        }
     }
     if !metadata && let Some(replica) = record.replica(shard.node(), shard.directory()) {
         let image = Image::bootstrap(record.cluster.0, record.membership().voters);

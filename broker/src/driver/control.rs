@@ -33,6 +33,8 @@ pub(crate) mod kind {
     pub(crate) const CUT_STEP: u8 = 7;
     /// To the controller: make a cut of the cluster.
     pub(crate) const CUT: u8 = 8;
+    /// An encoded `heal::Asked`: committed entries that the asker's disk did not keep. Answered by an encoded list of them.
+    pub(crate) const ENTRIES: u8 = 9;
 }
 
 /// How long to wait for news of a controller before asking again.
@@ -308,6 +310,7 @@ impl Broker {
             }
             kind::CUT_STEP => self.cut_step(&request.body).await,
             kind::CUT => Some(self.cut_asked().await),
+            kind::ENTRIES => self.committed_entries(&request.body).await,
             kind::GROUPS => {
                 let lines = self.groups_here().await;
                 serde_json::to_vec(&lines).ok().map(Bytes::from)

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use raft::types::{Entry, GroupId, ReplicaId};
+use tokio::sync::oneshot;
 use wal::{Job, JobDone, Log, Record, Stats};
 
 use super::held::Held;
@@ -39,7 +41,17 @@ type Tell = Arc<dyn Fn(LogEvent) + Send + Sync>;
 struct Queue {
     appends: VecDeque<(AppendId, Vec<Record>)>,
     jobs_done: Vec<JobDone>,
+    donations: Vec<Donation>,
     closing: bool,
+}
+
+/// Copies of entries that are damaged here.
+struct Donation {
+    group: GroupId,
+    replica: ReplicaId,
+    entries: Vec<Entry>,
+    /// Dropped when they have been written, or nothing more is to be done with them.
+    settled: oneshot::Sender<()>,
 }
 
 #[derive(Default)]
@@ -98,6 +110,7 @@ impl LogThread {
             held: Held::default(),
             through: AppendId::default(),
             told_full: false,
+            donors: Vec::new(),
             log,
             urgent,
             leisurely,
@@ -115,6 +128,25 @@ impl LogThread {
     pub fn append(&self, id: AppendId, records: Vec<Record>) {
         locked(&self.shared.queue).appends.push_back((id, records));
         self.shared.filled.notify_one();
+    }
+
+    /// Gives the log copies of entries that are damaged here. The answer ends, without a word, when they have been
+    /// written, or were no copies, or the log is closed.
+    pub fn donate(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        entries: Vec<Entry>,
+    ) -> oneshot::Receiver<()> {
+        let (settled, answer) = oneshot::channel();
+        locked(&self.shared.queue).donations.push(Donation {
+            group,
+            replica,
+            entries,
+            settled,
+        });
+        self.shared.filled.notify_one();
+        answer
     }
 
     /// The log's figures as of the last round.
@@ -150,12 +182,15 @@ struct Worker {
     through: AppendId,
     /// The shard was last told that there is no room.
     told_full: bool,
+    /// Who waits for copies to be written.
+    donors: Vec<oneshot::Sender<()>>,
 }
 
 /// What the thread does next: it takes in every finished job first. There are two at most, because the log hands out
 /// no more before it has taken those in; and appends follow in the same turn. So neither waits for the other to end.
 struct Turn {
     jobs: Vec<JobDone>,
+    donations: Vec<Donation>,
     work: Work,
 }
 
@@ -185,20 +220,28 @@ impl Queue {
     /// What can be done at once; None when there is nothing.
     fn turn(&mut self) -> Option<Turn> {
         let jobs = std::mem::take(&mut self.jobs_done);
+        let donations = std::mem::take(&mut self.donations);
         let work = match self.round() {
             Some((id, records)) => Work::Append(id, records),
-            None if !jobs.is_empty() => Work::Nothing,
+            None if !jobs.is_empty() || !donations.is_empty() => Work::Nothing,
             None if self.closing => Work::Close,
             None => return None,
         };
-        Some(Turn { jobs, work })
+        Some(Turn {
+            jobs,
+            donations,
+            work,
+        })
     }
 }
 
 impl Turn {
     fn only(work: Work) -> Self {
-        let jobs = Vec::new();
-        Self { jobs, work }
+        Self {
+            jobs: Vec::new(),
+            donations: Vec::new(),
+            work,
+        }
     }
 }
 
@@ -206,13 +249,18 @@ impl Worker {
     fn run(mut self, tell: &Tell) {
         let mut idle = false;
         loop {
-            let Turn { jobs, work } = self.next(idle);
+            let Turn {
+                jobs,
+                donations,
+                work,
+            } = self.next(idle);
             idle = match work {
                 Work::Close => break,
                 Work::Append(..) => false,
                 Work::Idle => true,
                 Work::Nothing | Work::Retry => idle,
             };
+            self.take_donations(donations);
             let done = self.finish(jobs).and_then(|()| self.work(work));
             let done = done.and_then(|done| self.start_jobs().map(|()| done));
             match done {
@@ -226,6 +274,9 @@ impl Worker {
                 }
             }
             *locked(&self.shared.stats) = self.log.stats();
+            if !self.log.healing() {
+                self.donors.clear();
+            }
         }
         if let Err(error) = self.log.close() {
             tell(LogEvent::Failed(error));
@@ -341,6 +392,14 @@ impl Worker {
             disk_full,
             sealed,
             held,
+        }
+    }
+
+    fn take_donations(&mut self, donations: Vec<Donation>) {
+        for donation in donations {
+            let (group, replica) = (donation.group, donation.replica);
+            self.log.donate(group, replica, donation.entries);
+            self.donors.push(donation.settled);
         }
     }
 

@@ -116,6 +116,7 @@ impl Broker {
             }),
             changed_index: s.changed.0,
             snapshot_lag_ms: s.unstored_ms,
+            damaged: s.damaged,
             in_sync: s.in_sync.iter().map(|node| node.0).collect(),
             members: s.members.iter().map(member).collect(),
         }
@@ -214,6 +215,7 @@ impl Broker {
         let (rounds, fsync_seconds, round_entries, round_bytes) = self
             .log
             .with_rounds(|r| (r.rounds, r.seconds.read(), r.entries.read(), r.bytes.read()));
+        let damages = self.reader.damages();
         WalMetrics {
             fsyncs: stats.syncs_round,
             rounds,
@@ -234,6 +236,10 @@ impl Broker {
             acked_not_fsynced_bytes: self.acked_unsynced_bytes(),
             disk_free_bytes: stats.free_bytes,
             corruptions_detected: self.shard.borrow().measures().corruptions_detected,
+            damaged_found: damages.found,
+            repairs: stats.entries_healed,
+            damaged_entries: damages.lacking,
+            damaged_segments: damages.segments,
             ..WalMetrics::default()
         }
     }

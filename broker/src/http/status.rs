@@ -76,6 +76,9 @@ pub struct GroupStatus {
     pub changed_index: u64,
     /// As leader: for how long the store has lacked something, in ms.
     pub snapshot_lag_ms: u64,
+    /// Whether a part of its log is damaged here, and not healed yet.
+    #[serde(default)]
+    pub damaged: bool,
     /// As leader: nodes of the voters in sync.
     pub in_sync: Vec<i32>,
     /// Nodes of all members.

@@ -78,12 +78,18 @@ pub struct WalMetrics {
     pub acked_not_fsynced_bytes: u64,
     /// Free bytes of the log's file system.
     pub disk_free_bytes: u64,
-    /// Whether the fields of the cleaner, recovery and repairs are measured. If not, they are not shown.
+    /// Whether the fields of the cleaner and recovery are measured. If not, they are not shown.
     pub background_measured: bool,
     /// Reads of the log that met damage.
     pub corruptions_detected: u64,
-    /// Stored bytes that were replaced by a good copy.
+    /// Live entries of the log that were found damaged.
+    pub damaged_found: u64,
+    /// Of these, entries that were written again from another replica's copy.
     pub repairs: u64,
+    /// Entries that are damaged now.
+    pub damaged_entries: u64,
+    /// Segments with damage that are not given up yet.
+    pub damaged_segments: u64,
 }
 
 impl Default for WalMetrics {
@@ -113,7 +119,10 @@ impl Default for WalMetrics {
             disk_free_bytes: 0,
             background_measured: false,
             corruptions_detected: 0,
+            damaged_found: 0,
             repairs: 0,
+            damaged_entries: 0,
+            damaged_segments: 0,
         }
     }
 }

@@ -40,6 +40,11 @@ fn families_are_there_with_zero_before_their_first_event() {
         "walser_wal_bytes_written_total 0",
         "walser_wal_fsync_seconds_count 0",
         "walser_wal_poisoned 0",
+        "walser_corruptions_detected_total 0",
+        "walser_damaged_entries_total 0",
+        "walser_repairs_total 0",
+        "walser_damaged_entries 0",
+        "walser_damaged_segments 0",
         "walser_connections 0",
         "walser_connections_refused_total 0",
         "walser_offline_partitions 0",
@@ -248,7 +253,7 @@ fn what_is_not_measured_is_not_shown_as_zero() {
     });
     for family in [
         "elections_total",
-        "repairs_total",
+        "cleaner_seconds",
         "commit_latency",
         "in_bytes_total",
     ] {

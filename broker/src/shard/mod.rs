@@ -67,6 +67,7 @@ pub use restore::{RestoreError, Restored};
 pub use snapshots::{Policy as SnapshotPolicy, Trigger, Wanted};
 pub use status::{GroupStatus, MemberStatus};
 pub use tails::{EVERY, TailFate, TailPart, TailWanted};
+pub use unreadable::Donors;
 
 /// What a shard needs to know about itself; the same for its whole life.
 #[derive(Clone, Debug)]

@@ -131,6 +131,12 @@ impl Shard {
         self.damaged.insert((group, replica));
     }
 
+    /// What [`Self::restore`] had to replay of this replica's log cannot be read: it stays closed like one that is damaged.
+    pub fn give_up(&mut self, group: GroupId, replica: ReplicaId) {
+        self.groups.remove(&group);
+        self.keep_closed(group, replica);
+    }
+
     /// Every recovered group is open: begin. Opens what the metadata gives to this disk besides.
     pub fn start(&mut self, now: Tick) {
         self.changes.clear();

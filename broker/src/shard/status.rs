@@ -49,6 +49,8 @@ pub struct GroupStatus {
     pub joint: bool,
     /// Acknowledged before the commit, and not committed yet (relaxed topics only).
     pub acked_unsynced_bytes: u64,
+    /// Whether a part of its log is damaged here.
+    pub damaged: bool,
     /// What happened to the replica since it was opened.
     pub counts: Counts,
 }
@@ -111,6 +113,7 @@ impl Shard {
                 quiesced: g.node.quiesced(),
                 joint: membership.is_joint(),
                 acked_unsynced_bytes: g.acked_unsynced_bytes(),
+                damaged: self.is_unreadable(g.id),
                 counts: g.counts,
             }
         })

@@ -3,7 +3,9 @@
 //! Such a replica has promised nothing that it cannot keep: its newest entries and its vote are as they were, so it goes
 //! on voting and following. But it should not lead, because nobody gets from it what it cannot read.
 
-use raft::types::{GroupId, NodeId, ReplicaId, Tick};
+use std::collections::BTreeSet;
+
+use raft::types::{GroupId, Index, NodeId, ReplicaId, Tick};
 
 use super::Shard;
 
@@ -19,6 +21,15 @@ pub(super) struct Unreadable {
     rests_until: Tick,
 }
 
+/// Who is asked for what is damaged here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Donors {
+    /// Known to be committed up to here, so that the index alone says which entry it is.
+    pub until: Index,
+    /// The nodes of the other members, the leader first.
+    pub nodes: Vec<NodeId>,
+}
+
 impl Shard {
     /// A read of this replica's log has met damage: whoever asked has heard so. Counts it, and makes the replica give the
     /// leadership to one that is in sync, now and whenever it should have it again.
@@ -28,17 +39,52 @@ impl Shard {
             return;
         };
         let replica = group.me.replica;
-        let found = self.unreadable.entry(id).or_insert(Unreadable {
+        let new = Unreadable {
             replica,
             rests_until: now,
-        });
+        };
+        let found = self.unreadable.entry(id).or_insert(new);
         if found.replica != replica {
-            *found = Unreadable {
-                replica,
-                rests_until: now,
-            };
+            *found = new;
         }
         self.hand_over_unreadable(now);
+    }
+
+    /// Which groups have damage in their logs here: the log has read all that anybody had met damage in. The others can
+    /// be read again.
+    pub fn note_damaged(&mut self, now: Tick, damaged: &BTreeSet<GroupId>) {
+        self.unreadable.retain(|id, _| damaged.contains(id));
+        for id in damaged {
+            if self.groups.contains_key(id) && !self.unreadable.contains_key(id) {
+                self.note_unreadable(now, *id);
+            }
+        }
+    }
+
+    /// Whether any replica here is one that cannot read all of its log.
+    #[must_use]
+    pub fn any_unreadable(&self) -> bool {
+        !self.unreadable.is_empty()
+    }
+
+    /// Whether a replica here is one that cannot read all of its log.
+    #[must_use]
+    pub fn is_unreadable(&self, id: GroupId) -> bool {
+        self.unreadable.contains_key(&id)
+    }
+
+    /// Who may have what this replica lacks, if it is the one here.
+    #[must_use]
+    pub fn donors(&self, id: GroupId, replica: ReplicaId) -> Option<Donors> {
+        let group = self.groups.get(&id).filter(|g| g.me.replica == replica)?;
+        let leader = self.leader(id).map(|leader| leader.node);
+        let members = group.node.membership().all_members();
+        let mut nodes: Vec<NodeId> = members.into_iter().map(|member| member.node).collect();
+        nodes.retain(|node| *node != group.me.node);
+        nodes.sort_by_key(|node| (Some(*node) != leader, *node));
+        nodes.dedup();
+        let until = group.applied();
+        Some(Donors { until, nodes })
     }
 
     /// Looks at all replicas with damage; cheap where there are none.

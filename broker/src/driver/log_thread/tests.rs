@@ -47,6 +47,7 @@ fn worker(log: Log) -> (Worker, Receiver<Job>, Receiver<Job>) {
         held: Held::default(),
         through: AppendId::default(),
         told_full: false,
+        donors: Vec::new(),
     };
     (worker, urgent_jobs, leisurely_jobs)
 }
@@ -66,7 +67,7 @@ fn finished_jobs_are_taken_in_while_appends_keep_coming() {
         let append = AppendId::default();
         queue.appends.push_back((append, entry(index)));
         drop(queue);
-        let Turn { jobs, work } = worker.next(false);
+        let Turn { jobs, work, .. } = worker.next(false);
         assert!(locked(&worker.shared.queue).jobs_done.is_empty());
         assert!(matches!(work, Work::Append(..)), "appends do not wait");
         worker.finish(jobs).expect("a job's result");
@@ -193,4 +194,53 @@ fn a_panic_of_a_job_thread_is_told() {
     thread.append(AppendId::default(), entry(1));
     let failed = |event| matches!(event, LogEvent::Failed(wal::Error::Poisoned { .. }));
     assert!((0..10).any(|_| failed(heard(&events))));
+}
+
+/// Copies of what a disk did not keep are written though nobody appends anything, and who gave them hears the end of it,
+/// also of those that are no copies.
+#[test]
+fn copies_of_damaged_entries_are_written_by_an_idle_log() {
+    let disk = ModelDisk::new(2);
+    let mut first = log(disk.clone());
+    let entries = entry(1);
+    first.write(entries.clone()).expect("written");
+    first.close().expect("closed");
+    let payload = vec![7; PAYLOAD];
+    let names = disk.list().expect("names");
+    let find = |name: &String| {
+        let bytes = disk.bytes(name)?;
+        let at = bytes
+            .windows(PAYLOAD)
+            .position(|window| window == payload)?;
+        Some((name.clone(), at))
+    };
+    let (name, at) = names.iter().find_map(find).expect("it is there");
+    disk.flip_bit(&name, (at + 100) * 8);
+    let opened = Log::open(disk, wal::Config::tiny(), Identity::default());
+    let (log, _) = opened.expect("it opens");
+    let reader = log.reader();
+    let (group, replica, index) = (GroupId(1), ReplicaId(1), Index(1));
+    let read = || reader.entries(group, replica, index, index, 1);
+    read().expect_err("it is damaged");
+    let lacking = reader.survey();
+    assert_eq!((lacking.len(), lacking[0].first), (1, index));
+    let thread = LogThread::start(log, |event| {
+        assert!(matches!(event, LogEvent::Done(_)), "{event:?}");
+    });
+    let thread = thread.expect("threads");
+    let Record::Entries { entries, .. } = &entries[0] else {
+        unreachable!("these are entries");
+    };
+    let other = Entry {
+        term: Term(9),
+        ..entries[0].clone()
+    };
+    for (given, healed) in [(vec![other], false), (entries.clone(), true)] {
+        let answer = thread.donate(group, replica, given);
+        answer.blocking_recv().expect_err("it ends without a word");
+        assert_eq!(read().is_ok(), healed);
+    }
+    assert_eq!(&read().expect("healed"), entries);
+    assert_eq!(thread.stats().entries_healed, 1);
+    thread.close();
 }

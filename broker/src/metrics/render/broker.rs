@@ -139,18 +139,46 @@ fn log(wal: &WalMetrics, out: &mut Families) {
     )
     .row(&[], wal.corruptions_detected)
     .end();
+    damage(wal, out);
     if wal.background_measured {
         background(wal, out);
     }
 }
 
+fn damage(wal: &WalMetrics, out: &mut Families) {
+    let counters = [
+        (
+            "walser_damaged_entries_total",
+            "Entries of the log that were found damaged.",
+            wal.damaged_found,
+        ),
+        (
+            "walser_repairs_total",
+            "Damaged entries that were written again from another replica's copy.",
+            wal.repairs,
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.counter(name, help).row(&[], value).end();
+    }
+    let gauges = [
+        (
+            "walser_damaged_entries",
+            "Entries of the log that are damaged and wait for a copy.",
+            wal.damaged_entries,
+        ),
+        (
+            "walser_damaged_segments",
+            "Segment files with damage that still hold something.",
+            wal.damaged_segments,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        out.gauge(name, help).row(&[], value).end();
+    }
+}
+
 fn background(wal: &WalMetrics, out: &mut Families) {
-    out.counter(
-        "walser_repairs_total",
-        "Stored bytes replaced by a good copy.",
-    )
-    .row(&[], wal.repairs)
-    .end();
     out.counter(
         "walser_cleaner_rewritten_bytes_total",
         "Bytes that the cleaner rewrote, and why.",

@@ -12,7 +12,9 @@ use super::{Answer, GROUP};
 use crate::broker::{Acks, Produced, Rejection};
 use crate::metadata::tests::{member, registration};
 use crate::metadata::{Command, Image, TopicId};
-use crate::shard::{AppendId, Config, GroupStatus, LogDone, Order, PeerBatch, Shard, Ticket};
+use crate::shard::{
+    AppendId, Config, GroupStatus, LogDone, Order, PeerBatch, RestoreError, Shard, Ticket,
+};
 
 pub(super) const TOPIC: TopicId = TopicId(77);
 const STEP_MS: u64 = 5;
@@ -53,6 +55,13 @@ pub(super) struct Cluster {
     /// Nodes that nobody hears and that hear nobody.
     pub(super) cut: BTreeSet<NodeId>,
     next_ticket: u64,
+}
+
+/// Who has found damage at a start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FoundBy {
+    Log,
+    Replay,
 }
 
 impl Cluster {
@@ -429,16 +438,23 @@ impl Cluster {
         self.restart_without(node, None);
     }
 
-    /// The same with one group's log found damaged.
-    pub(super) fn restart_without(&mut self, node: NodeId, damaged: Option<GroupId>) {
+    /// The same with one group's log found damaged, by the log itself or when it is to be replayed.
+    pub(super) fn restart_without(&mut self, node: NodeId, damaged: Option<(GroupId, FoundBy)>) {
         let (now, config) = (self.now, config_of(&self.config, node));
         let disk = self.at(node).disk.clone();
         let mut shard = Shard::new(config, now);
         shard.recall_dropped(disk.removed());
         for group in disk.groups() {
             let restored = disk.restored(group);
-            if Some(group) == damaged {
-                shard.keep_closed(group, restored.replica);
+            let replica = restored.replica;
+            if damaged == Some((group, FoundBy::Log)) {
+                shard.keep_closed(group, replica);
+                continue;
+            }
+            if damaged == Some((group, FoundBy::Replay)) {
+                let failed = shard.restore(now, restored, |_, _| Err("damaged".to_owned()));
+                assert!(matches!(failed, Err(RestoreError::Log(..))), "{failed:?}");
+                shard.give_up(group, replica);
                 continue;
             }
             shard

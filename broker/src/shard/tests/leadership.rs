@@ -1,7 +1,7 @@
 //! Who leads, and what those who wait are told when that changes.
 
 use protocol::error_code::ErrorCode;
-use raft::types::{NodeId, Term};
+use raft::types::{GroupId, NodeId, ReplicaId, Term};
 
 use super::*;
 use crate::shard::{Order, Plan};
@@ -248,6 +248,40 @@ fn x11_a_leader_with_damage_in_its_log_hands_over_and_rests_in_between() {
     cluster.run(30_000);
     assert_ne!(cluster.leader(), Some(ONE));
     assert!(cluster.leader().is_some());
+}
+
+/// X11: damage that the log itself has found, whoever met it, is a reason to hand over until it is healed, and no longer.
+#[test]
+fn x11_what_was_healed_is_led_again() {
+    let mut cluster = Cluster::of(3);
+    let replica = cluster.shard(ONE).replica(GROUP).expect("a replica");
+    let asked = |cluster: &Cluster, replica| cluster.shard(ONE).donors(GROUP, replica);
+    let donors = asked(&cluster, replica).expect("other members");
+    assert_eq!(donors.nodes, [TWO, THREE]);
+    let (_, committed) = cluster.shard(ONE).committed_of(GROUP).expect("a replica");
+    assert_eq!(donors.until, committed);
+    assert_eq!(asked(&cluster, ReplicaId(replica.0 + 99)), None);
+    let note = |cluster: &mut Cluster, damaged: &[GroupId]| {
+        let (now, damaged) = (cluster.now, damaged.iter().copied().collect());
+        cluster.at(ONE).shard.note_damaged(now, &damaged);
+    };
+    for _ in 0..2 {
+        note(&mut cluster, &[GROUP]);
+        cluster.run(100);
+    }
+    let leader = cluster.leader().expect("somebody leads");
+    assert_ne!(leader, ONE);
+    assert!(cluster.shard(ONE).is_unreadable(GROUP));
+    let measures = cluster.shard(ONE).measures();
+    assert_eq!(measures.corruptions_detected, 1, "it was met once");
+    let donors = asked(&cluster, replica).expect("other members");
+    assert_eq!(donors.nodes[0], leader, "the leader is asked first");
+    note(&mut cluster, &[]);
+    assert!(!cluster.shard(ONE).is_unreadable(GROUP));
+    let now = cluster.now;
+    assert!(cluster.at(leader).shard.transfer(now, GROUP, ONE));
+    cluster.run(40_000);
+    assert_eq!(cluster.leader(), Some(ONE));
 }
 
 /// Nobody else holds what it holds: it leads on, and serves what it can read.

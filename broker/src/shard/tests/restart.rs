@@ -2,7 +2,7 @@
 
 use raft::types::{Index, NodeId};
 
-use super::cluster::directory;
+use super::cluster::{FoundBy, directory};
 use super::lifecycle::{finish, set_target};
 use super::*;
 use crate::metadata::tests::registration;
@@ -173,12 +173,21 @@ fn nothing_is_deleted_by_an_image_that_is_older_than_this_life() {
 
 #[test]
 fn d1_a_damaged_replica_stays_closed_gives_no_vote_and_can_be_replaced() {
+    d1_closed(FoundBy::Log);
+}
+
+#[test]
+fn d1_a_replica_that_cannot_replay_its_log_stays_closed_and_can_be_replaced() {
+    d1_closed(FoundBy::Replay);
+}
+
+fn d1_closed(found_by: FoundBy) {
     let mut cluster = Cluster::of(3);
     cluster.produce(ONE, batch(5), Acks::All);
     cluster.settle();
     cluster.run(50);
     let old = cluster.shard(TWO).replica(GROUP).unwrap();
-    cluster.restart_without(TWO, Some(GROUP));
+    cluster.restart_without(TWO, Some((GROUP, found_by)));
     cluster.run(300);
     assert_eq!(cluster.shard(TWO).replica(GROUP), None);
     // With one voter gone and one closed there is no majority: an empty voter here would make one.

@@ -60,6 +60,7 @@ fn status(node: i32, term: u64, commit: u64, last: u64) -> GroupStatus {
         quiesced: false,
         joint: false,
         acked_unsynced_bytes: 0,
+        damaged: false,
         counts: Default::default(),
     }
 }

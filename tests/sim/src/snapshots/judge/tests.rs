@@ -172,6 +172,7 @@ fn status(stored: Option<Stored>, local_start: i64, log_start: i64) -> GroupStat
         quiesced: false,
         joint: false,
         acked_unsynced_bytes: 0,
+        damaged: false,
         counts: broker::shard::Counts::default(),
     }
 }
