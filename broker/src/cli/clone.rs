@@ -133,7 +133,7 @@ impl CloneTopic {
         };
         let sizes = topic.partitions.iter().map(PartitionPlan::raw_bytes);
         let total: u64 = sizes.sum();
-        let (mut progress, mut done) = (Progress::new(), 0);
+        let (mut progress, mut done) = (Progress::start(), 0);
         let mut origins = Vec::new();
         for partition in &topic.partitions {
             let copied = copy.partition(topic, partition, |bytes| {

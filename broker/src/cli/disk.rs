@@ -46,7 +46,7 @@ fn verify(directory: &std::path::Path, format: Format) -> Result<()> {
     let report = match &look.log {
         Some(log) => {
             let disk = wal::RealDisk::open_to_read(log).map_err(unreadable)?;
-            let mut progress = Progress::new();
+            let mut progress = Progress::start();
             let told = |done, total| progress.told(done, total);
             wal::verify::verify(&*disk, Some(GroupId::METADATA), told).map_err(unreadable)?
         }

@@ -11,7 +11,7 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing is written yet.
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let shown = std::io::stderr().is_terminal().then(Instant::now);
         Self {
             shown,

@@ -23,6 +23,8 @@ use crate::coordinator::rebirth::Rebirth;
 use crate::partition::command::PartitionCommand;
 use crate::partition::state::PartitionState;
 
+mod some;
+
 fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
@@ -53,6 +55,16 @@ impl Bucket {
     async fn metadata(&self, index: u64, created_ms: i64, topics: &[Topic]) {
         let cluster = metadata(index, created_ms, topics);
         cluster.put(&*self.store).await.expect("put");
+    }
+
+    /// The metadata of another life, younger than everything.
+    async fn of_life(&self, life: u32, topics: &[Topic]) -> Key {
+        let cluster = Cluster {
+            incarnation: Incarnation(life),
+            ..metadata(1, 100_000, topics)
+        };
+        cluster.put(&*self.store).await.expect("put");
+        cluster.key()
     }
 
     /// A partition that was deleted up to its end: it has no chunks.

@@ -82,7 +82,7 @@ pub(super) async fn run(at: &At, subject: Option<&Subject>) -> Result<()> {
     let opened = at.open().await?;
     let places = places(&opened, at, subject).await?;
     let mut report = Report::default();
-    let mut progress = Progress::new();
+    let mut progress = Progress::start();
     let (mut names, mut without) = (BTreeMap::new(), 0);
     for place in &places {
         let source = opened.source(place.topic_id, place.partition);
