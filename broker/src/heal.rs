@@ -73,7 +73,8 @@ const ENTRY_LEAST: usize = 21;
 #[must_use]
 pub fn encode_entries(entries: &[Entry]) -> Bytes {
     let bytes: usize = entries.iter().map(|e| e.payload.len() + ENTRY_LEAST).sum();
-    let mut out = BytesMut::with_capacity(bytes + 4);
+    let mut out = BytesMut::with_capacity(bytes + 8);
+    out.put_u32(u32::try_from(entries.len()).expect("an answer is bounded"));
     for entry in entries {
         out.put_u64(entry.index.0);
         out.put_u64(entry.term.0);
@@ -95,6 +96,7 @@ pub fn decode_entries(body: &Bytes) -> Option<Vec<Entry>> {
     if crc32fast::hash(&from) != crc.get_u32() {
         return None;
     }
+    let count = from.try_get_u32().ok()?;
     let mut entries = Vec::new();
     while from.has_remaining() {
         let (index, term) = (from.try_get_u64().ok()?, from.try_get_u64().ok()?);
@@ -110,7 +112,7 @@ pub fn decode_entries(body: &Bytes) -> Option<Vec<Entry>> {
             payload: from.split_to(length),
         });
     }
-    Some(entries)
+    (entries.len() == count as usize).then_some(entries)
 }
 
 #[cfg(test)]

@@ -263,7 +263,7 @@ settings! {
         /// on demand.
         snapshot_cut_every_ms: u64 = 0, "snapshot.cut.interval", Kind::Millis { min: 0, max: 365 * DAY };
         /// How many of the newest cuts stay in the store with all that they need.
-        snapshot_cuts_kept: u32 = 3, "snapshot.cut.keep", Kind::Count { min: 0, max: 10_000 };
+        snapshot_cuts_kept: u32 = 3, "snapshot.cut.keep", Kind::Count { min: 1, max: 10_000 };
         /// What nothing refers to stays in the store for so long. Longer than any snapshot or read takes.
         snapshot_grace_ms: u64 = 3_600_000, "snapshot.grace", Kind::Millis { min: 100, max: 365 * DAY };
         /// Memory for what is read from the store.

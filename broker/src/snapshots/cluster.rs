@@ -90,10 +90,11 @@ impl Broker {
         if !alive.is_empty() && done.collected.is_none_or(is_due) {
             done.collected = Some(Instant::now());
             let id = &life.store_id;
-            let outcome = collect::deleted_topics(store, id, &alive, &policy, now_ms).await;
-            snapshots.note_collected("deleted topics", outcome);
+            // NB: tails first: a deleted topic's manifests say that it was not left by a restore.
             let outcome = collect::tails(store, id, &alive, &policy, now_ms).await;
             snapshots.note_collected("tails", outcome);
+            let outcome = collect::deleted_topics(store, id, &alive, &policy, now_ms).await;
+            snapshots.note_collected("deleted topics", outcome);
             let outcome = collect::cuts(store, &policy, now_ms).await;
             snapshots.note_collected("cuts", outcome);
         }

@@ -34,6 +34,8 @@ use crate::shard::{Captured, HOLD_MS, Position};
 const TRIES: u32 = 10;
 /// Wait after the first of them in vain; grows by itself.
 const TRY_PAUSE: Duration = Duration::from_millis(50);
+/// How long a broker may take to answer where it does not matter.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long the snapshots of a cut may take.
 const TAKE_MAX: Duration = Duration::from_secs(600);
 /// How long the controller may take for all of it.
@@ -158,44 +160,52 @@ impl Broker {
     async fn cut_into(self: &Rc<Self>, snapshots: &Snapshots) -> Result<(Cut, Duration), String> {
         let life = snapshots.life();
         let life = life.ok_or("it is not known whose the store is")?;
-        let store = &**snapshots.archive().store();
         let (id, held) = self.hold_all_patiently(&life).await?;
+        let made = self.write_cut(snapshots, &life, &held, id).await;
+        if made.is_err() {
+            self.all(&held.nodes, Step::Forget, id, ANSWER_MAX).await;
+        }
+        made.map(|cut| (cut, held.took))
+    }
+
+    async fn write_cut(
+        self: &Rc<Self>,
+        snapshots: &Snapshots,
+        life: &Life,
+        held: &Held,
+        id: u128,
+    ) -> Result<Cut, String> {
+        let store = &**snapshots.archive().store();
         let cuts = cut::list(store).await.map_err(|why| why.to_string())?;
         let last = cuts.iter().map(|(name, _, _)| name.number).max();
         let cut = Cut {
             format: cut::FORMAT,
             number: last.unwrap_or(0) + 1,
-            partitions: self.positions_of(&held)?,
-            cluster: held.cluster,
+            partitions: self.positions_of(held)?,
+            cluster: held.cluster.clone(),
         };
         // NB: from here on nothing is collected that the snapshots to come may rest upon.
-        if let Err(why) = cut.put(store, Standing::Open).await {
-            self.all(&held.nodes, Step::Forget, id, TAKE_MAX).await;
-            return Err(why.to_string());
-        }
-        let finished = self
-            .finish_cut(snapshots, &life, &cut, &held.nodes, id)
-            .await;
-        if finished.is_err() {
-            self.all(&held.nodes, Step::Forget, id, TAKE_MAX).await;
-        }
+        let put = cut.put(store, Standing::Open).await;
+        put.map_err(|why| why.to_string())?;
+        let taken = done(self.all(&held.nodes, Step::Take, id, TAKE_MAX).await);
+        let finished = match taken {
+            Ok(()) => self.finish_cut(snapshots, life, &cut).await,
+            Err(why) => Err(why),
+        };
         // An open one that stays is collected when it is old.
         if let Err(why) = store.delete(&key::cut(cut.name(), Standing::Open)).await {
             tracing::warn!(target: "snapshot", %why, "an open cut is left in the store");
         }
-        finished.map(|()| (cut, held.took))
+        finished.map(|()| cut)
     }
 
     async fn finish_cut(
-        self: &Rc<Self>,
+        &self,
         snapshots: &Snapshots,
         life: &Life,
         cut: &Cut,
-        nodes: &[NodeId],
-        id: u128,
     ) -> Result<(), String> {
         let store = &**snapshots.archive().store();
-        done(self.all(nodes, Step::Take, id, TAKE_MAX).await)?;
         let objects = inventory::topics(store).await;
         let objects = objects.map_err(|why| why.to_string())?;
         cut.check(&objects).map_err(|why| why.to_string())?;

@@ -267,8 +267,9 @@ impl Sweep<'_> {
             return Ok(());
         }
         let store_id = &self.swept.life.store_id;
-        let deleted = collect::deleted_topics(store, store_id, alive, policy, now_ms).await?;
+        // NB: tails first: a deleted topic's manifests say that it was not left by a restore.
         let tails = collect::tails(store, store_id, alive, policy, now_ms).await?;
+        let deleted = collect::deleted_topics(store, store_id, alive, policy, now_ms).await?;
         self.swept.collected.push((What::DeletedTopics, deleted));
         self.swept.collected.push((What::Tails, tails));
         Ok(())

@@ -34,9 +34,9 @@ async fn collect(bucket: &Bucket, life: u32, alive: &[&Topic]) -> BTreeSet<Key> 
     let alive: BTreeSet<Uuid> = alive.iter().map(|topic| topic.id).collect();
     let before: BTreeSet<Key> = bucket.memory.objects().into_keys().collect();
     let (store, now) = (&*bucket.store, i64::MAX);
-    let done = collect::deleted_topics(store, "old", &alive, &policy, now).await;
-    done.expect("collected");
     let done = collect::tails(store, "old", &alive, &policy, now).await;
+    done.expect("collected");
+    let done = collect::deleted_topics(store, "old", &alive, &policy, now).await;
     done.expect("collected");
     let done = collect::metadata(store, &policy, now).await;
     done.expect("collected");
