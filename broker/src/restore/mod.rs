@@ -11,7 +11,7 @@
 //! - Of some topics only ([`Selection`]), the others are written down as left: they were not deleted.
 //! - Doing it again after an interruption goes on where it ended.
 //!
-//! A single topic also goes into a cluster that runs, from any store: [`Copy`].
+//! A single topic also goes into a cluster that runs, from any store: [`struct@Copy`].
 
 mod added;
 mod copy;
