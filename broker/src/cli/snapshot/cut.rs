@@ -32,8 +32,11 @@ impl MakeCut {
         if status != 200 {
             let message = body["message"].as_str().unwrap_or("no reason given");
             let why = format!("no cut was made: {message} ({status})");
-            return Err(Failure::new(why)
-                .next("every partition has to have a leader; the controller's log says more"));
+            let failure = Failure::new(why);
+            return Err(failure.next(match status {
+                400 => "ops/runbooks/snapshot-store.md says how to turn it on",
+                _ => "does a broker hang, or has a partition no leader? The controller's log says more",
+            }));
         }
         let made: CutMade = serde_json::from_value(body)
             .map_err(|why| Failure::with(Exit::Unreachable, format!("{}: {why}", self.admin)))?;
