@@ -23,6 +23,12 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// A broker that has not stopped after this is killed, and the cell is an error.
 const STOP_MAX: Duration = Duration::from_secs(60);
 const LEVEL_MAX: Duration = Duration::from_secs(600);
+/// Spare segments are zeroed when no more of them was for so long.
+const ZEROED_AFTER: Duration = Duration::from_millis(600);
+/// How long they are waited for at most.
+const ZEROED_MAX: Duration = Duration::from_secs(20);
+/// How often it is looked how many there are.
+const LOOK: Duration = Duration::from_millis(100);
 const LOG_LINES: usize = 15;
 /// In which a file's room is counted, whatever the file system's own are.
 const BLOCK_BYTES: u64 = 512;
@@ -191,6 +197,22 @@ impl Stage {
         self.ids()
             .into_iter()
             .try_for_each(|id| self.await_ready(id))
+    }
+
+    /// Waits until all spare segments are zeroed that will be: what is measured then is a log that has been in use for a
+    /// while, not one that grows.
+    pub(crate) fn await_spares(&self) -> Result<()> {
+        let probes = self.probes();
+        let began = Instant::now();
+        let (mut zeroed, mut risen) = (0, began);
+        while risen.elapsed() < ZEROED_AFTER && began.elapsed() < ZEROED_MAX {
+            let now = probe::total(&probes, "walser_wal_spares_zeroed")?;
+            if now > zeroed {
+                (zeroed, risen) = (now, Instant::now());
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Starts all that are down; does not wait.

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// The name under which the search for the saturation is chosen.
 const SATURATION: &str = "saturation";
 
+/// How the stage is configured, but for the least suite.
+const SPARES: &str = "spares.size = \"512MiB\"";
+
 /// When nothing more is begun that would not end before it.
 const QUICK_MAX: Duration = Duration::from_secs(85);
 
@@ -34,7 +37,9 @@ pub struct SuiteOptions {
 impl SuiteOptions {
     /// For a comparison: about ten minutes.
     #[must_use]
-    pub fn full(stage: StageOptions) -> Self {
+    pub fn full(mut stage: StageOptions) -> Self {
+        // Enough for the windows of a few cells.
+        stage.config.insert(0, SPARES.into());
         let mut produce = Options::full("");
         produce.saturation = Some(Saturation {
             step: Duration::from_secs(4),
@@ -77,6 +82,7 @@ impl SuiteOptions {
             step: Duration::from_millis(100),
         });
         tiny.sizes = Sizes::tiny();
+        tiny.stage.config.retain(|line| line != SPARES);
         tiny.budget = None;
         tiny
     }
@@ -213,6 +219,8 @@ pub fn run_suite(options: &SuiteOptions) -> Result<SuiteReport> {
     };
     if !options.produce.cells.is_empty() || options.produce.saturation.is_some() {
         let stage = scene.stage()?;
+        eprintln!("bench: waits for spare segments");
+        stage.await_spares()?;
         report.produce = produce(options, stage, &mut clock, &mut report.left_out)?;
     }
     for trial in &options.trials {

@@ -24,7 +24,7 @@ impl Log {
     pub(crate) fn new_life(&mut self, spare: Spare) -> Arc<Segment> {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        Segment::new(spare.number, sequence, self.disk.random(), spare.file)
+        Segment::of_spare(spare, sequence, self.disk.random())
     }
 
     /// Makes a next segment ready here and now, if there is room for one.

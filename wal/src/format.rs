@@ -80,7 +80,7 @@ pub(crate) fn format(
     let first = spares
         .take(Taker::Entries)
         .expect("the pool holds more than its reserves");
-    let segment = Segment::new(first.number, 1, disk.random(), first.file);
+    let segment = Segment::of_spare(first, 1, disk.random());
     write_header(&segment, identity, config.segment_bytes).map_err(io("write", "segment"))?;
     let mut directory = Directory {
         run_bytes_max: config.run_bytes_max,
@@ -92,10 +92,7 @@ pub(crate) fn format(
     let mut log = Log {
         shared: Shared::new(directory, &config),
         pool: Pool::new(POOL_BYTES),
-        open: OpenSegment {
-            segment,
-            position: DATA_START,
-        },
+        open: OpenSegment::at(segment, DATA_START),
         full: VecDeque::new(),
         prepared: None,
         outputs: Vec::new(),
@@ -106,6 +103,7 @@ pub(crate) fn format(
         spares,
         last_round: 0,
         last_crc: 0,
+        last_round_bytes: 0,
         idle: true,
         manifests: ManifestFiles::none(),
         manifest_version: 0,

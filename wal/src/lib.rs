@@ -23,6 +23,7 @@
 //! `recovery.rs` (the decision table), `jobs.rs` (seal, checkpoint), `stock.rs` (spares), `reader.rs`, and `quarantine.rs` and
 //! `heal.rs` for what a disk did not keep. [`verify`] reads everything that lies in a directory and changes nothing.
 
+mod ahead;
 mod blob;
 mod checkpoint;
 mod cleaner;

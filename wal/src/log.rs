@@ -81,6 +81,18 @@ pub(crate) struct OpenSegment {
     pub(crate) segment: Arc<Segment>,
     /// Where the next round goes.
     pub(crate) position: u64,
+    /// Up to where there are zeros behind it.
+    pub(crate) zeroed_to: u64,
+}
+
+impl OpenSegment {
+    pub(crate) fn at(segment: Arc<Segment>, position: u64) -> Self {
+        Self {
+            segment,
+            position,
+            zeroed_to: position,
+        }
+    }
 }
 
 /// A full segment that waits for its footer.
@@ -114,6 +126,7 @@ pub struct Log {
     /// The last round: written and synced. The next one is one higher.
     pub(crate) last_round: u64,
     pub(crate) last_crc: u32,
+    pub(crate) last_round_bytes: u64,
     /// Whether the last round is an idle mark.
     pub(crate) idle: bool,
     pub(crate) manifests: ManifestFiles,

@@ -325,6 +325,7 @@ impl Start {
             spares,
             last_round: last.0,
             last_crc: last.1,
+            last_round_bytes: 0,
             idle: !unclean,
             manifests: self.files,
             manifest_version: self.manifest.version,

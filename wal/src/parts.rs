@@ -152,10 +152,7 @@ pub(crate) fn divide(
             };
             full.push_back(FullSegment { segment, sealed });
         } else if sequence == open_sequence {
-            open = Some(OpenSegment {
-                segment,
-                position: end,
-            });
+            open = Some(OpenSegment::at(segment, end));
         } else {
             directory.segments.remove(sequence);
             if prepared.is_none() {

@@ -8,6 +8,7 @@ use crate::frame::Place;
 use crate::layout::{SEGMENT_MAGIC, VERSION, segment_name};
 use crate::pages::{PAGE_BYTES, Pages};
 use crate::record::Identity;
+use crate::spares::Spare;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,17 +21,33 @@ pub(crate) struct Segment {
     /// Random; every checksum of headers in this life starts from it.
     pub(crate) seed: u64,
     pub(crate) file: Arc<dyn File>,
+    /// Written from end to end in an earlier life, as far as is known.
+    pub(crate) written_before: bool,
     /// The footer while it is in memory.
     pub(crate) footer: Mutex<Option<Arc<RunIndex>>>,
 }
 
 impl Segment {
+    /// A life that was begun earlier: its file may never have been written.
     pub(crate) fn new(number: u64, sequence: u64, seed: u64, file: Arc<dyn File>) -> Arc<Self> {
         Arc::new(Self {
             number,
             sequence,
             seed,
             file,
+            written_before: false,
+            footer: Mutex::new(None),
+        })
+    }
+
+    /// A spare's new life.
+    pub(crate) fn of_spare(spare: Spare, sequence: u64, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            number: spare.number,
+            sequence,
+            seed,
+            file: spare.file,
+            written_before: spare.zeroed,
             footer: Mutex::new(None),
         })
     }

@@ -80,6 +80,10 @@ impl Log {
                 });
             }
         }
+        // The disk is for those who wait, and rounds that are large gain little by it.
+        if self.writes_large_rounds() {
+            return None;
+        }
         if let Some((spare, from)) = self.zeroing.take() {
             return Some(Task::Zero { spare, from, bytes });
         }

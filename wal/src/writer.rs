@@ -75,6 +75,16 @@ impl Log {
         Ok(done)
     }
 
+    /// Whether these can be written without turning to the next segment.
+    #[must_use]
+    pub fn takes_at_once(&self, records: &[Record]) -> bool {
+        let mut frames = Vec::with_capacity(records.len() * 2);
+        for record in records {
+            frames_of(record, &mut frames);
+        }
+        self.fits(&frames)
+    }
+
     /// Writes the idle mark: one page that says that the last round is synced, so that damage to it is told from a
     /// torn write. Nobody waits for it. Does nothing if the last round is a mark already. Returns whether it wrote.
     ///
@@ -220,13 +230,7 @@ impl Log {
         let state = crate::directory::SegmentState::open(std::sync::Arc::clone(&next));
         directory.segments.insert(next.sequence, state);
         drop(directory);
-        let open = std::mem::replace(
-            &mut self.open,
-            OpenSegment {
-                segment: next,
-                position: DATA_START,
-            },
-        );
+        let open = std::mem::replace(&mut self.open, OpenSegment::at(next, DATA_START));
         self.filled_at = self.disk.elapsed();
         let rolled = Rolled {
             segment: open.segment.sequence,
@@ -280,6 +284,7 @@ impl Log {
         let bytes = encoded.pages.len() as u64;
         self.last_round = number;
         self.last_crc = encoded.crc;
+        self.last_round_bytes = bytes;
         self.open.position += bytes;
         self.idle = flags & FLAG_IDLE != 0;
         self.counters.bytes_written += bytes;

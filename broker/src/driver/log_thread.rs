@@ -1,30 +1,32 @@
-//! The log thread: takes all that queued during the last sync, writes it, syncs once, says so. Beside it a thread
-//! for the log's background jobs.
+//! The log thread: takes all that queued during the last sync, writes it, syncs once, says so. Beside it threads for the
+//! log's background jobs.
+//!
+//! A short round that nothing is before is written on the thread of the shard itself, which has nothing else to do then:
+//! to wake another thread and to be woken by it takes as long as half a sync. What comes meanwhile waits in the sockets,
+//! and is one round afterwards. A disk that was slow lately is left to the log thread, so that a broker whose disk stalls goes
+//! on hearing of others' syncs.
+
+mod queue;
+mod worker;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use raft::types::{Entry, GroupId, ReplicaId};
 use tokio::sync::oneshot;
-use wal::{Job, JobDone, Log, Record, Stats};
+use wal::{Job, Log, Record, Stats};
 
+use self::queue::{Donation, Queue, Turn, Work};
+use self::worker::{Slowest, Worker};
 use super::held::Held;
 use super::panics::watched;
 use crate::metrics::histogram::{BATCH_COUNTS, Histogram, LATENCY_SECONDS, SIZE_BYTES};
 use crate::shard::{AppendId, LogDone};
 
-/// A log that is idle for so long writes one page more, so that the end of the log is known.
-const IDLE_AFTER: Duration = Duration::from_millis(50);
-/// How often a full disk is tried again.
-const FULL_RETRY: Duration = Duration::from_millis(100);
 /// While the log is written to, a leisurely job is followed by a rest as long as itself, at most this.
 const REST_MAX: Duration = Duration::from_millis(50);
-/// Bytes of payload after which a round takes no more appends.
-const ROUND_BYTES_MAX: usize = 4 << 20;
-
 /// What the log thread tells.
 #[derive(Debug)]
 pub enum LogEvent {
@@ -36,23 +38,6 @@ pub enum LogEvent {
 
 /// Where events go, from whatever thread.
 type Tell = Arc<dyn Fn(LogEvent) + Send + Sync>;
-
-#[derive(Default)]
-struct Queue {
-    appends: VecDeque<(AppendId, Vec<Record>)>,
-    jobs_done: Vec<JobDone>,
-    donations: Vec<Donation>,
-    closing: bool,
-}
-
-/// Copies of entries that are damaged here.
-struct Donation {
-    group: GroupId,
-    replica: ReplicaId,
-    entries: Vec<Entry>,
-    /// Dropped when they have been written, or nothing more is to be done with them.
-    settled: oneshot::Sender<()>,
-}
 
 #[derive(Default)]
 struct Shared {
@@ -88,6 +73,8 @@ impl Default for Rounds {
 /// A handle to the log thread.
 pub struct LogThread {
     shared: Arc<Shared>,
+    /// None once the log is closed.
+    worker: Arc<Mutex<Option<Worker>>>,
     thread: RefCell<Option<JoinHandle<()>>>,
 }
 
@@ -111,15 +98,19 @@ impl LogThread {
             through: AppendId::default(),
             told_full: false,
             donors: Vec::new(),
+            slowest: Slowest::new(Instant::now()),
             log,
             urgent,
             leisurely,
             shared: shared.clone(),
         };
-        let body = move |tell: &Tell| worker.run(tell);
+        let worker = Arc::new(Mutex::new(Some(worker)));
+        let (on_thread, queued) = (worker.clone(), shared.clone());
+        let body = move |tell: &Tell| run(&on_thread, &queued, tell);
         let thread = start_thread("log", tell, body)?;
         Ok(Self {
             shared,
+            worker,
             thread: RefCell::new(Some(thread)),
         })
     }
@@ -128,6 +119,50 @@ impl LogThread {
     pub fn append(&self, id: AppendId, records: Vec<Record>) {
         locked(&self.shared.queue).appends.push_back((id, records));
         self.shared.filled.notify_one();
+    }
+
+    /// Whether [`LogThread::append_short`] is for these.
+    #[must_use]
+    pub fn is_short(records: &[Record]) -> bool {
+        worker::is_short(records)
+    }
+
+    /// Writes a short round here and now if nothing is before it, and returns what became of it; queues it otherwise.
+    /// Blocks for a sync. `others_commit`: see [`crate::shard::Output`].
+    #[must_use]
+    pub fn append_short(
+        &self,
+        id: AppendId,
+        records: Vec<Record>,
+        others_commit: bool,
+    ) -> Option<LogEvent> {
+        let done = self.write_here(id, &records, others_commit);
+        if done.is_none() {
+            self.append(id, records);
+        }
+        done.map(|done| done.map_or_else(LogEvent::Failed, LogEvent::Done))
+    }
+
+    fn write_here(
+        &self,
+        id: AppendId,
+        records: &[Record],
+        others_commit: bool,
+    ) -> Option<Result<LogDone, wal::Error>> {
+        // A thread that panicked has left it as it was: then nobody writes.
+        let mut worker = self.worker.try_lock().ok()?;
+        let worker = worker.as_mut()?;
+        let mut queue = locked(&self.shared.queue);
+        if !queue.appends.is_empty() {
+            return None;
+        }
+        queue.written_elsewhere = true;
+        let asleep = queue.asleep;
+        drop(queue);
+        if asleep {
+            self.shared.filled.notify_one();
+        }
+        worker.write_here(id, records, others_commit)
     }
 
     /// Gives the log copies of entries that are damaged here. The answer ends, without a word, when they have been
@@ -172,251 +207,41 @@ impl LogThread {
     }
 }
 
-struct Worker {
-    log: Log,
-    urgent: mpsc::Sender<Job>,
-    leisurely: mpsc::Sender<Job>,
-    shared: Arc<Shared>,
-    held: Held,
-    /// The last append that was taken.
-    through: AppendId,
-    /// The shard was last told that there is no room.
-    told_full: bool,
-    /// Who waits for copies to be written.
-    donors: Vec<oneshot::Sender<()>>,
-}
-
-/// What the thread does next: it takes in every finished job first. There are two at most, because the log hands out
-/// no more before it has taken those in; and appends follow in the same turn. So neither waits for the other to end.
-struct Turn {
-    jobs: Vec<JobDone>,
-    donations: Vec<Donation>,
-    work: Work,
-}
-
-enum Work {
-    Append(AppendId, Vec<Record>),
-    Nothing,
-    Idle,
-    Retry,
-    Close,
-}
-
-impl Queue {
-    /// Appends for one round.
-    fn round(&mut self) -> Option<(AppendId, Vec<Record>)> {
-        let (mut id, mut records) = self.appends.pop_front()?;
-        let mut bytes = size_of_records(&records);
-        while bytes < ROUND_BYTES_MAX
-            && let Some((next, more)) = self.appends.pop_front()
-        {
-            bytes += size_of_records(&more);
-            records.extend(more);
-            id = next;
-        }
-        Some((id, records))
-    }
-
-    /// What can be done at once; None when there is nothing.
-    fn turn(&mut self) -> Option<Turn> {
-        let jobs = std::mem::take(&mut self.jobs_done);
-        let donations = std::mem::take(&mut self.donations);
-        let work = match self.round() {
-            Some((id, records)) => Work::Append(id, records),
-            None if !jobs.is_empty() || !donations.is_empty() => Work::Nothing,
-            None if self.closing => Work::Close,
-            None => return None,
+/// The log thread's life.
+fn run(worker: &Mutex<Option<Worker>>, shared: &Shared, tell: &Tell) {
+    let mut idle = false;
+    loop {
+        let Some(outlook) = locked(worker).as_ref().map(Worker::outlook) else {
+            return;
         };
-        Some(Turn {
-            jobs,
-            donations,
-            work,
-        })
-    }
-}
-
-impl Turn {
-    fn only(work: Work) -> Self {
-        Self {
-            jobs: Vec::new(),
-            donations: Vec::new(),
-            work,
-        }
-    }
-}
-
-impl Worker {
-    fn run(mut self, tell: &Tell) {
-        let mut idle = false;
-        loop {
-            let Turn {
-                jobs,
-                donations,
-                work,
-            } = self.next(idle);
-            idle = match work {
-                Work::Close => break,
-                Work::Append(..) => false,
-                Work::Idle => true,
-                Work::Nothing | Work::Retry => idle,
-            };
-            self.take_donations(donations);
-            let done = self.finish(jobs).and_then(|()| self.work(work));
-            let done = done.and_then(|done| self.start_jobs().map(|()| done));
-            match done {
-                Ok(done) => {
-                    let done = done.into_iter().chain(self.room_again());
-                    done.for_each(|done| tell(LogEvent::Done(done)));
-                }
-                Err(error) => {
+        let otherwise = shared.wait(outlook, &mut idle);
+        let mut worker = locked(worker);
+        // NB: taken, written and told while nobody else can write: rounds are in the order of the appends.
+        let turn = locked(&shared.queue).turn();
+        let turn = turn.unwrap_or_else(|| Turn::only(otherwise));
+        match turn.work {
+            Work::Close => {
+                let closed = worker.take().map(|worker| worker.log.close());
+                if let Some(Err(error)) = closed {
                     tell(LogEvent::Failed(error));
-                    return;
                 }
+                return;
             }
-            *locked(&self.shared.stats) = self.log.stats();
-            if !self.log.healing() {
-                self.donors.clear();
-            }
+            Work::Append(..) => idle = false,
+            Work::Idle => idle = true,
+            Work::Nothing | Work::Retry => {}
         }
-        if let Err(error) = self.log.close() {
-            tell(LogEvent::Failed(error));
-        }
-    }
-
-    fn work(&mut self, work: Work) -> Result<Option<LogDone>, wal::Error> {
-        match work {
-            Work::Append(id, records) => self.write(id, records).map(Some),
-            Work::Idle => self.log.idle().map(|_| None),
-            Work::Retry => self.retry(),
-            Work::Nothing | Work::Close => Ok(None),
-        }
-    }
-
-    /// Waits for something to do.
-    fn next(&self, idle: bool) -> Turn {
-        let due = self.log.due();
-        let mut queue = locked(&self.shared.queue);
-        loop {
-            if let Some(turn) = queue.turn() {
-                return turn;
-            }
-            // Space may come back from elsewhere, which makes no noise.
-            let has_room = !self.told_full && self.held.is_empty();
-            let (wait, then) = match (has_room, idle, due) {
-                (false, ..) => (FULL_RETRY, Work::Retry),
-                (true, false, _) => (IDLE_AFTER, Work::Idle),
-                (true, true, Some(due)) => (due, Work::Nothing),
-                (true, true, None) => {
-                    let waited = self.shared.filled.wait(queue);
-                    queue = waited.unwrap_or_else(PoisonError::into_inner);
-                    continue;
-                }
-            };
-            let waited = self.shared.filled.wait_timeout(queue, wait);
-            let (back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            queue = back;
-            if timeout.timed_out() {
-                return queue.turn().unwrap_or(Turn::only(then));
-            }
-        }
-    }
-
-    /// NB: whether there is room is known for certain only by the write itself: others fill the same file system.
-    fn write(&mut self, id: AppendId, records: Vec<Record>) -> Result<LogDone, wal::Error> {
-        self.through = id;
-        let mut records = self.held.divert(records);
-        for hold in [Held::hold, Held::hold_all] {
-            match self.log.write(records.clone()) {
-                Err(wal::Error::Full) => records = hold(&mut self.held, records),
-                round => return round.map(|round| self.done(Some(round))),
-            }
-            if records.is_empty() {
-                break;
-            }
-        }
-        tracing::debug!(target: "wal", "everything waits for room");
-        Ok(self.done(None))
-    }
-
-    /// Tries again what the full disk keeps waiting. None when it still does.
-    fn retry(&mut self) -> Result<Option<LogDone>, wal::Error> {
-        self.log.look_for_room();
-        if self.held.is_empty() {
-            return Ok(None);
-        }
-        match self.log.write(self.held.records()) {
-            Err(wal::Error::Full) => Ok(None),
-            Err(why) => Err(why),
-            Ok(round) => {
-                self.held.clear();
-                tracing::info!(target: "wal", "there is room again");
-                Ok(Some(self.done(Some(round))))
-            }
-        }
-    }
-
-    /// Room that came back without a round: the shard refuses until it is told.
-    fn room_again(&mut self) -> Option<LogDone> {
-        if !self.told_full || !self.held.is_empty() || !self.log.room().entries {
-            return None;
-        }
-        self.told_full = false;
-        Some(LogDone {
-            through: self.through,
-            ..LogDone::default()
-        })
-    }
-
-    /// What to tell about a round; without one everything of the appends waits for room.
-    fn done(&mut self, round: Option<wal::Round>) -> LogDone {
-        let (through, held) = (self.through, self.held.groups());
-        let Some(round) = round else {
-            self.told_full = true;
-            return LogDone {
-                through,
-                disk_full: true,
-                held,
-                ..LogDone::default()
-            };
+        let Some(worker) = worker.as_mut() else {
+            return;
         };
-        let mut rounds = locked(&self.shared.rounds);
-        rounds.rounds += round.rounds;
-        rounds.seconds.observe(round.sync_seconds);
-        rounds.entries.observe(round.entries as f64);
-        rounds.bytes.observe(round.bytes as f64);
-        let disk_full = !round.room.entries || !held.is_empty();
-        self.told_full = disk_full;
-        let sealed = round.rolled.map(|rolled| rolled.groups).unwrap_or_default();
-        LogDone {
-            through,
-            disk_full,
-            sealed,
-            held,
+        match worker.turn(turn) {
+            Ok(done) => done.into_iter().for_each(|done| tell(LogEvent::Done(done))),
+            Err(error) => {
+                tell(LogEvent::Failed(error));
+                return;
+            }
         }
-    }
-
-    fn take_donations(&mut self, donations: Vec<Donation>) {
-        for donation in donations {
-            let (group, replica) = (donation.group, donation.replica);
-            self.log.donate(group, replica, donation.entries);
-            self.donors.push(donation.settled);
-        }
-    }
-
-    fn finish(&mut self, done: Vec<JobDone>) -> Result<(), wal::Error> {
-        done.into_iter().try_for_each(|job| self.log.finish(job))
-    }
-
-    fn start_jobs(&mut self) -> Result<(), wal::Error> {
-        while let Some(job) = self.log.next_job()? {
-            let thread = if job.urgent() {
-                &self.urgent
-            } else {
-                &self.leisurely
-            };
-            thread.send(job).map_err(|_| panicked("a job thread"))?;
-        }
-        Ok(())
+        worker.afterwards();
     }
 }
 
@@ -461,17 +286,8 @@ fn panicked(thread: &str) -> wal::Error {
     wal::Error::Poisoned { why }
 }
 
-fn size_of_records(records: &[Record]) -> usize {
-    let size = |record: &Record| match record {
-        Record::Entries { entries, .. } => entries.iter().map(|e| e.payload.len() + 64).sum(),
-        Record::Base { base, .. } => base.state.len() + 256,
-        Record::Derived { state, .. } => state.len() + 64,
-        Record::HardState { .. } | Record::Truncate { .. } | Record::Remove { .. } => 64,
-    };
-    records.iter().map(size).sum()
-}
-
-/// NB: a panic while holding one of these locks leaves nothing half done: they guard plain queues and figures.
+/// NB: a panic while holding one of these locks leaves nothing half done: they guard plain queues and figures. The worker's
+/// is locked thus on the log thread only, which is gone after its own panic.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use raft::message::{Body, Message};
 use raft::types::{GroupId, NodeId};
 
 use super::inbox::{LogInbox, PeerInbox};
-use super::log_thread::LogEvent;
+use super::log_thread::{LogEvent, LogThread};
 use crate::broker::Broker;
 use crate::formation::{self, Formation};
 use crate::peer::{PeerEvent, SendError};
@@ -205,13 +205,18 @@ impl Driver {
         }
     }
 
-    /// Frames leave before the append is handed to the log: followers write while the leader does.
+    /// Frames leave before the append is handed to the log: followers write while the leader does. A short append comes
+    /// last, because it may be written on this very thread.
     fn execute(&self, output: Output) {
         let broker = &self.broker;
         for (node, batch) in output.frames {
             self.send(node, &batch);
         }
-        if let Some((id, records)) = output.append {
+        let (short, long) = match output.append {
+            Some((id, records)) if LogThread::is_short(&records) => (Some((id, records)), None),
+            append => (None, append),
+        };
+        if let Some((id, records)) = long {
             broker.log.append(id, records);
         }
         for answer in output.answers {
@@ -229,6 +234,11 @@ impl Driver {
             }
         }
         self.front.write_answers();
+        if let Some((id, records)) = short
+            && let Some(event) = broker.log.append_short(id, records, output.others_commit)
+        {
+            self.log_events.push(event);
+        }
     }
 }
 

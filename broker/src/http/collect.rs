@@ -226,6 +226,7 @@ impl Broker {
             segments_open: stats.segments_open,
             segments_sealed: stats.segments_sealed,
             segments_spare: stats.segments_spare,
+            segments_zeroed: stats.segments_zeroed,
             segment_bytes: self.config.cluster.segment_bytes,
             limit_bytes: stats.limit_bytes,
             live_bytes: stats.live_bytes,

@@ -52,6 +52,8 @@ pub struct WalMetrics {
     pub segments_sealed: u64,
     /// Segments that wait for their use.
     pub segments_spare: u64,
+    /// Those among them that were written from end to end before.
+    pub segments_zeroed: u64,
     /// Size of each.
     pub segment_bytes: u64,
     /// What all of them may take.
@@ -104,6 +106,7 @@ impl Default for WalMetrics {
             segments_open: 0,
             segments_sealed: 0,
             segments_spare: 0,
+            segments_zeroed: 0,
             segment_bytes: 0,
             limit_bytes: 0,
             live_bytes: 0,

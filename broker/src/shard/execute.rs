@@ -138,6 +138,10 @@ impl Io {
             });
         }
         if !persist.entries.is_empty() {
+            let membership = group.node.membership();
+            let others = membership.voters.len().saturating_sub(1);
+            self.others_commit |=
+                group.node.role() == Role::Leader && others >= membership.quorum();
             records.push(Record::Entries {
                 group: id,
                 replica,

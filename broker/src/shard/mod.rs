@@ -173,6 +173,8 @@ pub struct Shard {
 struct Io {
     node: NodeId,
     pipeline: Pipeline,
+    /// Of what the pipeline gathers: see [`Output::others_commit`].
+    others_commit: bool,
     liveness: Liveness,
     leaders: Leaders,
     memory: Memory,
@@ -228,6 +230,7 @@ impl Shard {
         let io = Io {
             node: config.node,
             pipeline: Pipeline::default(),
+            others_commit: false,
             liveness: Liveness::new(config.heartbeat_ms, config.peer_timeout_ms),
             leaders: Leaders::default(),
             memory: Memory::new(config.tail_bytes_max),
@@ -458,6 +461,7 @@ impl Shard {
         Output {
             frames,
             append: self.io.pipeline.take(),
+            others_commit: std::mem::take(&mut self.io.others_commit),
             answers: std::mem::take(&mut self.io.answers),
             orders: std::mem::take(&mut self.io.orders),
             progress: std::mem::take(&mut self.io.progress),

@@ -174,6 +174,8 @@ pub struct Output {
     pub frames: Vec<(NodeId, PeerBatch)>,
     /// To be appended and synced; answered by [`super::Shard::log_done`].
     pub append: Option<(AppendId, Vec<Record>)>,
+    /// Some of it may be committed before it is synced here, by a majority of others: their answers are awaited meanwhile.
+    pub others_commit: bool,
     /// For those who wait.
     pub answers: Vec<Answer>,
     /// For the driver.

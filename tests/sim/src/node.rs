@@ -282,6 +282,7 @@ impl Running {
                 self.log.finish(job.run())?;
             }
         }
+        self.log.zero_ahead();
         if self.idle_at.is_some_and(|at| at <= now) {
             self.idle_at = None;
             self.log.idle()?;

@@ -26,6 +26,7 @@ fn run(disk: &Arc<ModelDisk>) -> (usize, usize, Option<Log>) {
                 assert_eq!(acknowledged, at, "no write is left out");
                 acknowledged += 1;
                 attempted = acknowledged;
+                log.zero_ahead();
             }
             Err(Error::Poisoned { .. }) => {
                 if !poisoned {

@@ -54,6 +54,7 @@ fn run(disk: &Arc<ModelDisk>, cut_at: u64) -> Run {
     if let Ok((mut log, _)) = open(disk) {
         for records in writes {
             attempted += 1;
+            log.zero_ahead();
             if log.write(records).is_err() {
                 break;
             }

@@ -219,6 +219,7 @@ impl World {
             }
             Step::Jobs { most } => run_some_jobs(self.log.as_mut().unwrap(), most).unwrap(),
             Step::Idle => {
+                self.log.as_mut().unwrap().zero_ahead();
                 self.log.as_mut().unwrap().idle().unwrap();
             }
             Step::Crash { seed } => {

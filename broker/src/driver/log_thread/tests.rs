@@ -3,8 +3,9 @@ use std::sync::mpsc::{Receiver, channel};
 use bytes::Bytes;
 use raft::types::{Base, Entry, EntryKind, GroupId, Index, ReplicaId, Term};
 use wal::model::ModelDisk;
-use wal::{Disk, Identity};
+use wal::{Disk, Identity, JobDone};
 
+use super::queue::Outlook;
 use super::*;
 
 const PAYLOAD: usize = 4 << 10;
@@ -48,6 +49,7 @@ fn worker(log: Log) -> (Worker, Receiver<Job>, Receiver<Job>) {
         through: AppendId::default(),
         told_full: false,
         donors: Vec::new(),
+        slowest: Slowest::new(Instant::now()),
     };
     (worker, urgent_jobs, leisurely_jobs)
 }
@@ -67,7 +69,8 @@ fn finished_jobs_are_taken_in_while_appends_keep_coming() {
         let append = AppendId::default();
         queue.appends.push_back((append, entry(index)));
         drop(queue);
-        let Turn { jobs, work, .. } = worker.next(false);
+        let turn = locked(&worker.shared.queue).turn();
+        let Turn { jobs, work, .. } = turn.expect("something to do");
         assert!(locked(&worker.shared.queue).jobs_done.is_empty());
         assert!(matches!(work, Work::Append(..)), "appends do not wait");
         worker.finish(jobs).expect("a job's result");
@@ -122,9 +125,119 @@ fn a_log_that_nobody_writes_to_is_looked_at_when_it_is_due() {
     let (worker, ..) = worker(opened.expect("a new log").0);
     assert!(worker.log.due().is_some(), "it is not quiet yet");
     let (sender, turns) = channel();
-    std::thread::spawn(move || sender.send(worker.next(true).work));
+    let wait = move || worker.shared.wait(worker.outlook(), &mut true);
+    std::thread::spawn(move || sender.send(wait()));
     let turn = turns.recv_timeout(Duration::from_secs(30));
     assert!(matches!(turn, Ok(Work::Nothing)), "it waits for a write");
+}
+
+fn last_index(reader: &wal::Reader) -> u64 {
+    let bounds = reader.bounds(GroupId(1), ReplicaId(1));
+    bounds.expect("the group is there").1.0
+}
+
+/// A short round is written where it is brought, and only when nothing is before it.
+#[test]
+fn a_short_round_overtakes_nothing() {
+    let (sender, events) = channel();
+    let log = log(ModelDisk::new(5));
+    let reader = log.reader();
+    let thread = LogThread::start(log, move |event| drop(sender.send(event)));
+    let thread = thread.expect("threads");
+    let done = thread.append_short(AppendId(1), entry(1), false);
+    let Some(LogEvent::Done(done)) = done else {
+        panic!("an idle log takes it at once: {done:?}");
+    };
+    assert_eq!((done.through, last_index(&reader)), (AppendId(1), 1));
+    events.try_recv().expect_err("nobody else tells of it");
+
+    // While another is being written, everything queues.
+    let busy = locked(&thread.worker);
+    for index in 2..=3 {
+        let done = thread.append_short(AppendId(index), entry(index), false);
+        assert!(done.is_none(), "{done:?}");
+    }
+    assert_eq!(last_index(&reader), 1);
+    drop(busy);
+    let through = |event| match event {
+        LogEvent::Done(done) => done.through,
+        LogEvent::Failed(why) => panic!("{why}"),
+    };
+    while through(heard(&events)) != AppendId(3) {}
+    assert_eq!(last_index(&reader), 3);
+    thread.close();
+    let done = thread.append_short(AppendId(4), entry(4), false);
+    assert!(done.is_none(), "the log is closed");
+}
+
+#[test]
+fn a_round_that_may_take_long_is_for_the_log_thread() {
+    let (mut worker, ..) = worker(log(ModelDisk::new(6)));
+    let here = |worker: &mut Worker, index| {
+        let done = worker.write_here(AppendId::default(), &entry(index), false);
+        done.map(|done| done.expect("a round")).is_some()
+    };
+    assert!(here(&mut worker, 1));
+    worker.slowest.note(Instant::now(), 0.01);
+    let before_others = worker.write_here(AppendId::default(), &entry(2), true);
+    assert!(
+        before_others.is_none(),
+        "others may be quicker than this disk"
+    );
+    assert!(here(&mut worker, 2));
+    worker.slowest.note(Instant::now(), 0.1);
+    assert!(!here(&mut worker, 3), "the disk was slow");
+    worker.slowest = Slowest::new(Instant::now());
+    worker.told_full = true;
+    assert!(!here(&mut worker, 3), "the disk is full");
+    worker.told_full = false;
+    // The next segment may have to be made first.
+    let fitting = (3..100).find(|index| !here(&mut worker, *index));
+    let index = fitting.expect("64 KiB are full at some time");
+    let written = worker.write(AppendId::default(), entry(index));
+    assert!(!written.expect("a round").disk_full);
+    assert!(here(&mut worker, index + 1), "there is a new segment");
+
+    let many = |count| vec![entry(1); count].concat();
+    assert!(worker::is_short(&many(8)));
+    assert!(!worker::is_short(&many(9)), "too many entries");
+    let large = Record::Derived {
+        group: GroupId(1),
+        replica: ReplicaId(1),
+        index: Index(1),
+        state: Bytes::from(vec![0; 65 << 10]),
+    };
+    assert!(!worker::is_short(&[large]), "too many bytes");
+}
+
+#[test]
+fn a_slow_round_is_forgotten_after_a_while() {
+    let limit = Duration::from_millis(2);
+    let began = Instant::now();
+    let at = |ms| began + Duration::from_millis(ms);
+    let mut slowest = Slowest::new(began);
+    slowest.note(at(900), 0.003);
+    assert!(!slowest.is_within(at(901), limit));
+    slowest.note(at(1_000), 0.001);
+    assert!(!slowest.is_within(at(1_900), limit), "it is a second old");
+    assert!(slowest.is_within(at(2_000), limit));
+    slowest.note(at(2_900), 0.003);
+    assert!(slowest.is_within(at(5_000), limit), "nobody wrote since");
+}
+
+/// The end of what others wrote is marked as well.
+#[test]
+fn a_log_is_idle_when_nobody_has_written_for_a_while() {
+    let shared = Shared::default();
+    let outlook = Outlook {
+        has_room: true,
+        due: None,
+    };
+    let mut idle = true;
+    locked(&shared.queue).written_elsewhere = true;
+    assert!(matches!(shared.wait(outlook, &mut idle), Work::Nothing));
+    assert!(!idle, "somebody has written");
+    assert!(matches!(shared.wait(outlook, &mut idle), Work::Idle));
 }
 
 fn heard(events: &Receiver<LogEvent>) -> LogEvent {

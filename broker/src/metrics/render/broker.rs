@@ -207,6 +207,12 @@ fn log_space(wal: &WalMetrics, out: &mut Families) {
         .row(&[("state", "sealed")], wal.segments_sealed)
         .row(&[("state", "spare")], wal.segments_spare)
         .end();
+    out.gauge(
+        "walser_wal_spares_zeroed",
+        "Spare segment files that were written from end to end before, so that a write to them is faster.",
+    )
+    .row(&[], wal.segments_zeroed)
+    .end();
     let bytes = |segments: u64| segments * wal.segment_bytes;
     out.gauge("walser_wal_bytes", "Bytes of the log's segment files.")
         .row(&[("state", "open")], bytes(wal.segments_open))
