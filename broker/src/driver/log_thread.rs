@@ -27,6 +27,7 @@ use crate::shard::{AppendId, LogDone};
 
 /// While the log is written to, a leisurely job is followed by a rest as long as itself, at most this.
 const REST_MAX: Duration = Duration::from_millis(50);
+
 /// What the log thread tells.
 #[derive(Debug)]
 pub enum LogEvent {

@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 const READ_BYTES: u64 = 4 << 20;
 /// Pieces that are made ahead of the store.
 const PIECES_MAX: usize = 8;
-/// Less urgent than what clients wait for, and not so little that it starves where processors are always busy.
-const NICE: i32 = 5;
+/// Less urgent than what clients wait for: a thirtieth of a processor that somebody else keeps busy.
+const NICE: i32 = 15;
+/// The same for those who must not fall behind, where all processors are always busy: a quarter.
+const NICE_LATE: i32 = 5;
 
 /// Why chunks cannot be made. The log and the store are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +58,14 @@ pub(super) struct Build {
     pub(super) until: Index,
     /// A chunk ends with the batch that brings it to so many bytes.
     pub(super) chunk_bytes: u64,
+    /// More waits than there should be.
+    pub(super) is_late: bool,
 }
 
 /// This thread has less time than others. NB: it alone, on Linux; where that is refused it is only less polite.
-pub(super) fn be_polite() {
-    let _ = rustix::process::setpriority_process(None, NICE);
+pub(super) fn be_polite(is_late: bool) {
+    let nice = if is_late { NICE_LATE } else { NICE };
+    let _ = rustix::process::setpriority_process(None, nice);
 }
 
 /// Who waits for the pieces has gone.
@@ -72,7 +77,7 @@ impl Build {
         let (pieces, made) = mpsc::channel(PIECES_MAX);
         let name = "snapshot".to_owned();
         std::thread::Builder::new().name(name).spawn(move || {
-            be_polite();
+            be_polite(self.is_late);
             if let Err(Some(why)) = self.run(&pieces) {
                 let _ = pieces.blocking_send(Err(why));
             }

@@ -58,7 +58,8 @@ impl Tail {
         std::thread::Builder::new()
             .name("tail".to_owned())
             .spawn(move || {
-                super::build::be_polite();
+                // A tail is little, and whole brokers may be lost before it is in the store.
+                super::build::be_polite(true);
                 // Nobody waits any longer where the broker stops.
                 let _ = tell.send(self.make());
             })?;

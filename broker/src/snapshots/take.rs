@@ -157,6 +157,7 @@ impl Take<'_> {
             next_offset: wanted.next_offset,
             until: wanted.index,
             chunk_bytes: self.chunk_bytes,
+            is_late: wanted.bytes > 2 * self.chunk_bytes,
         };
         let mut pieces = match self.place {
             Place::Thread => build.start()?,

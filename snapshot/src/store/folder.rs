@@ -209,7 +209,13 @@ struct Writing {
     path: PathBuf,
     file: File,
     hash: Sha256,
+    /// Since the last sync.
+    unsynced_bytes: usize,
 }
+
+/// A sync after so many bytes, so that the last one is short: whoever syncs something else on this disk meanwhile, a log,
+/// would wait for all of it.
+const SYNC_BYTES: usize = 2 << 20;
 
 impl Writing {
     fn begin(folder: &Folder, key: &Key) -> std::io::Result<Self> {
@@ -220,12 +226,21 @@ impl Writing {
             key: key.clone(),
             path,
             hash: Sha256::new(),
+            unsynced_bytes: 0,
         })
     }
 
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.hash.update(bytes);
-        self.file.write_all(bytes)
+        for piece in bytes.chunks(SYNC_BYTES) {
+            self.file.write_all(piece)?;
+            self.unsynced_bytes += piece.len();
+            if self.unsynced_bytes >= SYNC_BYTES {
+                self.file.sync_data()?;
+                self.unsynced_bytes = 0;
+            }
+        }
+        Ok(())
     }
 
     fn finish(mut self, condition: &Condition) -> std::io::Result<Version> {

@@ -83,6 +83,17 @@ impl Cluster {
     }
 
     pub(super) fn without_topic(brokers: i32, change: impl FnOnce(&mut Config)) -> Self {
+        let mut cluster = Self::founded(brokers, change);
+        cluster.run_until("a controller", |c| c.controller().is_some());
+        for n in 1..=brokers {
+            let registration = registration(n, directory(NodeId(n)).0);
+            cluster.command(Command::RegisterBroker(registration));
+        }
+        cluster
+    }
+
+    /// They have just come to hear each other.
+    pub(super) fn founded(brokers: i32, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             raft: raft::Config::tiny(),
             heartbeat_ms: 20,
@@ -111,11 +122,6 @@ impl Cluster {
             next_ticket: 1,
         };
         cluster.heal();
-        cluster.run_until("a controller", |c| c.controller().is_some());
-        for n in 1..=brokers {
-            let registration = registration(n, directory(NodeId(n)).0);
-            cluster.command(Command::RegisterBroker(registration));
-        }
         cluster
     }
 
@@ -150,7 +156,7 @@ impl Cluster {
         self.shard(node).status().find(|s| s.group == group)
     }
 
-    fn controller(&self) -> Option<NodeId> {
+    pub(super) fn controller(&self) -> Option<NodeId> {
         self.nodes()
             .into_iter()
             .find(|&n| self.shard(n).is_controller())

@@ -7,6 +7,15 @@ use super::*;
 use crate::shard::{Order, Plan};
 
 #[test]
+fn a_cluster_that_was_just_founded_waits_for_no_timeout() {
+    let mut cluster = Cluster::founded(3, |_| {});
+    let began = cluster.now;
+    cluster.settle();
+    assert_eq!(cluster.controller(), Some(ONE));
+    assert_eq!(cluster.now, began);
+}
+
+#[test]
 fn r16_a_leader_that_steps_down_answers_everybody_once() {
     let mut cluster = Cluster::of(3);
     cluster.cut.insert(ONE);
