@@ -15,6 +15,8 @@ pub const CUTS_PREFIX: &str = "cuts/";
 pub const INCARNATIONS_PREFIX: &str = "incarnations/";
 /// Where the metadata of the whole cluster is.
 pub const METADATA_PREFIX: &str = "metadata/";
+/// Where damaged objects are kept aside.
+pub const QUARANTINE_PREFIX: &str = "quarantine/";
 /// Where the tails of all brokers are.
 pub const TAILS_PREFIX: &str = "tails/";
 /// Where all partitions are.
@@ -71,6 +73,12 @@ pub fn owner() -> Key {
 #[must_use]
 pub fn incarnation(incarnation: Incarnation) -> Key {
     Key(format!("{INCARNATIONS_PREFIX}{incarnation}.json"))
+}
+
+/// Where a damaged object is kept aside: one place for each, whatever happens to it how often.
+#[must_use]
+pub fn quarantined(key: &Key) -> Key {
+    Key(format!("{QUARANTINE_PREFIX}{key}"))
 }
 
 /// The cluster's metadata, in whose name the newer one sorts later.

@@ -19,6 +19,8 @@
 //! - [`collect`] is the only one that removes objects: manifests before the chunks that only they reach, nothing that is
 //!   young, and nothing at all where it cannot read what has to stay.
 //!
+//! - [`mend`] is the only one that writes over an object: one that is damaged, with the bytes that were there.
+//!
 //! It decides nothing: when a snapshot is taken, what is committed and what may be trimmed is the broker's business.
 //!
 //! - A store belongs to the cluster of its last incarnation ([`owner`]); what an earlier one does is refused, or changes
@@ -27,6 +29,7 @@
 //! Start at [`manifest`], then [`chunk`], then [`store`]; [`archive`] is how the records are read.
 
 pub mod archive;
+mod aside;
 pub mod chunk;
 pub mod cluster;
 pub mod collect;
@@ -37,6 +40,7 @@ pub mod key;
 pub mod left;
 pub mod manifest;
 mod member;
+pub mod mend;
 pub mod owner;
 pub mod sealed;
 pub mod source;

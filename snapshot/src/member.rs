@@ -37,6 +37,25 @@ pub(crate) fn inflate_bounded(
     Ok(raw)
 }
 
+/// What members that lie one behind the other inflate to, up to the first one that cannot be inflated.
+pub(crate) fn walk(mut stored: &[u8], raw_bytes_max: usize) -> Vec<Vec<u8>> {
+    let mut members = Vec::new();
+    let mut room = raw_bytes_max;
+    while !stored.is_empty() {
+        let mut decoder = GzDecoder::new(stored);
+        let mut raw = Vec::new();
+        let read = (&mut decoder).take(room as u64).read_to_end(&mut raw);
+        let mut more = [0];
+        if read.is_err() || !matches!(decoder.read(&mut more), Ok(0)) {
+            break;
+        }
+        room -= raw.len();
+        stored = decoder.into_inner();
+        members.push(raw);
+    }
+    members
+}
+
 fn inflate_up_to(stored: &[u8], raw_bytes_max: usize) -> Result<(Vec<u8>, bool), &'static str> {
     // A hostile length reserves nothing: deflate makes at most 1,032 bytes of one.
     let mut raw = Vec::with_capacity(raw_bytes_max.min(stored.len().saturating_mul(1032)));

@@ -43,6 +43,13 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     Ok(serde_json::from_slice(line)?)
 }
 
+/// Whether nothing has happened to an object, whatever it says.
+#[must_use]
+pub fn is_intact(bytes: &[u8]) -> bool {
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    end.is_some_and(|end| bytes[end + 1..] == *seal_of(&bytes[..end]).as_bytes())
+}
+
 fn seal_of(line: &[u8]) -> String {
     format!("{{\"sha256\":\"{}\"}}\n", Digest::of(line))
 }

@@ -60,6 +60,11 @@ impl Opened {
         (self.raw.len() + self.batches.capacity() * size_of::<Batch>()) as u64
     }
 
+    /// All of it.
+    pub(super) fn raw(&self) -> Bytes {
+        self.raw.clone()
+    }
+
     /// The first offset beyond it.
     pub(super) fn next_offset(&self) -> i64 {
         self.next_offset

@@ -12,6 +12,7 @@
 
 mod cache;
 mod error;
+mod held;
 mod load;
 mod member;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chunk::Reader;
+use crate::chunk::{Member, Reader};
 use crate::manifest::{Manifest, Name};
 use crate::store::Store;
 use cache::{Cache, Held, Part, Place};
@@ -173,6 +174,18 @@ impl Archive {
             }
         }
         Ok(None)
+    }
+
+    /// What the members of a manifest's chunk are, in the order of their offsets.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    ///
+    /// # Panics
+    /// When the manifest has no chunk with this number.
+    pub async fn members_of(&self, manifest: &Manifest, at: usize) -> Result<Vec<Member>, Error> {
+        let (_, index) = self.chunk(manifest, at).await?;
+        Ok(index.members().to_vec())
     }
 
     /// The member that holds an offset. With it come, as far as they are needed for so many bytes or for a reader who

@@ -9,6 +9,9 @@ use crate::member;
 use crate::sealed;
 use crate::source::Source;
 
+/// How a gzip member begins.
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+
 /// A chunk whose index has been read: finds the member that holds an offset, and opens members.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -37,6 +40,38 @@ impl Reader {
         };
         reader.agrees_with(summary).map_err(Error::Disagrees)?;
         Ok(reader)
+    }
+
+    /// Looks for an index at the end of these bytes, the last ones of an object. With it comes how long it is there. That
+    /// the members before it are what it says is another question.
+    pub(crate) fn find(end: &[u8], source: &Source) -> Option<(Self, usize)> {
+        let begins = |at: &usize| end[*at..].starts_with(&GZIP);
+        (0..end.len()).rev().filter(begins).find_map(|at| {
+            let json = member::inflate_bounded(&end[at..], INDEX_BYTES_MAX).ok()?;
+            let index: Index = sealed::decode(&json).ok()?;
+            let is_it = index.format == FORMAT && index.source == *source;
+            let members = index.members;
+            (is_it && !members.is_empty()).then(|| (Self { members }, end.len() - at))
+        })
+    }
+
+    /// What the members add up to; nothing of the object.
+    pub(crate) fn summary(&self) -> Summary {
+        let members = &self.members;
+        let (first, last) = members.first().zip(members.last()).expect("it has members");
+        let raw_bytes = members
+            .iter()
+            .fold(0_u64, |sum, m| sum.saturating_add(m.raw_bytes));
+        Summary {
+            first_offset: first.first_offset,
+            next_offset: last.next_offset,
+            max_timestamp: members.iter().map(|m| m.max_timestamp).max().unwrap_or(-1),
+            raw_bytes,
+            raw_sha256: Digest::of_digests(members.iter().map(|m| &m.raw_sha256)),
+            index_position: 0,
+            stored_bytes: 0,
+            stored_crc32: 0,
+        }
     }
 
     /// Its members, in the order of their offsets.

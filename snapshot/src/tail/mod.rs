@@ -23,6 +23,7 @@ use crate::store::{self, Listed, Store};
 pub use entries::{Entry, RECORDS};
 pub use find::{Found, Parts};
 pub use writer::Writer;
+pub(crate) use writer::part_of;
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 1;
@@ -165,13 +166,17 @@ impl Directory {
         }
         let length = usize::try_from(name.directory_bytes).map_err(|why| bad(why.to_string()))?;
         let stored = store.range(&key, 0, length).await?;
-        if crc32fast::hash(&stored) != name.directory_crc32 {
-            return Err(bad("the CRC-32 of its directory does not match".to_owned()));
+        Self::decode(&stored, name, store_id).map_err(bad)
+    }
+
+    /// From its stored bytes.
+    pub(crate) fn decode(stored: &[u8], name: &Name, store_id: &str) -> Result<Self, String> {
+        if crc32fast::hash(stored) != name.directory_crc32 {
+            return Err("the CRC-32 of its directory does not match".to_owned());
         }
-        let raw = member::inflate_bounded(&stored, DIRECTORY_RAW_MAX)
-            .map_err(|why| bad(why.to_owned()))?;
-        let read: Self = sealed::decode(&raw).map_err(|why| bad(why.to_string()))?;
-        read.check(name, store_id).map_err(bad)?;
+        let raw = member::inflate_bounded(stored, DIRECTORY_RAW_MAX)?;
+        let read: Self = sealed::decode(&raw).map_err(|why| why.to_string())?;
+        read.check(name, store_id)?;
         Ok(read)
     }
 
@@ -232,15 +237,20 @@ pub async fn read(store: &dyn Store, name: &Name, part: &Part) -> Result<Vec<Ent
     let stored = store
         .range(&key, position, length(part.stored_bytes)?)
         .await?;
-    if crc32fast::hash(&stored) != part.stored_crc32 {
-        return Err(bad("its CRC-32 does not match".to_owned()));
+    decode(&stored, part).map_err(bad)
+}
+
+/// A part's entries, from its stored bytes.
+pub(crate) fn decode(stored: &[u8], part: &Part) -> Result<Vec<Entry>, String> {
+    if crc32fast::hash(stored) != part.stored_crc32 {
+        return Err("its CRC-32 does not match".to_owned());
     }
-    let raw =
-        member::inflate(&stored, length(part.raw_bytes)?).map_err(|why| bad(why.to_owned()))?;
+    let raw_bytes = usize::try_from(part.raw_bytes).map_err(|why| why.to_string())?;
+    let raw = member::inflate(stored, raw_bytes)?;
     if Digest::of(&raw) != part.raw_sha256 {
-        return Err(bad("its SHA-256 does not match".to_owned()));
+        return Err("its SHA-256 does not match".to_owned());
     }
-    entries::decode(raw.into(), part.first_index, part.last_index).map_err(bad)
+    entries::decode(raw.into(), part.first_index, part.last_index)
 }
 
 #[cfg(test)]

@@ -12,6 +12,21 @@ use bytes::Bytes;
 /// Fast, and it is read seldom.
 const LEVEL: u32 = 1;
 
+/// What a part with these entries is, raw and as it is stored.
+pub(crate) fn part_of(entries: &[Entry]) -> (Vec<u8>, Vec<u8>) {
+    let raw = raw_of(entries);
+    let stored = member::deflate(&raw, LEVEL, Vec::new());
+    (raw, stored)
+}
+
+fn raw_of(added: &[Entry]) -> Vec<u8> {
+    let mut raw = Vec::new();
+    for entry in added {
+        entries::encode(entry, &mut raw);
+    }
+    raw
+}
+
 /// Makes a tail, in memory.
 #[derive(Debug)]
 pub struct Writer {
@@ -48,10 +63,7 @@ impl Writer {
             added.len() as u64,
             "entries follow each other"
         );
-        let mut raw = Vec::new();
-        for entry in added {
-            entries::encode(entry, &mut raw);
-        }
+        let raw = raw_of(added);
         let before = self.parts.len();
         self.parts = member::deflate(&raw, LEVEL, std::mem::take(&mut self.parts));
         let stored = &self.parts[before..];

@@ -23,6 +23,7 @@ use crate::owner;
 use crate::source::Source;
 use crate::store::{self, Listed, Store};
 
+pub(crate) use partition::chunk;
 pub use partition::newest;
 pub use report::{Finding, Kind, Report};
 
@@ -93,7 +94,9 @@ fn is_of_the_cluster(key: &Key) -> bool {
     let is_metadata = || crate::key::metadata_age(key).is_some();
     let is_tail = || crate::key::tail_name(key).is_some();
     let is_cut = || crate::key::cut_name(key).is_some();
-    *key == crate::key::owner() || is_metadata() || is_tail() || is_cut() || is_incarnation()
+    let is_aside = || key.as_str().starts_with(crate::key::QUARANTINE_PREFIX);
+    let is_json = || is_metadata() || is_cut() || is_incarnation();
+    *key == crate::key::owner() || is_json() || is_tail() || is_aside()
 }
 
 fn partition_of(key: &Key) -> Option<(Uuid, i32)> {

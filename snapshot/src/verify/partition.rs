@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::{Finding, Kind, Report};
+use crate::aside::aside;
 use crate::chunk::{self, Member, Reader, Summary, check_batches};
 use crate::inventory::Objects;
 use crate::key::{self, Key};
@@ -44,22 +45,32 @@ pub async fn newest(
     };
     let sizes = manifest.chunks.iter().map(|named| named.chunk.stored_bytes);
     let (mut done, total) = (0, sizes.sum());
-    for chunk in &manifest.chunks {
-        let named = Named {
-            summary: &chunk.chunk,
-            epochs: &manifest.leader_epochs,
-        };
-        let verifying = Verifying {
-            store,
-            source,
-            key: &chunk.key,
-            named: &named,
-        };
-        verifying.chunk(report).await?;
-        done += chunk.chunk.stored_bytes;
+    for named in &manifest.chunks {
+        chunk(store, source, named, &manifest.leader_epochs, report).await?;
+        done += named.chunk.stored_bytes;
         told(done, total);
     }
     Ok(Some(manifest))
+}
+
+/// Verifies one chunk of a manifest with these leader epochs.
+pub(crate) async fn chunk(
+    store: &dyn Store,
+    source: &Source,
+    named: &manifest::Chunk,
+    epochs: &[EpochStart],
+    report: &mut Report,
+) -> Result<(), store::Error> {
+    let verifying = Verifying {
+        store,
+        source,
+        key: &named.key,
+        named: &Named {
+            summary: &named.chunk,
+            epochs,
+        },
+    };
+    verifying.chunk(report).await
 }
 
 pub(super) async fn verify(
@@ -172,7 +183,7 @@ impl Verifying<'_> {
                 return Ok(());
             };
             crc.update(&stored);
-            if let Err(why) = self.member(member, &stored) {
+            if let Err(why) = self.member(member.clone(), stored).await {
                 self.found(report, Kind::Damaged, offsets, why.to_string());
             }
         }
@@ -186,9 +197,13 @@ impl Verifying<'_> {
         self.is_no_longer(whole, report).await
     }
 
-    fn member(&self, member: &Member, stored: &[u8]) -> Result<(), chunk::Error> {
-        let raw = Reader::inflate(member, stored)?;
-        check_batches(&raw, member, self.named.epochs)
+    async fn member(&self, member: Member, stored: bytes::Bytes) -> Result<(), chunk::Error> {
+        let epochs = self.named.epochs.to_vec();
+        aside(move || {
+            let raw = Reader::inflate(&member, &stored)?;
+            check_batches(&raw, &member, &epochs)
+        })
+        .await
     }
 
     /// Reads a part; None when it is not there, which is a finding.
