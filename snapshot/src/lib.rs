@@ -20,6 +20,8 @@
 //!   young, and nothing at all where it cannot read what has to stay.
 //!
 //! - [`mend`] is the only one that writes over an object: one that is damaged, with the bytes that were there.
+//! - A copy of a chunk has its name only when it was verified: fetched from another replica ([`copy`]), each member was
+//!   inflated and compared with the committed digest before.
 //!
 //! It decides nothing: when a snapshot is taken, what is committed and what may be trimmed is the broker's business.
 //!
@@ -33,6 +35,7 @@ mod aside;
 pub mod chunk;
 pub mod cluster;
 pub mod collect;
+pub mod copy;
 pub mod cut;
 pub mod digest;
 pub mod inventory;

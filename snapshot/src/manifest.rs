@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::chunk::Summary;
+use crate::digest::Digest;
 use crate::key::{self, Key};
 use crate::sealed;
 use crate::source::{Incarnation, Source};
@@ -195,6 +196,17 @@ impl Manifest {
             leader_epoch: self.leader_epoch,
             index: self.index,
         }
+    }
+
+    /// What it says, whoever's copies of the chunks it describes: two replicas that hold the same have the same one.
+    /// SHA-256 of its JSON, as the object has it, with 0 for everything that belongs to a copy ([`Summary::as_of_any`]).
+    #[must_use]
+    pub fn identity(&self) -> Digest {
+        let mut any = self.clone();
+        for named in &mut any.chunks {
+            named.chunk = named.chunk.as_of_any();
+        }
+        Digest::of(&serde_json::to_vec(&any).expect("its maps have names for keys"))
     }
 
     /// The object.

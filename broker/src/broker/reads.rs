@@ -51,7 +51,7 @@ impl DiskReads {
     }
 
     /// Waits until the others leave room for about so many bytes.
-    pub(super) async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+    pub(crate) async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
         let kib = bytes.clamp(STEP_BYTES, READING_BYTES_MAX) >> 10;
         let kib = u32::try_from(kib).expect("at most READING_BYTES_MAX");
         let room = Arc::clone(&self.0).acquire_many_owned(kib).await;

@@ -28,7 +28,7 @@ impl Broker {
         let batches = snapshots
             .archive()
             .batches(&manifest, at.offset, at.max_bytes);
-        batches.await.map_err(|why| refused(at.group, &why))
+        batches.await.map_err(|why| self.refused(at.group, &why))
     }
 
     /// The first record at or after a time, from an offset on and below another one, in a snapshot.
@@ -43,7 +43,7 @@ impl Broker {
         let mut next = from;
         for opened in 0.. {
             let found = snapshots.archive().at_time(&manifest, timestamp_ms, next);
-            let found = found.await.map_err(|why| refused(group, &why))?;
+            let found = found.await.map_err(|why| self.refused(group, &why))?;
             let Some((batches, beyond)) = found.filter(|_| next < below) else {
                 return Ok(None);
             };
@@ -69,8 +69,12 @@ impl Broker {
         let snapshots = snapshots.ok_or_else(|| {
             unreadable("snapshot.store is not set on this broker: set it as on the others")
         })?;
-        let stored =
-            stored.ok_or_else(|| unreadable("the log has neither these records nor a snapshot"))?;
+        let stored = stored.ok_or_else(|| match snapshots.is_own() {
+            true => unreadable(
+                "this replica does not hold these records yet: it fetches them from the others",
+            ),
+            false => unreadable("the log has neither these records nor a snapshot"),
+        })?;
         if self.image().partition(group).is_none() {
             return Err(self.shard.borrow().unknown(group));
         }
@@ -80,15 +84,18 @@ impl Broker {
             .archive()
             .manifest(&name_of(&source, &stored))
             .await;
-        let manifest = manifest.map_err(|why| refused(group, &why))?;
+        let manifest = manifest.map_err(|why| self.refused(group, &why))?;
         Ok((snapshots, manifest))
     }
-}
 
-/// What cannot be read now is never out of range: clients try again.
-fn refused(group: GroupId, why: &archive::Error) -> Rejection {
-    tracing::error!(target: "snapshot", group = group.0, %why, "cannot read the store");
-    unreadable(&format!("the snapshot store cannot be read: {why}"))
+    /// What cannot be read now is never out of range: clients try again. Own copies are mended meanwhile.
+    fn refused(&self, group: GroupId, why: &archive::Error) -> Rejection {
+        tracing::error!(target: "snapshot", group = group.0, %why, "cannot read the store");
+        if let archive::Error::Missing { key } | archive::Error::Damaged { key, .. } = why {
+            self.suspect_copy(group, key);
+        }
+        unreadable(&format!("the snapshot store cannot be read: {why}"))
+    }
 }
 
 fn unreadable(message: &str) -> Rejection {

@@ -37,6 +37,15 @@ impl ClusterStore {
             let why = format!("broker {} has no snapshot store", status.node_id);
             Failure::new(why).next("set snapshot.store on every broker")
         })?;
+        if there.is_own {
+            let (node, folder) = (status.node_id, status.data_dir);
+            return Err(Failure::new(format!(
+                "broker {node} has snapshot.store = \"local\": each broker keeps copies of its own, there is no store that all share"
+            ))
+            .next(format!(
+                "on that broker's machine, `walser bucket verify {folder}/snapshots` reads its copies"
+            )));
+        }
         let Some(store_id) = there.store_id.clone() else {
             let why = there.problem.unwrap_or_else(|| "no answer".to_owned());
             return Err(Failure::with(Exit::Unreachable, why));

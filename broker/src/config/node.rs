@@ -246,9 +246,11 @@ settings! {
         offsets_retention_ms: u64 = 7 * DAY as u64, "offsets.retention.ms", Kind::Millis { min: 1000, max: 3650 * DAY };
 
         /// The snapshot store, the same on every broker: /a/folder that all of them share, or s3://bucket/prefix with
-        /// options as ?region=...&endpoint=...&path-style=true. Empty: there is none, and the log keeps everything.
+        /// options as ?region=...&endpoint=...&path-style=true. local: each broker keeps a copy of its own of everything, in the
+        /// folder snapshots of its data directory; from such copies no lost cluster is restored. Empty: there is none, and the
+        /// log keeps everything.
         snapshot_store: Option<StoreAddress> = None, "snapshot.store", Kind::Store;
-        /// A record is in the store about so long after it was committed.
+        /// A record is in the store about so long after it was committed. Copies of each broker's own follow snapshot.size instead.
         snapshot_lag_max_ms: u64 = 10_000, "snapshot.max.lag", Kind::Millis { min: 100, max: DAY };
         /// So many bytes of a partition do not wait for that.
         snapshot_bytes: u64 = 256 * MIB as u64, "snapshot.size", Kind::Bytes { min: 64 * KIB, max: 16 * GIB };

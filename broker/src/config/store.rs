@@ -4,19 +4,31 @@ use std::str::FromStr;
 
 use snapshot::store::location::{BadLocation, Location};
 
-/// A location, and the text that it was read from.
+/// The value for copies of each replica's own.
+pub const LOCAL: &str = "local";
+
+/// Where snapshots are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreAddress {
-    /// What it says.
-    pub location: Location,
-    text: String,
+pub enum StoreAddress {
+    /// Each broker keeps copies of its own, in its data directory.
+    Local,
+    /// In one store that all brokers share.
+    Shared {
+        /// Where.
+        location: Location,
+        /// As it was written.
+        text: String,
+    },
 }
 
 impl StoreAddress {
     /// As it was written.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        match self {
+            Self::Local => LOCAL,
+            Self::Shared { text, .. } => text,
+        }
     }
 }
 
@@ -24,7 +36,10 @@ impl FromStr for StoreAddress {
     type Err = BadLocation;
 
     fn from_str(text: &str) -> Result<Self, BadLocation> {
-        Ok(Self {
+        if text == LOCAL {
+            return Ok(Self::Local);
+        }
+        Ok(Self::Shared {
             location: text.parse()?,
             text: text.to_owned(),
         })

@@ -91,7 +91,8 @@ impl Look {
 fn is_known(name: &str) -> bool {
     let unfinished = name.strip_suffix(".new");
     let unfinished = unfinished.is_some_and(|name| [IDENTITY, BOOTSTRAP].contains(&name));
-    unfinished || [IDENTITY, BOOTSTRAP, LOCK, LOG].contains(&name) || OF_NOBODY.contains(&name)
+    let known = [IDENTITY, BOOTSTRAP, LOCK, LOG, crate::snapshots::OWN_FOLDER];
+    unfinished || known.contains(&name) || OF_NOBODY.contains(&name)
 }
 
 fn names(path: &Path) -> Result<Vec<String>, Error> {

@@ -182,8 +182,14 @@ pub async fn run(
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));
     let storing = snapshots.map(|snapshots| {
+        if snapshots.is_own() {
+            return vec![
+                tokio::task::spawn_local(snapshots.keep_claimed()),
+                tokio::task::spawn_local(broker.clone().keep_own_copies_swept()),
+            ];
+        }
         let metadata = broker.clone().keep_cluster_stored(snapshots.clone());
-        [
+        vec![
             tokio::task::spawn_local(snapshots.keep_claimed()),
             tokio::task::spawn_local(metadata),
             tokio::task::spawn_local(broker.clone().keep_cutting()),

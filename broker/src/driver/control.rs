@@ -35,6 +35,10 @@ pub(crate) mod kind {
     pub(crate) const CUT: u8 = 8;
     /// An encoded `heal::Asked`: committed entries that the asker's disk did not keep. Answered by an encoded list of them.
     pub(crate) const ENTRIES: u8 = 9;
+    /// An encoded `snapshots::own::peer::Asked`: a piece of an object of own copies.
+    pub(crate) const OBJECT: u8 = 10;
+    /// A group, a replica and an index (u64 each): whether that replica has applied so much and holds everything.
+    pub(crate) const WHOLE: u8 = 11;
 }
 
 /// How long to wait for news of a controller before asking again.
@@ -311,6 +315,8 @@ impl Broker {
             kind::CUT_STEP => self.cut_step(&request.body).await,
             kind::CUT => Some(self.cut_asked().await),
             kind::ENTRIES => self.committed_entries(&request.body).await,
+            kind::OBJECT => self.piece_of_own(&request.body).await,
+            kind::WHOLE => self.whole_here(&request.body),
             kind::GROUPS => {
                 let lines = self.groups_here().await;
                 serde_json::to_vec(&lines).ok().map(Bytes::from)

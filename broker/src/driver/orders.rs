@@ -43,6 +43,13 @@ impl Broker {
             Order::CheckRetention { .. } => self.check_retention(order),
             Order::CheckLocalRetention { .. } => self.check_local_retention(order),
             Order::CollectSnapshots { group, stored } => self.collect_snapshots(group, stored),
+            Order::HoldSnapshot(holding) => self.hold_snapshot(*holding),
+            Order::AskWhole {
+                group,
+                term,
+                index,
+                newcomers,
+            } => self.ask_whole((group, term), index, newcomers),
             Order::TakeSnapshot(wanted) => self.take_snapshot(*wanted),
             Order::WriteTail(wanted) => self.write_tail(*wanted),
             Order::ReadOrigin {

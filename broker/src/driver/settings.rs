@@ -1,5 +1,6 @@
 //! From the configuration to what each part of a broker needs to know.
 
+use crate::config::store::StoreAddress;
 use crate::config::{self, Config, GroupMigration, ReplaceWiped};
 use crate::controller::Policy;
 use crate::coordinator;
@@ -67,18 +68,30 @@ pub(super) fn shard(
         entry_bytes_max: config.cluster.entry_max_bytes,
         topic_defaults: topic_defaults(config),
         groups: groups_config(config),
-        snapshots: node.snapshot_store.as_ref().map(|_| shard::SnapshotPolicy {
-            lag_max_ms: node.snapshot_lag_max_ms,
-            bytes: node.snapshot_bytes,
-            tail_bytes: node.snapshot_tail_bytes,
-            at_once: node.snapshot_jobs as usize,
-            rest_ms: SNAPSHOT_REST_MS,
-            collect_ms: node.snapshot_grace_ms / COLLECTIONS_PER_GRACE,
+        snapshots: node.snapshot_store.as_ref().map(|at| {
+            let own_copies = *at == StoreAddress::Local;
+            shard::SnapshotPolicy {
+                lag_max_ms: match own_copies {
+                    true => OWN_COPIES_LAG_MS,
+                    false => node.snapshot_lag_max_ms,
+                },
+                bytes: node.snapshot_bytes,
+                tail_bytes: match own_copies {
+                    true => 0,
+                    false => node.snapshot_tail_bytes,
+                },
+                at_once: node.snapshot_jobs as usize,
+                rest_ms: SNAPSHOT_REST_MS,
+                collect_ms: node.snapshot_grace_ms / COLLECTIONS_PER_GRACE,
+                own_copies,
+            }
         }),
         ..shard::Config::default()
     }
 }
 
+/// Copies of each broker's own save nothing that its log does not have: what is less than `snapshot.size` waits for long.
+const OWN_COPIES_LAG_MS: u64 = 3_600_000;
 /// A partition that could not be put into the store is tried again after so long.
 const SNAPSHOT_REST_MS: u64 = 2000;
 /// How often the store is cleaned up while an object becomes old enough to go.

@@ -154,7 +154,14 @@ impl Broker {
             wal: self.wal_metrics(),
             raft,
             groups,
-            snapshots: self.snapshots.as_ref().map(|snapshots| snapshots.metrics()),
+            snapshots: self.snapshots.as_ref().map(|snapshots| {
+                let mut metrics = snapshots.metrics();
+                if let Some(own) = &mut metrics.own {
+                    own.lacking = statuses.iter().filter(|s| s.lacks_copies).count() as u64;
+                    own.differing = statuses.iter().filter(|s| s.differs).count() as u64;
+                }
+                metrics
+            }),
             cluster: ClusterMetrics {
                 active_controller: shard.is_controller(),
                 offline_partitions: offline as u64,

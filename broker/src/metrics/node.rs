@@ -363,6 +363,29 @@ pub struct SnapshotMetrics {
     pub stored_bytes: u64,
     /// Reads.
     pub reads: snapshot::archive::Figures,
+    /// Where each broker has its own copies: about these.
+    pub own: Option<OwnCopiesMetrics>,
+}
+
+/// What this node's own copies are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnCopiesMetrics {
+    /// What the folder takes.
+    pub bytes: u64,
+    /// Replicas whose log and copies together lack something.
+    pub lacking: u64,
+    /// Replicas whose log is not what was committed as a snapshot.
+    pub differing: u64,
+    /// How often that was found.
+    pub differences: u64,
+    /// Times that copies could not be brought up to a snapshot.
+    pub failures: u64,
+    /// Chunks that were here, and were damaged or gone.
+    pub damaged: u64,
+    /// Chunks that came from other replicas.
+    pub fetched: u64,
+    /// Their bytes.
+    pub fetched_bytes: u64,
 }
 
 /// Groups of consumers that this node coordinates.

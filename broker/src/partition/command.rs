@@ -15,7 +15,8 @@ pub enum PartitionCommand {
     ForgetProducers(i64),
     /// Of a coordinator of consumer groups.
     Groups(GroupCommand),
-    /// A snapshot is in the store: from now on replicas may drop from their logs what it holds.
+    /// A snapshot is in the store: from now on replicas may drop from their logs what it holds. Where each replica has its
+    /// own copies: this is what they have to be, and a replica drops what its own hold.
     Stored(Stored),
 }
 
@@ -23,6 +24,8 @@ const ADVANCE_LOG_START: u8 = 1;
 const FORGET_PRODUCERS: u8 = 2;
 const GROUPS: u8 = 3;
 const STORED: u8 = 4;
+/// With an identity.
+const STORED_BY_EACH: u8 = 5;
 
 impl PartitionCommand {
     /// Tag byte and fields, big endian.
@@ -43,7 +46,10 @@ impl PartitionCommand {
                 command.encode(&mut out);
             }
             Self::Stored(stored) => {
-                out.put_u8(STORED);
+                out.put_u8(match stored.identity {
+                    None => STORED,
+                    Some(_) => STORED_BY_EACH,
+                });
                 stored.encode(&mut out);
             }
         }
@@ -58,8 +64,9 @@ impl PartitionCommand {
             (ADVANCE_LOG_START, 8) => Some(Self::AdvanceLogStart(bytes.get_i64())),
             (FORGET_PRODUCERS, 8) => Some(Self::ForgetProducers(bytes.get_i64())),
             (GROUPS, _) => GroupCommand::decode(bytes).map(Self::Groups),
-            (STORED, _) => {
-                let stored = Stored::decode(&mut bytes).map(Self::Stored);
+            (STORED | STORED_BY_EACH, _) => {
+                let has_identity = tag == STORED_BY_EACH;
+                let stored = Stored::decode(&mut bytes, has_identity).map(Self::Stored);
                 stored.filter(|_| bytes.is_empty())
             }
             _ => None,

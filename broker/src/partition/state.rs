@@ -135,7 +135,9 @@ impl PartitionState {
         let changed = Index(bytes.try_get_u64().ok()?);
         let stored = match bytes.try_get_u8().ok()? {
             0 => None,
-            _ => Some(Stored::decode(&mut bytes)?),
+            1 => Some(Stored::decode(&mut bytes, false)?),
+            2 => Some(Stored::decode(&mut bytes, true)?),
+            _ => return None,
         };
         let epochs = Epochs::decode(&mut bytes)?;
         let committed_producers = Producers::decode(&mut bytes)?;
@@ -189,7 +191,7 @@ impl PartitionState {
         out.put_i64(log_end);
         out.put_i64(*log_start);
         out.put_u64(changed.0);
-        out.put_u8(stored.is_some().into());
+        out.put_u8(stored.map_or(0, |stored| 1 + u8::from(stored.identity.is_some())));
         if let Some(stored) = stored {
             stored.encode(&mut out);
         }

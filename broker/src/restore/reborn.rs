@@ -85,6 +85,7 @@ impl Reborn {
             leader_epoch: partition.epoch,
             index,
             next_offset: partition.next_offset(),
+            identity: None,
         };
         let bytes = before.map_or(&[][..], |manifest| &manifest.state);
         let state = match added {

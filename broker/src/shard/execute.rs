@@ -182,6 +182,8 @@ impl Io {
         group.shown = base.index;
         group.base_state = base.state.clone();
         self.progress.insert(group.id);
+        // What came with it is to be held here too.
+        self.stored.insert(group.id);
     }
 
     /// Everything up to `index` is committed: apply it, answer those who waited.
@@ -208,6 +210,7 @@ impl Io {
                 }
                 if applied.log_start {
                     self.trims.insert(group.id);
+                    self.advanced.insert(group.id);
                 }
                 while group.for_commit.front().is_some_and(|w| w.index <= index) {
                     let waiting = group.for_commit.pop_front().expect("just seen");
@@ -277,6 +280,7 @@ impl Io {
             // A new leader knows nobody's match: nobody lags before he had the time to answer.
             group.lag_marks = [(Tick(0), Index(0)); 2];
             self.refresh_in_sync(group, Tick(0), 0);
+            group.copies.asked_at = None;
             // What the last leader had begun is begun again.
             group.is_noted = false;
             group.tailed = [Index(0); 2];

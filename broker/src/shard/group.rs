@@ -7,6 +7,7 @@ use raft::effect::Role;
 use raft::types::{Entry, GroupId, Index, Member, NodeId, PersistSeq, Tick};
 
 use super::confirm::Then;
+use super::copies::OwnCopies;
 use super::measures::GroupMeasures;
 use super::metadata::MetadataState;
 use super::output::Ticket;
@@ -107,6 +108,8 @@ pub(super) struct Group {
     pub(super) trimming: Option<i64>,
     /// Below this offset this replica's log may go: the store holds it.
     pub(super) local_cut: i64,
+    /// What this broker's own copies hold, where each replica has its own.
+    pub(super) copies: OwnCopies,
     /// The shard knows that the store lacks something.
     pub(super) is_noted: bool,
     /// Since when it has lacked something, as far as this process knows.

@@ -63,9 +63,11 @@ impl Shard {
             return;
         };
         let moving = image.partition(id).is_some_and(is_unfinished);
+        let is_settled = group.node.is_membership_committed();
         match next_change(group.node.membership(), &desired) {
+            Some(Change::SetVoters(voters)) if self.has_copies_to_ask_for(now, id, &voters) => {}
             Some(change) => self.step(now, id, Input::ChangeMembership(change)),
-            None if moving && group.node.is_membership_committed() => {
+            None if moving && is_settled => {
                 self.io.orders.push(Order::ReportReassignment(id));
             }
             None => {}
@@ -165,7 +167,7 @@ pub(super) fn is_unfinished(partition: &Partition) -> bool {
 
 /// The next single change on the way from one membership to another. Additions come first, then the switch of the
 /// voter set, then what is left over.
-fn next_change(now: &Membership, desired: &Membership) -> Option<Change> {
+pub(super) fn next_change(now: &Membership, desired: &Membership) -> Option<Change> {
     if !now.outgoing.is_empty() {
         return None;
     }

@@ -13,6 +13,7 @@ use raft::types::{
 use wal::Record;
 
 use super::Shard;
+use super::copies::OwnCopies;
 use super::group::{Counts, Group, Machine, Waiting, Wanted};
 use super::measures::GroupMeasures;
 use super::membership::is_unfinished;
@@ -407,6 +408,7 @@ impl Shard {
             base_state,
             trimming: None,
             local_cut: 0,
+            copies: OwnCopies::default(),
             is_noted: false,
             unstored_bytes: 0,
             tailed: [Index(0); 2],

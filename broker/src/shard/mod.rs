@@ -11,6 +11,7 @@
 mod captures;
 mod confirm;
 mod coordinate;
+mod copies;
 mod execute;
 mod figures;
 mod group;
@@ -40,6 +41,7 @@ use raft::input::Input;
 use raft::message::{Body, Message};
 use raft::types::{Base, DirectoryId, Entry, GroupId, Member, NodeId, ReplicaId, Tick};
 
+use copies::Copies;
 use group::Group;
 use hold::Hold;
 use leaders::Leaders;
@@ -56,6 +58,7 @@ use crate::metadata::Image;
 use crate::topic_config::TopicConfig;
 
 pub use captures::Captured;
+pub use copies::{Copied, Holding};
 pub use figures::{AllCoordinated, Committed, Coordinated};
 pub use group::Counts;
 pub use hold::{HOLD_MS, NotHeld, Position};
@@ -129,6 +132,13 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether each replica has its own copies of snapshots.
+    pub(super) fn has_own_copies(&self) -> bool {
+        self.snapshots.is_some_and(|policy| policy.own_copies)
+    }
+}
+
 /// See the module.
 pub struct Shard {
     config: Config,
@@ -160,6 +170,7 @@ pub struct Shard {
     moving: BTreeSet<GroupId>,
     snapshots: Snapshots,
     tails: Tails,
+    copies: Copies,
     /// When coordinators want to be told the time.
     coordinator_timers: Timers,
     /// The wall clock as of the last word of the driver.
@@ -196,6 +207,8 @@ struct Io {
     unstored_bytes_max: u64,
     /// Groups whose logs may be trimmed below a snapshot: with a newer one since the last flush, or to be looked at again.
     stored: BTreeSet<GroupId>,
+    /// Groups whose log start moved since the last housekeeping.
+    advanced: BTreeSet<GroupId>,
     /// Groups led here whose newer snapshot was committed since the last flush.
     collectable: BTreeSet<GroupId>,
     /// Partitions without records that have applied something since the last housekeeping.
@@ -245,6 +258,7 @@ impl Shard {
             unstored: BTreeSet::new(),
             unstored_bytes_max: config.snapshots.map_or(u64::MAX, |policy| policy.bytes),
             stored: BTreeSet::new(),
+            advanced: BTreeSet::new(),
             collectable: BTreeSet::new(),
             command_logs: BTreeSet::new(),
             disk_full: false,
@@ -272,6 +286,7 @@ impl Shard {
             moving: BTreeSet::new(),
             snapshots: Snapshots::default(),
             tails: Tails::default(),
+            copies: Copies::default(),
             coordinator_timers: Timers::default(),
             wall_ms: 0,
             no_image: Image::bootstrap(u128::MAX, vec![nobody]),
@@ -441,6 +456,7 @@ impl Shard {
         self.early_bytes = 0;
         self.check_retention(now);
         self.look_at_all(now);
+        self.plan_copies(now);
         self.plan_snapshots(now);
         self.hand_over_unreadable(now);
         self.drop_removed();

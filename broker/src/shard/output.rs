@@ -7,6 +7,7 @@ use raft::message::Message;
 use raft::types::{GroupId, Index, NodeId, ReplicaId};
 use wal::Record;
 
+use super::copies::Holding;
 use super::pipeline::AppendId;
 use super::snapshots::Wanted;
 use super::tails::TailWanted;
@@ -125,6 +126,20 @@ pub enum Order {
         group: GroupId,
         /// The newest one.
         stored: Stored,
+    },
+    /// Bring this broker's own copies up to a committed snapshot; answer with [`super::Shard::copied`], always.
+    HoldSnapshot(Box<Holding>),
+    /// Ask replicas that are to become voters whether they hold everything: as of this index, each by itself. Answer with
+    /// [`super::Shard::newcomers_are_whole`] when all of them do.
+    AskWhole {
+        /// Of this group, led here.
+        group: GroupId,
+        /// In this term.
+        term: raft::types::Term,
+        /// What they have applied at least.
+        index: Index,
+        /// Which.
+        newcomers: Vec<raft::types::Member>,
     },
     /// Put a partition into the store; answer with [`super::Shard::snapshot_taken`], always.
     TakeSnapshot(Box<Wanted>),

@@ -62,7 +62,7 @@ impl Shard {
         }
         let Some(from) = state.index_in_memory(at.offset) else {
             if at.offset < group.local_start() {
-                let stored = state.stored();
+                let stored = group.readable(self.config.has_own_copies());
                 return Ok(Plan::Store { stored, offsets });
             }
             let (replica, until) = (group.me.replica, state.applied());
@@ -85,8 +85,9 @@ impl Shard {
     /// First offset of the log here of a partition led here, and where what is older lies.
     pub fn store_of(&self, id: GroupId) -> Result<(i64, Option<Stored>), Rejection> {
         let group = self.leading(id, -1)?;
-        let state = group.partition().ok_or_else(|| self.io.not_here(id))?;
-        Ok((group.local_start(), state.stored()))
+        group.partition().ok_or_else(|| self.io.not_here(id))?;
+        let stored = group.readable(self.config.has_own_copies());
+        Ok((group.local_start(), stored))
     }
 
     /// (timestamp, base offset) of the batch with the highest timestamp, at the leader.

@@ -21,6 +21,7 @@ impl Shard {
             group.retention_due = Tick(now.0 + self.config.retention_interval_ms);
             let config = group.config.clone();
             let local_start = group.local_start();
+            let stored = group.readable(self.config.has_own_copies());
             let Some(state) = group.partition() else {
                 continue;
             };
@@ -36,7 +37,7 @@ impl Shard {
                 high_watermark: state.high_watermark(),
                 log_start: state.log_start(),
                 local_start,
-                stored: state.stored(),
+                stored,
             });
         }
     }

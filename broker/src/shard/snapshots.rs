@@ -34,6 +34,8 @@ pub struct Policy {
     pub rest_ms: u64,
     /// What no manifest reaches any longer is looked for with the first snapshot after so long, in ms.
     pub collect_ms: u64,
+    /// Each replica has its own copies, and drops from its log what these hold (`copies`).
+    pub own_copies: bool,
 }
 
 /// Why a snapshot is taken.
@@ -122,6 +124,11 @@ impl Snapshots {
         self.running.insert(id);
     }
 
+    /// Takes one of a partition at that time.
+    pub(super) fn schedule(&mut self, id: GroupId, at: Tick) {
+        self.due.schedule(id, at);
+    }
+
     /// Takes one of a partition when there is room.
     pub(super) fn want(&mut self, id: GroupId, trigger: Trigger) {
         self.queue.entry(id).or_insert(trigger);
@@ -129,6 +136,22 @@ impl Snapshots {
 }
 
 impl Io {
+    /// Asks what may go from a log because this snapshot holds it.
+    pub(super) fn order_local_retention(&mut self, group: &Group, stored: Option<Stored>) {
+        let config = &group.config;
+        let (ms, bytes) = (config.local_retention_ms, config.local_retention_bytes);
+        let stored = stored.filter(|stored| stored.next_offset > group.local_start());
+        if let Some(stored) = stored.filter(|_| ms.is_some() || bytes.is_some()) {
+            self.orders.push(Order::CheckLocalRetention {
+                group: group.id,
+                replica: group.me.replica,
+                ms,
+                bytes,
+                stored,
+            });
+        }
+    }
+
     /// A partition has something new for the store.
     pub(super) fn note_unstored(&mut self, group: &mut Group, bytes: usize) {
         group.unstored_bytes = group.unstored_bytes.saturating_add(bytes as u64);
@@ -157,7 +180,9 @@ impl Io {
 impl Group {
     /// What a snapshot is made of that is taken now; None when the store lacks nothing.
     pub(super) fn wanted_now(&self, trigger: Trigger) -> Option<Wanted> {
-        let state = self.partition().filter(|state| state.is_unstored())?;
+        let is_lost = self.copies.is_lost;
+        let state = self.partition();
+        let state = state.filter(|state| state.is_unstored() || is_lost)?;
         let index = state.applied();
         Some(Wanted {
             group: self.id,
@@ -208,7 +233,7 @@ impl Shard {
             let room = policy.at_once.saturating_sub(self.snapshots.running.len());
             let queue = self.snapshots.queue.iter();
             let queue = queue
-                .filter(|(id, _)| idle(id))
+                .filter(|(id, _)| idle(id) && !self.copies.is_busy(**id))
                 .map(|(id, why)| (*id, *why));
             if room == 0 {
                 Vec::new()
@@ -236,7 +261,18 @@ impl Shard {
             self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
             return None;
         }
-        let wanted = group.wanted_now(trigger);
+        let mut wanted = group.wanted_now(trigger);
+        if self.config.has_own_copies() {
+            if !group.is_whole() {
+                // It lacks what the next snapshot would have to continue.
+                let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+                self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
+                return None;
+            }
+            if let Some(wanted) = &mut wanted {
+                wanted.before = group.copies.held;
+            }
+        }
         group.is_noted = false;
         group.unstored_bytes = 0;
         group.planned_at = now;
@@ -295,27 +331,17 @@ impl Shard {
         for id in std::mem::take(&mut self.io.collectable) {
             self.order_collection(now, id);
         }
+        if self.config.has_own_copies() {
+            return self.order_copies();
+        }
         for id in std::mem::take(&mut self.io.stored) {
             let Some(group) = self.groups.get(&id) else {
                 continue;
             };
-            let (ms, bytes) = (
-                group.config.local_retention_ms,
-                group.config.local_retention_bytes,
-            );
             let stored = group.partition().and_then(PartitionState::stored);
             // Who cannot read the store keeps everything.
-            if self.config.snapshots.is_none() || ms.is_none() && bytes.is_none() {
-                continue;
-            }
-            if let Some(stored) = stored.filter(|stored| stored.next_offset > group.local_start()) {
-                self.io.orders.push(Order::CheckLocalRetention {
-                    group: id,
-                    replica: group.me.replica,
-                    ms,
-                    bytes,
-                    stored,
-                });
+            if self.config.snapshots.is_some() {
+                self.io.order_local_retention(group, stored);
             }
         }
     }
@@ -327,7 +353,9 @@ impl Shard {
     fn order_collection(&mut self, now: Tick, id: GroupId) {
         let partition = self.image().and_then(|image| image.partition(id));
         let is_restored = partition.is_some_and(|partition| partition.origin.is_some());
-        let (Some(policy), Some(group)) = (self.config.snapshots, self.groups.get_mut(&id)) else {
+        // Each copy is collected by whoever has it.
+        let policy = self.config.snapshots.filter(|policy| !policy.own_copies);
+        let (Some(policy), Some(group)) = (policy, self.groups.get_mut(&id)) else {
             return;
         };
         let stored = group.partition().and_then(PartitionState::stored);
@@ -360,7 +388,7 @@ impl Shard {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        let Some(stored) = group.partition().and_then(PartitionState::stored) else {
+        let Some(stored) = group.readable(self.config.has_own_copies()) else {
             return;
         };
         let cut = offset.min(stored.next_offset);

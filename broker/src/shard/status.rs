@@ -51,6 +51,10 @@ pub struct GroupStatus {
     pub acked_unsynced_bytes: u64,
     /// Whether a part of its log is damaged here.
     pub damaged: bool,
+    /// Whether neither its log nor this broker's own copies hold a part of the partition, where each replica has its own.
+    pub lacks_copies: bool,
+    /// Whether what its log holds is not what was committed as a snapshot.
+    pub differs: bool,
     /// What happened to the replica since it was opened.
     pub counts: Counts,
 }
@@ -114,6 +118,8 @@ impl Shard {
                 joint: membership.is_joint(),
                 acked_unsynced_bytes: g.acked_unsynced_bytes(),
                 damaged: self.is_unreadable(g.id),
+                lacks_copies: self.config.has_own_copies() && !g.is_whole(),
+                differs: g.copies.differs.is_some(),
                 counts: g.counts,
             }
         })

@@ -123,7 +123,7 @@ impl Build {
         let mut next = first.ok_or(Error::Gone(self.from))?;
         let mut chunk: Option<Open> = None;
         let mut reached = None;
-        while next <= self.until {
+        while next <= self.until && reached < Some(self.next_offset) {
             let entries = self
                 .reader
                 .entries(self.group, self.replica, next, self.until, READ_BYTES)
@@ -131,6 +131,9 @@ impl Build {
             let Some(last) = entries.last() else { break };
             next = last.index.next();
             for entry in entries.iter().filter(|e| e.kind == EntryKind::Records) {
+                if reached >= Some(self.next_offset) {
+                    break;
+                }
                 let open = match &mut chunk {
                     Some(open) => open,
                     None => {

@@ -85,6 +85,10 @@ struct Held {
     took: Duration,
 }
 
+/// A cut is of all partitions, in one place.
+const NOT_SHARED: &str = "snapshot.store is local: each broker has copies of its own. For a cut, set it on every broker to a \
+                          folder that all share, or to a bucket";
+
 impl Broker {
     /// Makes cuts now and then, while this broker is the controller.
     pub(crate) async fn keep_cutting(self: Rc<Self>) {
@@ -132,6 +136,9 @@ impl Broker {
             let message = "there is no snapshot store: set snapshot.store on every broker";
             return Err(Failure::new(ErrorCode::InvalidConfig, message));
         };
+        if snapshots.is_own() {
+            return Err(Failure::new(ErrorCode::InvalidConfig, NOT_SHARED));
+        }
         let began = Instant::now();
         let made = self.cut_into(snapshots).await;
         let figures = &snapshots.figures;
@@ -373,6 +380,9 @@ impl Broker {
 
     async fn take_step(self: &Rc<Self>, step: Step, id: u128) -> Told {
         let now = self.now();
+        if self.snapshots.as_ref().is_some_and(|s| s.is_own()) {
+            return Told::Failed(NOT_SHARED.to_owned());
+        }
         match step {
             Step::Hold => match self.shard.borrow_mut().hold(now, id) {
                 Ok(positions) => Told::Positions(positions),

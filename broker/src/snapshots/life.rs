@@ -29,6 +29,9 @@ pub struct StoreStatus {
     /// Where it is, as `snapshot.store` says it.
     #[serde(default)]
     pub address: String,
+    /// Each broker has copies of its own: this is no store that can be read from elsewhere.
+    #[serde(default)]
+    pub is_own: bool,
     /// `snapshot.keep`.
     #[serde(default)]
     pub keep: u32,
@@ -109,6 +112,7 @@ impl Snapshots {
         };
         StoreStatus {
             address: self.address.clone(),
+            is_own: self.is_own(),
             keep: u32::try_from(self.collection.keep_manifests).unwrap_or(u32::MAX),
             grace_ms: self.collection.grace_ms,
             cluster_id: self.cluster_id.clone(),

@@ -1,6 +1,6 @@
 //! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`; `tail`), what older reads need
 //! from there, whose the store is (`life`), the cluster's own metadata in it (`cluster`), what nobody needs any more (`clean`; `sweep`
-//! without brokers), and what a restored replica begins with (`origin`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
+//! without brokers), what a restored replica begins with (`origin`), and copies of this broker's own (`own`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
 
 mod build;
 mod clean;
@@ -8,6 +8,7 @@ mod cluster;
 pub(crate) mod cut;
 mod life;
 mod origin;
+mod own;
 mod plan;
 pub mod sweep;
 pub mod tail;
@@ -25,9 +26,12 @@ use snapshot::archive::{self, Archive};
 use snapshot::collect;
 use snapshot::manifest::Name;
 use snapshot::source::{Incarnation, Source};
+use snapshot::store::Error::Refused;
+use snapshot::store::{Folder, Store};
 use uuid::Uuid;
 
 use crate::broker::{Broker, Rejection};
+use crate::config::store::StoreAddress;
 use crate::controller::Failure;
 use crate::driver::control::kind;
 use crate::handlers::lookup;
@@ -38,6 +42,7 @@ use crate::partition::stored::Stored;
 use crate::shard::{TailFate, TailPart, TailWanted, Trigger, Wanted};
 use life::Standing;
 pub use life::StoreStatus;
+pub(crate) use own::FOLDER as OWN_FOLDER;
 use take::{Subject, Take, Taken};
 
 /// Manifests that are read at once when replicas begin with them.
@@ -54,6 +59,8 @@ pub(crate) struct Snapshots {
     cluster_id: String,
     standing: RefCell<Standing>,
     chunk_bytes: u64,
+    /// The store is a folder of this broker alone.
+    own: Option<own::Own>,
     collection: collect::Policy,
     /// Origins are read a few at a time.
     origin_reads: tokio::sync::Semaphore,
@@ -96,7 +103,18 @@ impl Snapshots {
         let Some(address) = &config.node.snapshot_store else {
             return Ok(None);
         };
-        let store = address.location.open().await?;
+        let (store, own) = match address {
+            StoreAddress::Shared { location, .. } => (location.open().await?, None),
+            StoreAddress::Local => {
+                let folder = config.node.data_dir.join(own::FOLDER);
+                let opened = Folder::open_own(&folder).map_err(|why| Refused {
+                    key: folder.display().to_string(),
+                    why: why.to_string(),
+                })?;
+                let store: Arc<dyn Store> = Arc::new(opened);
+                (store, Some(own::Own::new(folder)))
+            }
+        };
         let cache = archive::Config {
             cache_bytes: config.node.snapshot_cache_bytes,
             ..archive::Config::default()
@@ -107,6 +125,7 @@ impl Snapshots {
             cluster_id: Uuid::from_u128(cluster).to_string(),
             standing: RefCell::new(Standing::Unknown(String::new())),
             chunk_bytes: config.node.snapshot_bytes,
+            own,
             collection: collect::Policy {
                 incarnation: Incarnation::FIRST,
                 keep_manifests: config.node.snapshot_keep as usize,
@@ -154,7 +173,13 @@ impl Snapshots {
             raw_bytes: figures.raw_bytes.get(),
             stored_bytes: figures.stored_bytes.get(),
             reads: self.archive.figures(),
+            own: self.own.as_ref().map(own::Own::metrics),
         }
+    }
+
+    /// Whether it is this broker's alone: what takes a store that all share is refused then.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// What reads the store.
@@ -224,6 +249,9 @@ impl Snapshots {
     async fn take(&self, broker: &Broker, wanted: Wanted) -> Result<Taken, take::Error> {
         let life = self.life().ok_or(NOT_OWN)?;
         let subject = self.subject(&broker.image(), wanted.group);
+        if let Some(own) = &self.own {
+            own.look_for_room()?;
+        }
         let take = Take {
             archive: &self.archive,
             reader: Arc::clone(&broker.reader),
@@ -233,6 +261,7 @@ impl Snapshots {
             now_ms: broker.wall_ms(),
             wanted,
             place: take::Place::Thread,
+            is_own: self.is_own(),
         };
         take.run().await
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use snapshot::archive::{self, Archive};
 use snapshot::chunk::{self, Finished, Reader};
+use snapshot::copy;
 use snapshot::key;
 use snapshot::manifest::{self, Chunk, EpochStart, Manifest, Name};
 use snapshot::source::{Incarnation, Source};
@@ -99,6 +100,8 @@ pub struct Take<'a> {
     pub now_ms: i64,
     /// Where chunks are made.
     pub place: Place,
+    /// The store is this broker's own: what is committed is what every replica's copies have to be.
+    pub is_own: bool,
 }
 
 impl Take<'_> {
@@ -215,6 +218,10 @@ impl Take<'_> {
         let opened: Result<Reader, chunk::Error> =
             Reader::open(&index, &chunk, &self.subject.source);
         opened.map_err(|why| not_there(why.to_string()))?;
+        // There is no other copy of it here, and the log is dropped for it.
+        if self.is_own && !copy::is_as_written(self.store(), &key, &chunk).await? {
+            return Err(not_there("it was read back otherwise".to_owned()));
+        }
         Ok(Chunk { key, chunk })
     }
 
@@ -224,7 +231,7 @@ impl Take<'_> {
             epoch,
             start_offset,
         };
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format: manifest::FORMAT,
             source: self.subject.source.clone(),
             topic: self.subject.topic.clone(),
@@ -260,12 +267,14 @@ impl Take<'_> {
             if found.state != manifest.state {
                 return Err(not_there("somebody else wrote it".to_owned()));
             }
+            manifest = found;
         }
         Ok(Stored {
             incarnation: self.incarnation.0,
             leader_epoch: manifest.leader_epoch,
             index: manifest.index,
             next_offset: manifest.next_offset,
+            identity: self.is_own.then(|| manifest.identity()),
         })
     }
 }

@@ -16,6 +16,7 @@ use super::take::{Error, Place};
 use super::*;
 
 mod crash;
+mod own;
 mod sweep;
 
 const GROUP: GroupId = GroupId(1);
@@ -41,6 +42,8 @@ fn stored_batch(index: u64) -> Bytes {
 struct Partition {
     log: Log,
     last: u64,
+    /// Its store is its broker's alone.
+    is_own: bool,
 }
 
 impl Partition {
@@ -58,7 +61,11 @@ impl Partition {
             base,
         }])
         .expect("written");
-        let mut partition = Self { log, last: 0 };
+        let mut partition = Self {
+            log,
+            last: 0,
+            is_own: false,
+        };
         partition.append(batches);
         partition
     }
@@ -113,6 +120,7 @@ impl Partition {
             wanted,
             now_ms: 7,
             place: Place::Thread,
+            is_own: self.is_own,
         };
         take.run().await
     }

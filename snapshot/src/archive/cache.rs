@@ -130,6 +130,14 @@ impl Cache {
         inner.held.peek(part).map(|(held, _)| held.clone())
     }
 
+    /// Holds a part no longer.
+    pub(super) fn forget(&self, part: &Part) {
+        let mut inner = self.lock();
+        if let Some((_, freed)) = inner.held.pop(part) {
+            inner.figures.held_bytes -= freed;
+        }
+    }
+
     /// A request was made and brought so many bytes.
     pub(super) fn count_request(&self, bytes: usize) {
         let figures = &mut self.lock().figures;

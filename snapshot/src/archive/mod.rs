@@ -108,6 +108,12 @@ impl Archive {
         }
     }
 
+    /// A manifest that was read is read again when it is wanted next: a copy of a chunk was replaced by one that another
+    /// compressor made.
+    pub fn forget(&self, name: &Name) {
+        self.loader.cache.forget(&Part::Manifest(name.clone()));
+    }
+
     /// Whole batches in the order of their offsets, from the one on that holds `offset`, or the next one where
     /// compaction has left a hole. At least one, and no more than `max_bytes` unless the first alone is longer. There
     /// may be more that would fit: it does not wait for another request once it has something.

@@ -70,6 +70,17 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The same of any copy: without what a compressor makes of the records.
+    #[must_use]
+    pub fn as_of_any(&self) -> Self {
+        Self {
+            index_position: 0,
+            stored_bytes: 0,
+            stored_crc32: 0,
+            ..*self
+        }
+    }
+
     /// How long its index is in the object. None when it cannot be: no index is empty, or so long.
     #[must_use]
     pub fn index_bytes(&self) -> Option<usize> {

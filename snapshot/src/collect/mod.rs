@@ -219,6 +219,26 @@ pub async fn deleted_topics(
     Ok(collector.collected)
 }
 
+/// Removes all that a store has of a partition, the manifests first. NB: whoever calls knows that nobody needs any of it.
+/// Bytes that were freed.
+///
+/// # Errors
+/// When the store cannot do it: done again, it goes on.
+pub async fn all_of(
+    store: &dyn Store,
+    topic_id: Uuid,
+    partition: i32,
+) -> Result<u64, store::Error> {
+    let objects = Objects::list(store, &key::partition_prefix(topic_id, partition)).await?;
+    let manifests = objects.manifests.into_iter().map(|(_, listed)| listed);
+    let mut bytes = 0;
+    for listed in manifests.chain(objects.chunks) {
+        store.delete(&listed.key).await?;
+        bytes += listed.bytes;
+    }
+    Ok(bytes)
+}
+
 struct Collector<'a> {
     store: &'a dyn Store,
     policy: &'a Policy,

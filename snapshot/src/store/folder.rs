@@ -50,6 +50,18 @@ impl Folder {
         Ok(Self { root: root.into() })
     }
 
+    /// Opens a folder that no other process writes to: whatever was being written was given up.
+    ///
+    /// # Errors
+    /// When it cannot be made, read or cleaned up.
+    pub fn open_own(root: &Path) -> std::io::Result<Self> {
+        let folder = Self::open(root)?;
+        for entry in fs::read_dir(root.join(TEMPORARY))? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(folder)
+    }
+
     fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
     }

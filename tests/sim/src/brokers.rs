@@ -221,6 +221,9 @@ impl World {
             Order::ReadOrigin { .. } | Order::ForgetProducerIds => {
                 Err("nothing is restored here".to_owned())
             }
+            Order::HoldSnapshot(_) | Order::AskWhole { .. } => {
+                Err("the store is one for all here".to_owned())
+            }
         }
     }
 

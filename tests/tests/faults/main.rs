@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod bench;
+mod copies;
 mod cut;
 mod damage;
 mod failure;

@@ -9,16 +9,16 @@ use tests::wait::wait_for;
 use tests::wire::batch::Batch;
 use tests::wire::{Connection, requests};
 
-const TOPIC: &str = "stored";
+pub const TOPIC: &str = "stored";
 const PARTITION: i32 = 0;
 /// Batches, far more than the segments that a log keeps at least.
-const BATCHES: usize = 128;
+pub const BATCHES: usize = 128;
 /// Bytes of each.
 const BATCH_BYTES: usize = 400 << 10;
 /// Times of the batches in ms, and between two of them.
 const FIRST_MS: i64 = 1_700_000_000_000;
 /// The store is there, but not to be read.
-const STORAGE_ERROR: i16 = 56;
+pub const STORAGE_ERROR: i16 = 56;
 
 /// Values that nobody could guess, half of them compressible.
 fn value(at: usize) -> Vec<u8> {
@@ -49,13 +49,13 @@ fn connect(cluster: &Cluster, node: i32) -> Connection {
     Connection::open(&cluster.node(node).kafka(), Duration::from_secs(10)).unwrap()
 }
 
-fn leader(cluster: &Cluster) -> i32 {
+pub fn leader(cluster: &Cluster) -> i32 {
     let led = cluster.wait_led_by(TOPIC, 1, failover(), |_| true);
     led.unwrap_or_else(|late| cluster.fail(&late.to_string()))[0].leader
 }
 
 /// One figure of the topic's partition at a node.
-fn figure(cluster: &Cluster, node: i32, family: &str) -> Option<f64> {
+pub fn figure(cluster: &Cluster, node: i32, family: &str) -> Option<f64> {
     let (_, text) = get(&cluster.node(node).admin(), "/metrics")?;
     let mut rows = text.lines().filter(|line| line.starts_with(family));
     let row = rows.find(|line| line.contains(&format!("topic=\"{TOPIC}\"")))?;
@@ -63,7 +63,7 @@ fn figure(cluster: &Cluster, node: i32, family: &str) -> Option<f64> {
 }
 
 /// The sum of a family's rows at a node.
-fn total(cluster: &Cluster, node: i32, family: &str) -> Option<f64> {
+pub fn total(cluster: &Cluster, node: i32, family: &str) -> Option<f64> {
     let (_, text) = get(&cluster.node(node).admin(), "/metrics")?;
     let rows = text.lines().filter(|line| line.starts_with(family));
     rows.map(|row| row.rsplit_once(' ')?.1.parse::<f64>().ok())
@@ -71,7 +71,7 @@ fn total(cluster: &Cluster, node: i32, family: &str) -> Option<f64> {
 }
 
 /// Waits until every node's own log begins later than the partition.
-fn wait_trimmed(cluster: &Cluster) {
+pub fn wait_trimmed(cluster: &Cluster) {
     let trimmed = |node: i32| {
         let start = figure(cluster, node, "walser_local_start_offset")?;
         (start >= BATCHES as f64 / 4.0).then_some(())
@@ -88,6 +88,11 @@ fn wait_trimmed(cluster: &Cluster) {
 
 /// Reads everything from the leader, as a consumer does, and compares every byte.
 fn expect_all(cluster: &Cluster, batches: &[Vec<u8>], when: &str) {
+    expect_all_but(cluster, batches, &[], when);
+}
+
+/// The same where these codes may be answered for a while.
+pub fn expect_all_but(cluster: &Cluster, batches: &[Vec<u8>], codes: &[i16], when: &str) {
     let mut next = 0;
     let read = || {
         let mut connection = connect(cluster, leader(cluster));
@@ -98,7 +103,7 @@ fn expect_all(cluster: &Cluster, batches: &[Vec<u8>], when: &str) {
             if code != 0 {
                 // Of a leader that has just changed.
                 assert!(
-                    [5, 6, 78].contains(&code),
+                    [5, 6, 78].contains(&code) || codes.contains(&code),
                     "{when}: code {code} at {offset}"
                 );
                 return None;
@@ -189,7 +194,7 @@ fn options(store: &Path) -> Options {
 }
 
 /// Produces everything to a cluster.
-fn fill(cluster: &Cluster) -> Vec<Vec<u8>> {
+pub fn fill(cluster: &Cluster) -> Vec<Vec<u8>> {
     let configs = [("local.retention.bytes", "1"), ("retention.ms", "-1")];
     cluster.create_topic(TOPIC, 1, &configs);
     let mut connection = connect(cluster, leader(cluster));

@@ -47,6 +47,12 @@ impl Into {
             let why = format!("broker {} has no snapshot store", status.node_id);
             Failure::usage(why).next("set snapshot.store on every broker to what --from says")
         })?;
+        if store.is_own {
+            let why = format!("broker {} has snapshot.store = \"local\"", status.node_id);
+            return Err(
+                Failure::usage(why).next("set snapshot.store on every broker to what --from says")
+            );
+        }
         Ok(Self {
             admin: admin.to_owned(),
             kafka: status.kafka,

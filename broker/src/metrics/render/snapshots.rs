@@ -16,6 +16,7 @@ pub fn write(metrics: &NodeMetrics, out: &mut Families) {
     };
     taken(snapshots, out);
     reads(snapshots, out);
+    own(snapshots, out);
     let gauges: [OfGroup; 4] = [
         (
             "walser_local_start_offset",
@@ -151,4 +152,58 @@ fn reads(snapshots: &SnapshotMetrics, out: &mut Families) {
     )
     .row(&[], reads.held_bytes)
     .end();
+}
+
+fn own(snapshots: &SnapshotMetrics, out: &mut Families) {
+    let Some(own) = &snapshots.own else { return };
+    let gauges = [
+        (
+            "walser_snapshot_own_bytes",
+            "Bytes of this broker's own copies, as of the last look some seconds ago.",
+            own.bytes,
+        ),
+        (
+            "walser_snapshot_own_lacking",
+            "Replicas here whose log and own copies together lack something: it is fetched from other replicas.",
+            own.lacking,
+        ),
+        (
+            "walser_snapshot_own_differing",
+            "Replicas here whose log differs from what was committed as a snapshot: they keep all of it.",
+            own.differing,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        out.gauge(name, help).row(&[], value).end();
+    }
+    let counters = [
+        (
+            "walser_snapshot_own_differences_total",
+            "Chunks made from this broker's log that had another digest than the committed one.",
+            own.differences,
+        ),
+        (
+            "walser_snapshot_own_failures_total",
+            "Times that own copies could not be brought up to a snapshot; it is tried again.",
+            own.failures,
+        ),
+        (
+            "walser_snapshot_own_damaged_total",
+            "Chunks of own copies that were found damaged or gone.",
+            own.damaged,
+        ),
+        (
+            "walser_snapshot_own_fetched_total",
+            "Chunks that came from other replicas.",
+            own.fetched,
+        ),
+        (
+            "walser_snapshot_own_fetched_bytes_total",
+            "Bytes of the chunks that came from other replicas.",
+            own.fetched_bytes,
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.counter(name, help).row(&[], value).end();
+    }
 }

@@ -294,6 +294,7 @@ fn snapshot(leader_epoch: i32, index: u64, next_offset: i64) -> Stored {
         leader_epoch,
         index,
         next_offset,
+        identity: None,
     }
 }
 

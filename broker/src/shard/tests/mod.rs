@@ -2,6 +2,7 @@
 
 mod cluster;
 mod coordinate;
+mod copies;
 mod disk;
 mod hold;
 mod leadership;

@@ -18,6 +18,7 @@ pub(super) const POLICY: SnapshotPolicy = SnapshotPolicy {
     at_once: 1,
     rest_ms: REST_MS,
     collect_ms: COLLECT_MS,
+    own_copies: false,
 };
 
 fn with_store(brokers: i32, topic: &[(&str, &str)]) -> Cluster {
@@ -25,7 +26,7 @@ fn with_store(brokers: i32, topic: &[(&str, &str)]) -> Cluster {
 }
 
 /// Four batches of three records.
-fn fill_twelve(cluster: &mut Cluster) {
+pub(super) fn fill_twelve(cluster: &mut Cluster) {
     for _ in 0..4 {
         cluster.produce(ONE, batch(3), Acks::All);
     }
@@ -45,12 +46,13 @@ pub(super) fn wanted(cluster: &mut Cluster, node: NodeId) -> Vec<Wanted> {
     wanted
 }
 
-fn stored(wanted: &Wanted) -> Stored {
+pub(super) fn stored(wanted: &Wanted) -> Stored {
     Stored {
         incarnation: 1,
         leader_epoch: i32::try_from(wanted.term.0).unwrap(),
         index: wanted.index.0,
         next_offset: wanted.next_offset,
+        identity: None,
     }
 }
 
@@ -242,7 +244,7 @@ fn cut(cluster: &mut Cluster, offset: i64) -> Vec<NodeId> {
     asked
 }
 
-const KEEP_LITTLE: &[(&str, &str)] = &[("local.retention.bytes", "1")];
+pub(super) const KEEP_LITTLE: &[(&str, &str)] = &[("local.retention.bytes", "1")];
 
 #[test]
 fn each_replica_drops_what_the_store_holds_and_nothing_is_deleted_by_it() {

@@ -203,6 +203,7 @@ impl World {
             wanted,
             now_ms,
             place: Place::Here,
+            is_own: false,
         };
         take.run().await
     }

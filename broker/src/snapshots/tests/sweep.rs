@@ -141,6 +141,7 @@ fn state(committed: Option<&Manifest>) -> Bytes {
         leader_epoch: manifest.leader_epoch,
         index: manifest.index,
         next_offset: manifest.next_offset,
+        identity: None,
     };
     match committed {
         None => state.encode(0),

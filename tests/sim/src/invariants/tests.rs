@@ -41,6 +41,8 @@ fn status(node: i32, term: u64, commit: u64, last: u64) -> GroupStatus {
         lag_ms: 0,
     };
     GroupStatus {
+        differs: false,
+        lacks_copies: false,
         group: GROUP,
         replica: ReplicaId(node as u64),
         role: Role::Leader,

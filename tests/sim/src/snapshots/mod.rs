@@ -199,6 +199,7 @@ impl World {
                 wanted,
                 now_ms,
                 place: Place::Here,
+                is_own: false,
             };
             let taken = take.run().await.map(|taken| taken.stored);
             Done::Taken(group, term, Box::new(taken))

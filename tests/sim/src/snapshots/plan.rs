@@ -59,6 +59,7 @@ impl Plan {
             at_once: usize::try_from(1 + sometimes(700, 0, 3)).expect("small"),
             rest_ms: 30 + sometimes(500, 0, 300),
             collect_ms: 20 + sometimes(700, 0, 800),
+            own_copies: false,
         };
         let collection = collect::Policy {
             incarnation: Incarnation(1),

@@ -120,6 +120,7 @@ impl Bench {
             leader_epoch: 1,
             index,
             next_offset,
+            identity: None,
         }
     }
 
@@ -153,6 +154,8 @@ fn offset(value: u64) -> i64 {
 
 fn status(stored: Option<Stored>, local_start: i64, log_start: i64) -> GroupStatus {
     GroupStatus {
+        differs: false,
+        lacks_copies: false,
         group: GROUP,
         replica: ReplicaId(1),
         role: Role::Leader,
