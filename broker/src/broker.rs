@@ -27,6 +27,7 @@ use crate::snapshots::Snapshots;
 use crate::topic_config::TopicConfig;
 pub(crate) use reads::{DiskReads, blocking};
 
+pub(crate) mod comparing;
 mod groups;
 mod healing;
 mod lags;
@@ -185,6 +186,8 @@ pub struct Broker {
     pub(crate) disk_reads: DiskReads,
     /// The snapshot store, where one is configured.
     pub(crate) snapshots: Option<Rc<Snapshots>>,
+    /// One comparison of replicas at a time.
+    pub(crate) comparing: tokio::sync::Mutex<()>,
     /// When records at committed offsets were written, as far as asked before.
     pub(crate) record_times: RefCell<crate::lag::Times>,
     /// Whether records are deleted by their age.

@@ -56,6 +56,45 @@ impl Asked {
     }
 }
 
+/// A range of offsets: who asks does not know which entries they are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedRecords {
+    /// Whose.
+    pub group: GroupId,
+    /// The first.
+    pub first: i64,
+    /// The first one that is not wanted.
+    pub below: i64,
+    /// About so many bytes of batches; at least one batch, if there is one.
+    pub max_bytes: u64,
+}
+
+impl AskedRecords {
+    /// For the wire.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(32);
+        out.put_u64(self.group.0);
+        out.put_i64(self.first);
+        out.put_i64(self.below);
+        out.put_u64(self.max_bytes);
+        out.freeze()
+    }
+
+    /// From the wire.
+    #[must_use]
+    pub fn decode(body: &Bytes) -> Option<Self> {
+        let mut from = body.clone();
+        let asked = Self {
+            group: GroupId(from.try_get_u64().ok()?),
+            first: from.try_get_i64().ok()?,
+            below: from.try_get_i64().ok()?,
+            max_bytes: from.try_get_u64().ok()?,
+        };
+        (asked.first >= 0 && asked.first < asked.below).then_some(asked)
+    }
+}
+
 /// Whether a record batch is what its checksum says.
 fn is_whole(batch: &Bytes) -> bool {
     let limits = Limits {
@@ -146,6 +185,19 @@ mod tests {
         };
         assert_eq!(Asked::decode(&asked.encode()), Some(asked));
         assert_eq!(Asked::decode(&asked.encode().slice(..31)), None);
+        let records = AskedRecords {
+            group: GroupId(4),
+            first: 5,
+            below: 9,
+            max_bytes: 77,
+        };
+        assert_eq!(AskedRecords::decode(&records.encode()), Some(records));
+        assert_eq!(AskedRecords::decode(&records.encode().slice(..31)), None);
+        let nothing = AskedRecords {
+            below: 5,
+            ..records
+        };
+        assert_eq!(AskedRecords::decode(&nothing.encode()), None);
         let body = encode_entries(&entries());
         assert_eq!(decode_entries(&body), Some(entries()));
         assert_eq!(decode_entries(&encode_entries(&[])), Some(Vec::new()));

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod controller;
 pub mod coordinator;

@@ -17,7 +17,7 @@ use wal::Lacking;
 
 use super::Broker;
 use crate::driver::control::kind;
-use crate::heal::{self, Asked};
+use crate::heal::{self, Asked, AskedRecords};
 
 /// How often it is looked whether damage was met. It costs a lock.
 const LOOK: Duration = Duration::from_millis(250);
@@ -206,15 +206,75 @@ impl Broker {
         healed
     }
 
+    /// The other members of a group that has a replica here, the leader first.
+    pub(crate) fn other_members(&self, group: GroupId) -> Vec<NodeId> {
+        let shard = self.shard.borrow();
+        let replica = shard.replica(group);
+        let donors = replica.and_then(|replica| shard.donors(group, replica));
+        donors.map_or_else(Vec::new, |donors| donors.nodes)
+    }
+
+    /// Of a replica here what is known to be committed and whole.
+    pub(crate) async fn entries_here(
+        &self,
+        group: GroupId,
+        (first, last): (Index, Index),
+        max_bytes: u64,
+    ) -> Vec<Entry> {
+        let Some((replica, until)) = self.shard.borrow().committed_of(group) else {
+            return Vec::new();
+        };
+        let reader = Arc::clone(&self.reader);
+        let range = (first, last.min(until));
+        let work = move || Ok(reader.whole_entries(group, replica, range, max_bytes));
+        let entries = self.disk_reads.run(max_bytes, work).await;
+        entries.unwrap_or_default()
+    }
+
+    /// The same of another member.
+    pub(crate) async fn ask_for_committed(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        (first, last): (Index, Index),
+        max_bytes: u64,
+    ) -> Vec<Entry> {
+        let asked = Asked {
+            group,
+            first,
+            last,
+            max_bytes,
+        };
+        self.ask_for_entries(node, asked).await
+    }
+
+    /// Committed batches of another member, which are what they say.
+    pub(crate) async fn ask_for_records(&self, node: NodeId, asked: AskedRecords) -> Vec<Entry> {
+        let body = asked.encode();
+        let answer = self.network.request(node, kind::RECORDS, body, ANSWER_WAIT);
+        match answer.await {
+            Ok(body) => heal::decode_entries(&body).unwrap_or_default(),
+            Err(why) => {
+                let group = asked.group.0;
+                tracing::debug!(target: "wal", node = node.0, group, %why, "no copies from there");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Answers another replica.
+    pub(crate) async fn records_for_peer(&self, body: &Bytes) -> Option<Bytes> {
+        let asked = AskedRecords::decode(body)?;
+        let entries = self.records_here(asked).await?;
+        Some(heal::encode_entries(&entries))
+    }
+
     /// Answers another replica: of what it asks for, what is known to be committed here and whole.
     pub(crate) async fn committed_entries(&self, body: &Bytes) -> Option<Bytes> {
         let asked = Asked::decode(body)?;
-        let (replica, until) = self.shard.borrow().committed_of(asked.group)?;
-        let range = (asked.first, asked.last.min(until));
-        let max_bytes = asked.max_bytes.min(ANSWER_BYTES);
-        let reader = Arc::clone(&self.reader);
-        let work = move || Ok(reader.whole_entries(asked.group, replica, range, max_bytes));
-        let entries = self.disk_reads.run(max_bytes, work).await.ok()?;
+        self.shard.borrow().committed_of(asked.group)?;
+        let (range, max_bytes) = ((asked.first, asked.last), asked.max_bytes.min(ANSWER_BYTES));
+        let entries = self.entries_here(asked.group, range, max_bytes).await;
         Some(heal::encode_entries(&entries))
     }
 }

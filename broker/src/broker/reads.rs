@@ -36,7 +36,7 @@ impl Default for DiskReads {
 impl DiskReads {
     /// Runs a read of about so many bytes on a blocking thread, when the others leave room for it. NB: a read cannot
     /// be stopped: it keeps its room when nobody waits for it any longer.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         bytes: u64,
         work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,

@@ -88,10 +88,12 @@ impl Broker {
         Ok((snapshots, manifest))
     }
 
-    /// What cannot be read now is never out of range: clients try again. Own copies are mended meanwhile.
+    /// What cannot be read now is never out of range: clients try again, and what is damaged is mended.
     fn refused(&self, group: GroupId, why: &archive::Error) -> Rejection {
         tracing::error!(target: "snapshot", group = group.0, %why, "cannot read the store");
-        if let archive::Error::Missing { key } | archive::Error::Damaged { key, .. } = why {
+        if !self.snapshots.as_ref().is_some_and(|s| s.is_own()) {
+            self.note_store_damage(group, why);
+        } else if let archive::Error::Missing { key } | archive::Error::Damaged { key, .. } = why {
             self.suspect_copy(group, key);
         }
         unreadable(&format!("the snapshot store cannot be read: {why}"))

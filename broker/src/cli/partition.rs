@@ -1,5 +1,7 @@
 //! `walser partition`: where one partition is and who leads it.
 
+mod verify;
+
 use clap::{Args, Subcommand};
 use protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
@@ -12,7 +14,7 @@ use tokio::time::Instant;
 
 use super::client::Cluster;
 use super::exit::{Exit, Failure, Result};
-use super::output::{Table, Watch, column};
+use super::output::{Format, Table, Watch, column};
 use super::{Target, admin, topic};
 
 /// Describe a partition, move it, move its leadership.
@@ -32,6 +34,18 @@ enum Verb {
         watch: Watch,
         #[command(flatten)]
         target: Target,
+    },
+    /// Compare the replicas' logs with each other, and with what the snapshot store says that it holds. Exit code 11 when
+    /// something differs or cannot be read.
+    Verify {
+        /// TOPIC/PARTITION
+        partition: Name,
+        /// Any broker's admin listener.
+        #[arg(long, default_value = "127.0.0.1:9644", value_name = "HOST:PORT")]
+        admin: String,
+        /// What the answer looks like.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
     /// Hand leadership to another replica.
     TransferLeader {
@@ -124,6 +138,11 @@ impl Partition {
                     .run(async || describe(&target, &partition).await)
                     .await
             }
+            Verb::Verify {
+                partition,
+                admin,
+                format,
+            } => verify::run(&partition, &admin, format).await,
             Verb::TransferLeader {
                 partition,
                 to,

@@ -147,6 +147,7 @@ pub async fn run(
         reporting: RefCell::default(),
         disk_reads: DiskReads::default(),
         snapshots: snapshots.clone(),
+        comparing: tokio::sync::Mutex::default(),
         record_times: std::cell::RefCell::default(),
         clock_trust: ClockTrust::default(),
         registered: Cell::new(false),
@@ -189,10 +190,12 @@ pub async fn run(
             ];
         }
         let metadata = broker.clone().keep_cluster_stored(snapshots.clone());
+        let mending = broker.clone().keep_mended(snapshots.clone());
         vec![
             tokio::task::spawn_local(snapshots.keep_claimed()),
             tokio::task::spawn_local(metadata),
             tokio::task::spawn_local(broker.clone().keep_cutting()),
+            tokio::task::spawn_local(mending),
         ]
     });
     let controlling = tokio::task::spawn_local(super::control::tick_controller(broker.clone()));

@@ -39,6 +39,14 @@ pub(crate) mod kind {
     pub(crate) const OBJECT: u8 = 10;
     /// A group, a replica and an index (u64 each): whether that replica has applied so much and holds everything.
     pub(crate) const WHOLE: u8 = 11;
+    /// An encoded `heal::AskedRecords`: committed batches that the asker's store did not keep. Answered as `ENTRIES`.
+    pub(crate) const RECORDS: u8 = 12;
+    /// Objects of the store that the leader of their partition, or the controller, is to make anew, as JSON.
+    pub(crate) const HEAL: u8 = 13;
+    /// A group (u64): compare its replicas. Answered as JSON.
+    pub(crate) const COMPARE: u8 = 14;
+    /// An encoded `compare::Asked`: a digest of committed entries. Answered by an encoded `compare::Answer`.
+    pub(crate) const DIGEST: u8 = 15;
 }
 
 /// How long to wait for news of a controller before asking again.
@@ -317,6 +325,10 @@ impl Broker {
             kind::ENTRIES => self.committed_entries(&request.body).await,
             kind::OBJECT => self.piece_of_own(&request.body).await,
             kind::WHOLE => self.whole_here(&request.body),
+            kind::RECORDS => self.records_for_peer(&request.body).await,
+            kind::COMPARE => self.compare_for_peer(&request.body).await,
+            kind::DIGEST => self.digest_for_peer(&request.body).await,
+            kind::HEAL => self.heal_for_peer(&request.body).await,
             kind::GROUPS => {
                 let lines = self.groups_here().await;
                 serde_json::to_vec(&lines).ok().map(Bytes::from)

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use raft::types::{Index, NodeId};
 use serde::{Deserialize, Serialize};
+use snapshot::key::Key;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GroupView, GroupsView, Status};
 use crate::broker::Broker;
+use crate::compare::Compared;
 use crate::controller::{ControllerRequest, Failure, RestoreTopic};
 use crate::metrics::NodeMetrics;
 use crate::server::Server;
 use crate::snapshots::cut::CutMade;
+use crate::snapshots::mend::Healed;
 
 /// How long the controller may take to ask for a transfer.
 const TRANSFER_WAIT: Duration = Duration::from_secs(10);
@@ -62,6 +65,24 @@ pub enum Question {
         partition: i32,
         /// Whether its leader has begun.
         answer: oneshot::Sender<Result<(), Failure>>,
+    },
+    /// Have objects of the snapshot store made anew that are damaged or missing.
+    Heal {
+        /// The topic and the partition that they are of; None for what is of the whole cluster.
+        partition: Option<(String, i32)>,
+        /// Which chunks of a partition. All manifests are looked at.
+        keys: Vec<Key>,
+        /// What became of those that were not sound.
+        answer: oneshot::Sender<Result<Vec<Healed>, Failure>>,
+    },
+    /// Compare the replicas of a partition.
+    Compare {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// What was compared, and where they differ.
+        answer: oneshot::Sender<Result<Compared, Failure>>,
     },
     /// Make a cut of the whole cluster.
     Cut(oneshot::Sender<Result<CutMade, Failure>>),
@@ -118,6 +139,27 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 let broker = Rc::clone(&broker);
                 tokio::task::spawn_local(async move {
                     let _ = answer.send(broker.snapshot_now(&topic, partition).await);
+                });
+            }
+            Question::Heal {
+                partition,
+                keys,
+                answer,
+            } => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    let of = partition.as_ref().map(|(topic, at)| (topic.as_str(), *at));
+                    let _ = answer.send(broker.heal_store(of, keys).await);
+                });
+            }
+            Question::Compare {
+                topic,
+                partition,
+                answer,
+            } => {
+                let broker = Rc::clone(&broker);
+                tokio::task::spawn_local(async move {
+                    let _ = answer.send(broker.compare_replicas(&topic, partition).await);
                 });
             }
             Question::Cut(to) => {

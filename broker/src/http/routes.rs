@@ -10,12 +10,15 @@ use axum::routing::{get, post};
 use protocol::error_code::ErrorCode;
 use serde::Deserialize;
 use serde_json::json;
+use snapshot::key::Key;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Question, RestoreStep};
+use crate::broker::comparing::COMPARE_MAX;
 use crate::controller::Failure;
 use crate::metrics::render;
 use crate::snapshots::cut::CUT_MAX;
+use crate::snapshots::mend::HEAL_MAX;
 
 /// A broker that does not answer within this is not ready.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -40,6 +43,9 @@ pub fn routes(ask: Ask) -> Router {
         .route("/v1/partitions/{topic}/{partition}/leader", post(transfer))
         .route("/v1/restore", post(restore))
         .route("/v1/cuts", post(cut))
+        .route("/v1/snapshots/heal", post(heal_cluster))
+        .route("/v1/partitions/{topic}/{partition}/heal", post(heal))
+        .route("/v1/partitions/{topic}/{partition}/verify", post(compare))
         .route(
             "/v1/partitions/{topic}/{partition}/snapshot",
             post(snapshot),
@@ -120,6 +126,53 @@ async fn snapshot(
         answer,
     };
     asked(put(&ask, TRANSFER_MAX, question).await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    keys: Vec<Key>,
+}
+
+async fn heal(
+    State(ask): State<Ask>,
+    Path((topic, partition)): Path<(String, i32)>,
+    Json(Keys { keys }): Json<Keys>,
+) -> Response {
+    healed(&ask, Some((topic, partition)), keys).await
+}
+
+async fn heal_cluster(State(ask): State<Ask>) -> Response {
+    healed(&ask, None, Vec::new()).await
+}
+
+async fn healed(ask: &Ask, partition: Option<(String, i32)>, keys: Vec<Key>) -> Response {
+    let question = |answer| Question::Heal {
+        partition,
+        keys,
+        answer,
+    };
+    match put(ask, HEAL_MAX, question).await {
+        Some(Ok(objects)) => Json(json!({ "schema": 1, "objects": objects })).into_response(),
+        Some(Err(failure)) => failed(&failure),
+        None => unavailable(),
+    }
+}
+
+async fn compare(
+    State(ask): State<Ask>,
+    Path((topic, partition)): Path<(String, i32)>,
+) -> Response {
+    let question = |answer| Question::Compare {
+        topic,
+        partition,
+        answer,
+    };
+    match put(&ask, COMPARE_MAX, question).await {
+        Some(Ok(compared)) => Json(compared).into_response(),
+        Some(Err(failure)) => failed(&failure),
+        None => unavailable(),
+    }
 }
 
 async fn cut(State(ask): State<Ask>) -> Response {

@@ -337,6 +337,10 @@ pub struct FollowerMetrics {
 pub struct SnapshotMetrics {
     /// The store is this cluster's.
     pub claimed: bool,
+    /// Objects of the store that this broker has made anew.
+    pub healed: u64,
+    /// Objects that are damaged or missing, and that nobody has a copy of, as far as this broker knows.
+    pub damaged: u64,
     /// Snapshots taken, by what caused them.
     pub taken: Vec<(&'static str, u64)>,
     /// Snapshots that did not get there.

@@ -49,11 +49,13 @@ pub enum Trigger {
     Manual,
     /// A cut of the whole cluster needs it.
     Cut,
+    /// The last one is damaged, and only another one can take its place.
+    Heal,
 }
 
 impl Trigger {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Time, Self::Size, Self::Manual, Self::Cut];
+    pub const ALL: [Self; 5] = [Self::Time, Self::Size, Self::Manual, Self::Cut, Self::Heal];
 
     /// In metrics.
     #[must_use]
@@ -63,6 +65,7 @@ impl Trigger {
             Self::Size => "size",
             Self::Manual => "manual",
             Self::Cut => "cut",
+            Self::Heal => "heal",
         }
     }
 }
@@ -178,11 +181,11 @@ impl Io {
 }
 
 impl Group {
-    /// What a snapshot is made of that is taken now; None when the store lacks nothing.
+    /// What a snapshot is made of that is taken now; None when the store lacks nothing, unless it is to be healed.
     pub(super) fn wanted_now(&self, trigger: Trigger) -> Option<Wanted> {
-        let is_lost = self.copies.is_lost;
+        let (is_lost, is_healed) = (self.copies.is_lost, trigger == Trigger::Heal);
         let state = self.partition();
-        let state = state.filter(|state| state.is_unstored() || is_lost)?;
+        let state = state.filter(|state| state.is_unstored() || is_lost || is_healed)?;
         let index = state.applied();
         Some(Wanted {
             group: self.id,
@@ -323,6 +326,11 @@ impl Shard {
         }
         self.snapshots.queue.insert(id, Trigger::Manual);
         Ok(())
+    }
+
+    /// Takes one of a partition that is led here, whether it has changed or not: the last one is damaged.
+    pub fn ask_to_heal(&mut self, id: GroupId) {
+        self.snapshots.queue.insert(id, Trigger::Heal);
     }
 
     /// Asks, for replicas whose snapshots are newer than before, what may go from their logs; and, where they are led

@@ -42,6 +42,12 @@ impl Broker {
                     let policy = &snapshots.collection(&life);
                     let outcome =
                         collect::partition(store, &source, &committed, policy, now_ms).await;
+                    if let Err(
+                        collect::Error::Unreadable { key, .. } | collect::Error::Missing(key),
+                    ) = &outcome
+                    {
+                        snapshots.note_damage(group, key);
+                    }
                     snapshots.note_collected("snapshots", outcome);
                 }
             }

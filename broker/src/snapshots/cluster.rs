@@ -81,8 +81,10 @@ impl Broker {
             .is_some_and(|written| is_same(written, &wanted))
         {
             wanted.put(store).await?;
+            let body = snapshot::sealed::encode(&wanted);
+            snapshots.mending.note_written(wanted.key(), body);
             let outcome = collect::metadata(store, &policy, now_ms).await;
-            snapshots.note_collected("metadata", outcome);
+            self.note_collection(snapshots, "metadata", outcome);
             done.written = Some(wanted.clone());
         }
         let is_due = |at: Instant| at.elapsed() >= snapshots.collect_every();
@@ -92,13 +94,26 @@ impl Broker {
             let id = &life.store_id;
             // NB: tails first: a deleted topic's manifests say that it was not left by a restore.
             let outcome = collect::tails(store, id, &alive, &policy, now_ms).await;
-            snapshots.note_collected("tails", outcome);
+            self.note_collection(snapshots, "tails", outcome);
             let outcome = collect::deleted_topics(store, id, &alive, &policy, now_ms).await;
-            snapshots.note_collected("deleted topics", outcome);
+            self.note_collection(snapshots, "deleted topics", outcome);
             let outcome = collect::cuts(store, &policy, now_ms).await;
-            snapshots.note_collected("cuts", outcome);
+            self.note_collection(snapshots, "cuts", outcome);
         }
         Ok(())
+    }
+
+    /// What ends a collection for good is damage, as far as anybody knows.
+    fn note_collection(
+        &self,
+        snapshots: &Snapshots,
+        what: &str,
+        outcome: Result<collect::Collected, collect::Error>,
+    ) {
+        if outcome.as_ref().is_err_and(|why| !why.retriable()) {
+            snapshots.note_damage(GroupId::METADATA, &snapshot::key::owner());
+        }
+        snapshots.note_collected(what, outcome);
     }
 
     /// The term of this controller; None for every other broker.

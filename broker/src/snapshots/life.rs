@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use raft::types::GroupId;
 use serde::{Deserialize, Serialize};
 use snapshot::collect;
 use snapshot::owner::{self, Life};
@@ -61,6 +62,9 @@ impl Snapshots {
     }
 
     fn note_claim(&self, outcome: Result<Life, owner::Error>) -> Duration {
+        if let Err(owner::Error::Sealed { key, .. }) = &outcome {
+            self.note_damage(GroupId::METADATA, key);
+        }
         let mut standing = self.standing.borrow_mut();
         match outcome {
             Ok(life) => {
@@ -68,6 +72,7 @@ impl Snapshots {
                     let incarnation = life.incarnation.0;
                     tracing::info!(target: "snapshot", incarnation, "the snapshot store is this cluster's");
                 }
+                self.mending.note_life(&life.store_id);
                 *standing = Standing::Own(life);
                 CLAIM_CHECK
             }

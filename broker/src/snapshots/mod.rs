@@ -1,12 +1,16 @@
 //! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`; `tail`), what older reads need
 //! from there, whose the store is (`life`), the cluster's own metadata in it (`cluster`), what nobody needs any more (`clean`; `sweep`
-//! without brokers), what a restored replica begins with (`origin`), and copies of this broker's own (`own`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots` decides.
+//! without brokers), what a restored replica begins with (`origin`), copies of this broker's own (`own`), and what is done about
+//! damage (`mend`, with copies from `logs`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots`
+//! decides.
 
 mod build;
 mod clean;
 mod cluster;
 pub(crate) mod cut;
 mod life;
+mod logs;
+pub(crate) mod mend;
 mod origin;
 mod own;
 mod plan;
@@ -66,6 +70,8 @@ pub(crate) struct Snapshots {
     origin_reads: tokio::sync::Semaphore,
     /// Another snapshot has ended.
     taken: tokio::sync::Notify,
+    /// What is damaged.
+    mending: mend::Mending,
     figures: Figures,
 }
 
@@ -136,6 +142,7 @@ impl Snapshots {
             },
             origin_reads: tokio::sync::Semaphore::new(ORIGIN_READS),
             taken: tokio::sync::Notify::new(),
+            mending: mend::Mending::default(),
             figures: Figures {
                 taken: RefCell::default(),
                 failed: Cell::new(0),
@@ -157,9 +164,12 @@ impl Snapshots {
     pub(crate) fn metrics(&self) -> SnapshotMetrics {
         let figures = &self.figures;
         let taken = figures.taken.borrow();
+        let (healed, damaged) = self.mending.figures();
         let count = |trigger: Trigger| (trigger.name(), taken.get(&trigger).copied().unwrap_or(0));
         SnapshotMetrics {
             claimed: self.life().is_some(),
+            healed,
+            damaged,
             taken: Trigger::ALL.map(count).to_vec(),
             failed: figures.failed.get(),
             cuts: figures.cuts.get(),
@@ -252,6 +262,7 @@ impl Snapshots {
         if let Some(own) = &self.own {
             own.look_for_room()?;
         }
+        let logs = logs::Logs::new(broker, BTreeMap::new());
         let take = Take {
             archive: &self.archive,
             reader: Arc::clone(&broker.reader),
@@ -259,9 +270,13 @@ impl Snapshots {
             incarnation: life.incarnation,
             chunk_bytes: self.chunk_bytes,
             now_ms: broker.wall_ms(),
-            wanted,
             place: take::Place::Thread,
             is_own: self.is_own(),
+            mend: take::Mend {
+                donor: &logs,
+                anew: self.mending.anew(wanted.group),
+            },
+            wanted,
         };
         take.run().await
     }
@@ -341,6 +356,7 @@ impl Broker {
                 Ok(taken) => {
                     let seconds = began.elapsed().as_secs_f64();
                     snapshots.figures.count(trigger, &taken, seconds);
+                    snapshots.mending.taken(group);
                     tracing::debug!(target: "snapshot", group = group.0, ?taken, seconds, "taken");
                     Some(taken.stored)
                 }

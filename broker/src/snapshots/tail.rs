@@ -123,7 +123,7 @@ impl Tail {
     }
 }
 
-fn entry_of(entry: Entry) -> tail::Entry {
+pub(super) fn entry_of(entry: Entry) -> tail::Entry {
     tail::Entry {
         index: entry.index.0,
         term: entry.term.0,

@@ -1,5 +1,6 @@
 //! One snapshot: chunks into the store, each opened again there, then the manifest that names them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use snapshot::archive::{self, Archive};
@@ -7,6 +8,7 @@ use snapshot::chunk::{self, Finished, Reader};
 use snapshot::copy;
 use snapshot::key;
 use snapshot::manifest::{self, Chunk, EpochStart, Manifest, Name};
+use snapshot::mend::{self, Donor, Mender, Nobody};
 use snapshot::source::{Incarnation, Source};
 use snapshot::store::{self, Condition, Store, Upload};
 
@@ -82,6 +84,23 @@ pub enum Place {
     Here,
 }
 
+/// What is done about damage in the last snapshot.
+pub struct Mend<'a> {
+    /// Who may have copies.
+    pub donor: &'a dyn Donor,
+    /// Chunks that are made anew under other names.
+    pub anew: BTreeSet<key::Key>,
+}
+
+impl Default for Mend<'_> {
+    fn default() -> Self {
+        Self {
+            donor: &Nobody,
+            anew: BTreeSet::new(),
+        }
+    }
+}
+
 /// A snapshot to be taken.
 pub struct Take<'a> {
     /// What reads the store, and where that is.
@@ -102,6 +121,8 @@ pub struct Take<'a> {
     pub place: Place,
     /// The store is this broker's own: what is committed is what every replica's copies have to be.
     pub is_own: bool,
+    /// What is done about damage.
+    pub mend: Mend<'a>,
 }
 
 impl Take<'_> {
@@ -110,9 +131,9 @@ impl Take<'_> {
     /// # Errors
     /// See [`Error`]: the last snapshot holds.
     pub async fn run(self) -> Result<Taken, Error> {
-        let before = match &self.wanted.before {
-            Some(stored) => Some(self.archive.manifest(&self.name_of(stored)).await?),
-            None => None,
+        let chunks = match &self.wanted.before {
+            Some(stored) => self.chunks_before(&self.name_of(stored)).await?,
+            None => Vec::new(),
         };
         let wanted = &self.wanted;
         let bounds = Bounds {
@@ -121,8 +142,8 @@ impl Take<'_> {
             new_bytes: wanted.bytes,
             chunk_bytes: self.chunk_bytes,
         };
-        let chunks = before.as_ref().map_or(&[][..], |before| &before.chunks);
-        let Plan { keep, from } = Plan::new(chunks, bounds);
+        let Plan { keep, from } = Plan::new(&chunks, bounds);
+        let keep = self.made_anew(keep).await?;
         let added = self.add_chunks(from).await?;
         let raw_bytes = added.iter().map(|chunk| chunk.chunk.raw_bytes).sum();
         let stored_bytes = added.iter().map(|chunk| chunk.chunk.stored_bytes).sum();
@@ -134,6 +155,69 @@ impl Take<'_> {
             raw_bytes,
             stored_bytes,
         })
+    }
+
+    fn mender(&self) -> Mender<'_> {
+        Mender {
+            archive: self.archive,
+            store_id: &self.subject.source.cluster_id,
+            donor: self.mend.donor,
+            chunks: chunk::Config::default(),
+        }
+    }
+
+    /// What the last snapshot consists of. Where its manifest is lost, what the chunks say themselves.
+    async fn chunks_before(&self, name: &Name) -> Result<Vec<Chunk>, Error> {
+        let why = match self.archive.manifest(name).await {
+            Ok(manifest) => return Ok(manifest.chunks.clone()),
+            Err(why @ (archive::Error::Missing { .. } | archive::Error::Damaged { .. }))
+                if !self.is_own =>
+            {
+                why
+            }
+            Err(why) => return Err(why.into()),
+        };
+        let mender = self.mender();
+        if let (_, Some(manifest)) = mender.manifest(name).await? {
+            tracing::warn!(target: "snapshot", %why, "it is made anew");
+            return Ok(manifest.chunks);
+        }
+        let log_start = self.wanted.log_start;
+        let chunks = mender.chunks_of_lost(name, log_start).await?;
+        let reached = chunks.last().map(|last| last.chunk.next_offset);
+        tracing::warn!(target: "snapshot", %why, chunks = chunks.len(), reached, "a new one is made of the chunks that are there");
+        Ok(chunks)
+    }
+
+    /// The chunks that stay, with others in the place of those whose stored bytes nobody can make again.
+    async fn made_anew(&self, keep: Vec<Chunk>) -> Result<Vec<Chunk>, Error> {
+        let wanted = &self.wanted;
+        let epochs: Vec<EpochStart> = wanted.epochs.iter().map(epoch_start).collect();
+        let source = &self.subject.source;
+        let mut kept = Vec::with_capacity(keep.len());
+        for named in keep {
+            if !self.mend.anew.contains(&named.key) {
+                kept.push(named);
+                continue;
+            }
+            let epoch = self.leader_epoch();
+            let first = named.chunk.first_offset;
+            let key = key::chunk(source, self.incarnation, first, epoch, wanted.index.0);
+            let name = (key, self.incarnation);
+            let made = self
+                .mender()
+                .chunk_anew(source, &named, &epochs, name)
+                .await;
+            kept.push(match made {
+                Ok(made) => made,
+                Err(mend::Error::Store(why)) => return Err(why.into()),
+                Err(why) => {
+                    tracing::error!(target: "snapshot", key = %named.key, %why, "it stays damaged");
+                    named
+                }
+            });
+        }
+        Ok(kept)
     }
 
     fn name_of(&self, stored: &Stored) -> Name {
@@ -227,10 +311,6 @@ impl Take<'_> {
 
     async fn put_manifest(&self, chunks: Vec<Chunk>) -> Result<Stored, Error> {
         let wanted = &self.wanted;
-        let epoch = |&(epoch, start_offset): &(i32, i64)| EpochStart {
-            epoch,
-            start_offset,
-        };
         let mut manifest = Manifest {
             format: manifest::FORMAT,
             source: self.subject.source.clone(),
@@ -242,7 +322,7 @@ impl Take<'_> {
             created_ms: self.now_ms,
             log_start: wanted.log_start,
             next_offset: wanted.next_offset,
-            leader_epochs: wanted.epochs.iter().map(epoch).collect(),
+            leader_epochs: wanted.epochs.iter().map(epoch_start).collect(),
             configs: self.subject.configs.clone(),
             voters: self.subject.voters.clone(),
             state: wanted.state.clone(),
@@ -276,5 +356,12 @@ impl Take<'_> {
             next_offset: manifest.next_offset,
             identity: self.is_own.then(|| manifest.identity()),
         })
+    }
+}
+
+fn epoch_start(&(epoch, start_offset): &(i32, i64)) -> EpochStart {
+    EpochStart {
+        epoch,
+        start_offset,
     }
 }

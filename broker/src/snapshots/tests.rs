@@ -12,10 +12,11 @@ use snapshot::verify::{self, Kind};
 use wal::model::ModelDisk;
 use wal::{Log, Record};
 
-use super::take::{Error, Place};
+use super::take::{Error, Mend, Place};
 use super::*;
 
 mod crash;
+mod heal;
 mod own;
 mod sweep;
 
@@ -121,6 +122,7 @@ impl Partition {
             now_ms: 7,
             place: Place::Thread,
             is_own: self.is_own,
+            mend: Mend::default(),
         };
         take.run().await
     }

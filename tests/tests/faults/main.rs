@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod bench;
+mod compare;
 mod copies;
 mod cut;
 mod damage;
@@ -12,6 +13,7 @@ mod failure;
 mod figures;
 mod groups;
 mod lag;
+mod mend;
 mod network;
 mod recovery;
 mod restore;

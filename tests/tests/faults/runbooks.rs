@@ -66,6 +66,16 @@ const RUNNING: &[Said] = &[
     ),
     said(
         STORE,
+        "walser snapshot verify --heal --admin ADMIN",
+        "read the newest snapshots of 1 partitions with 1 chunks",
+    ),
+    said(
+        STORE,
+        "walser partition verify hello/0 --admin ADMIN",
+        "with store: 1 members of chunks",
+    ),
+    said(
+        STORE,
         "walser bucket verify URL",
         "read 1 manifests, 1 chunks and ",
     ),

@@ -45,7 +45,7 @@ pub fn sent(batch: &[u8]) -> Vec<u8> {
     [&batch[8..12], &batch[16..]].concat()
 }
 
-fn connect(cluster: &Cluster, node: i32) -> Connection {
+pub fn connect(cluster: &Cluster, node: i32) -> Connection {
     Connection::open(&cluster.node(node).kafka(), Duration::from_secs(10)).unwrap()
 }
 
@@ -87,7 +87,7 @@ pub fn wait_trimmed(cluster: &Cluster) {
 }
 
 /// Reads everything from the leader, as a consumer does, and compares every byte.
-fn expect_all(cluster: &Cluster, batches: &[Vec<u8>], when: &str) {
+pub fn expect_all(cluster: &Cluster, batches: &[Vec<u8>], when: &str) {
     expect_all_but(cluster, batches, &[], when);
 }
 
@@ -130,7 +130,7 @@ pub fn expect_all_but(cluster: &Cluster, batches: &[Vec<u8>], codes: &[i16], whe
         .unwrap_or_else(|late| cluster.fail(&format!("{when}: {late}")));
 }
 
-fn expect_code(cluster: &Cluster, offset: i64, wanted: i16, when: &str) {
+pub fn expect_code(cluster: &Cluster, offset: i64, wanted: i16, when: &str) {
     let mut last = None;
     let answered = || {
         let mut connection = connect(cluster, leader(cluster));
@@ -143,7 +143,7 @@ fn expect_code(cluster: &Cluster, offset: i64, wanted: i16, when: &str) {
 }
 
 /// A batch of one record, which is its offset.
-fn batch(at: usize) -> Vec<u8> {
+pub fn batch(at: usize) -> Vec<u8> {
     let mut batch = Batch::of(&[&value(at)]);
     batch.time = FIRST_MS + at as i64;
     batch.encode()
@@ -174,7 +174,7 @@ fn wait_collected(cluster: &Cluster, batches: &mut Vec<Vec<u8>>) {
 }
 
 /// A cluster whose logs keep little of what the store holds.
-fn options(store: &Path) -> Options {
+pub fn options(store: &Path) -> Options {
     let extra = [
         format!("snapshot.store = \"{}\"", store.display()),
         "snapshot.max.lag = \"200ms\"".to_owned(),

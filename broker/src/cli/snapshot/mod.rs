@@ -4,6 +4,7 @@
 
 mod cut;
 mod describe;
+mod heal;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -59,6 +60,9 @@ enum Verb {
         /// TOPIC or TOPIC/PARTITION; without it, everything.
         #[arg(value_name = "TOPIC[/PARTITION]")]
         subject: Option<Subject>,
+        /// Have what is damaged or missing made anew by those who have copies, and read it again.
+        #[arg(long)]
+        heal: bool,
         #[command(flatten)]
         at: At,
     },
@@ -115,7 +119,7 @@ impl Snapshot {
             Verb::Create { partition, at } => create(&at, &partition).await,
             Verb::List { watch, at } => watch.run(async || list(&at).await).await,
             Verb::Describe { partition, at } => describe::run(&at, &partition).await,
-            Verb::Verify { subject, at } => verify::run(&at, subject.as_ref()).await,
+            Verb::Verify { subject, heal, at } => verify::run(&at, subject.as_ref(), heal).await,
             Verb::Cut(make) => make.run().await,
             Verb::Gc { how, at } => {
                 let opened = at.open().await?;

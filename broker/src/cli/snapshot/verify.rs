@@ -13,7 +13,7 @@ use super::super::output::{Table, column, print, wide};
 use super::super::partition::Name;
 use super::super::progress::Progress;
 use super::super::stored::ClusterStore;
-use super::At;
+use super::{At, heal};
 
 /// What is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +49,10 @@ impl Subject {
     }
 }
 
-struct Place {
-    topic: String,
-    topic_id: u128,
-    partition: i32,
+pub(super) struct Place {
+    pub(super) topic: String,
+    pub(super) topic_id: u128,
+    pub(super) partition: i32,
 }
 
 async fn places(opened: &ClusterStore, at: &At, subject: Option<&Subject>) -> Result<Vec<Place>> {
@@ -78,15 +78,29 @@ async fn places(opened: &ClusterStore, at: &At, subject: Option<&Subject>) -> Re
     Ok(places)
 }
 
-pub(super) async fn run(at: &At, subject: Option<&Subject>) -> Result<()> {
+pub(super) async fn run(at: &At, subject: Option<&Subject>, is_healed: bool) -> Result<()> {
     let opened = at.open().await?;
     let places = places(&opened, at, subject).await?;
+    let (mut report, mut without) = read(&opened, &places).await?;
+    if is_healed {
+        heal::run(at, subject.is_none(), &places, &report).await?;
+        // What is committed may be another one now.
+        (report, without) = read(&at.open().await?, &places).await?;
+    }
+    let source = |place: &Place| opened.source(place.topic_id, place.partition).topic_id;
+    let names = places
+        .iter()
+        .map(|place| (source(place), place.topic.as_str()));
+    tell(at, &report, &names.collect(), (places.len(), without))
+}
+
+/// Reads the newest snapshots. How many partitions have none comes with it.
+async fn read(opened: &ClusterStore, places: &[Place]) -> Result<(Report, u64)> {
     let mut report = Report::default();
     let mut progress = Progress::start();
-    let (mut names, mut without) = (BTreeMap::new(), 0);
-    for place in &places {
+    let mut without = 0;
+    for place in places {
         let source = opened.source(place.topic_id, place.partition);
-        names.insert(source.topic_id, place.topic.as_str());
         let known = opened.committed(&place.topic, &source);
         let before = report.manifests;
         let told = |done, total| progress.told(done, total);
@@ -94,12 +108,20 @@ pub(super) async fn run(at: &At, subject: Option<&Subject>) -> Result<()> {
         verified.await.map_err(refused)?;
         without += u64::from(report.manifests == before);
     }
-    drop(progress);
-    let table = table(&report, &names);
+    Ok((report, without))
+}
+
+fn tell(
+    at: &At,
+    report: &Report,
+    names: &BTreeMap<Uuid, &str>,
+    (partitions, without): (usize, u64),
+) -> Result<()> {
+    let table = table(report, names);
     let value = json!({
         "schema": 1,
         "sound": report.is_sound(),
-        "partitions": places.len(),
+        "partitions": partitions,
         "partitions_without_snapshot": without,
         "chunks": report.chunks,
         "stored_bytes": report.stored_bytes,
@@ -123,7 +145,7 @@ pub(super) async fn run(at: &At, subject: Option<&Subject>) -> Result<()> {
     }
     let why = format!("{} objects are damaged or missing", report.findings.len());
     Err(Failure::with(Exit::Corruption, why)
-        .next("what the brokers' logs still hold is not affected; restore these objects from a copy of the store"))
+        .next("what the brokers' logs still hold is not affected; `--heal` makes anew what they have a copy of, restore the rest from a copy of the store"))
 }
 
 fn table(report: &Report, names: &BTreeMap<Uuid, &str>) -> Table {

@@ -51,6 +51,12 @@ fn taken(snapshots: &SnapshotMetrics, out: &mut Families) {
     )
     .row(&[], u64::from(snapshots.claimed))
     .end();
+    out.gauge(
+        "walser_snapshot_damaged_objects",
+        "Objects of the store that are damaged or missing and that nobody has a copy of, as far as this broker knows.",
+    )
+    .row(&[], snapshots.damaged)
+    .end();
     let held = Duration::from_millis(snapshots.cut_hold_ms).as_secs_f64();
     out.gauge(
         "walser_snapshot_cut_hold_seconds",
@@ -77,6 +83,11 @@ fn taken(snapshots: &SnapshotMetrics, out: &mut Families) {
             "walser_snapshot_failures_total",
             "Snapshots and tails that did not get into the store, and are tried again.",
             snapshots.failed,
+        ),
+        (
+            "walser_snapshot_healed_objects_total",
+            "Objects of the store that were damaged or missing and that this broker has made anew.",
+            snapshots.healed,
         ),
         (
             "walser_snapshot_cuts_total",

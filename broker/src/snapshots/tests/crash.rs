@@ -204,6 +204,7 @@ impl World {
             now_ms,
             place: Place::Here,
             is_own: false,
+            mend: Mend::default(),
         };
         take.run().await
     }

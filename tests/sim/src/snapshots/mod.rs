@@ -200,6 +200,7 @@ impl World {
                 now_ms,
                 place: Place::Here,
                 is_own: false,
+                mend: take::Mend::default(),
             };
             let taken = take.run().await.map(|taken| taken.stored);
             Done::Taken(group, term, Box::new(taken))
