@@ -175,10 +175,9 @@ pub async fn run(
         halted: RefCell::default(),
     };
     for (peer, directory) in connected.into_inner() {
-        broker
-            .shard
-            .borrow_mut()
-            .peer_up(clock.now(), peer, directory);
+        let mut shard = broker.shard.borrow_mut();
+        shard.peer_up(clock.now(), peer, directory);
+        shard.lead_first(clock.now());
     }
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));

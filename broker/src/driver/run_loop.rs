@@ -113,10 +113,10 @@ impl Driver {
         let (now, broker) = (self.broker.now(), &self.broker);
         match event {
             PeerEvent::Up { node, hello, .. } => {
-                broker
-                    .shard
-                    .borrow_mut()
-                    .peer_up(now, node, hello.directory);
+                let mut shard = broker.shard.borrow_mut();
+                shard.peer_up(now, node, hello.directory);
+                shard.lead_first(now);
+                drop(shard);
                 self.formation_event(formation::Event::PeerUp(node));
             }
             PeerEvent::Down { node, reason } => {
