@@ -159,9 +159,10 @@ impl Io {
     pub(super) fn note_unstored(&mut self, group: &mut Group, bytes: usize) {
         group.unstored_bytes = group.unstored_bytes.saturating_add(bytes as u64);
         let is_much = group.unstored_bytes >= self.unstored_bytes_max;
+        // NB: also when a snapshot is due that an earlier change waited for, and that another one's has overtaken.
+        group.unstored_since.get_or_insert(self.now);
         if !group.is_noted || is_much {
             group.is_noted = true;
-            group.unstored_since.get_or_insert(self.now);
             self.unstored.insert(group.id);
         }
     }

@@ -187,6 +187,30 @@ fn x13_a_deposed_leaders_snapshot_is_nobodys() {
 }
 
 #[test]
+fn what_the_store_lacks_is_told_also_while_an_earlier_snapshot_is_due() {
+    let mut cluster = with_store(3, &[]);
+    fill_twelve(&mut cluster);
+    cluster.run(LAG_MS + 200);
+    let old = wanted(&mut cluster, ONE).remove(0);
+    let now = cluster.now;
+    let shard = &mut cluster.at(ONE).shard;
+    shard.snapshot_taken(now, GROUP, old.term, Some(stored(&old)));
+    cluster.settle();
+    // The followers hold the news of it, and do not know that it is committed: the next leader means to take one too.
+    cluster.cut.insert(ONE);
+    assert_eq!(known(&cluster, TWO), None);
+    let now = cluster.now;
+    cluster.at(TWO).shard.campaign(now, GROUP, true);
+    cluster.run_until("a leader", |c| known(c, TWO).is_some());
+    assert_eq!(cluster.status(TWO, GROUP).unwrap().unstored_ms, 0);
+    cluster.produce(TWO, batch(3), Acks::All);
+    cluster.settle();
+    let is_due = wanted(&mut cluster, TWO);
+    assert!(is_due.is_empty(), "not yet: {is_due:?}");
+    assert!(cluster.status(TWO, GROUP).unwrap().unstored_ms > 0);
+}
+
+#[test]
 fn without_a_store_nothing_is_ordered() {
     let mut cluster = Cluster::with(1, |_| {}, &[("local.retention.bytes", "1")]);
     fill_twelve(&mut cluster);
