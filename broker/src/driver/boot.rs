@@ -177,7 +177,6 @@ pub async fn run(
     for (peer, directory) in connected.into_inner() {
         let mut shard = broker.shard.borrow_mut();
         shard.peer_up(clock.now(), peer, directory);
-        shard.lead_first(clock.now());
     }
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));

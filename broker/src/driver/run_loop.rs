@@ -115,7 +115,6 @@ impl Driver {
             PeerEvent::Up { node, hello, .. } => {
                 let mut shard = broker.shard.borrow_mut();
                 shard.peer_up(now, node, hello.directory);
-                shard.lead_first(now);
                 drop(shard);
                 self.formation_event(formation::Event::PeerUp(node));
             }

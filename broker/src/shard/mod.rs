@@ -326,11 +326,11 @@ impl Shard {
         self.io.liveness.up(now, node, directory);
         self.io.leaders.announce_all_to(node);
         self.each_group_with(now, node, Input::NodeUp(node));
+        self.lead_first(now);
     }
 
     /// A cluster that was just founded has nobody to wait for: the first of its voters campaigns when it hears another.
-    /// To be called after [`Shard::peer_up`].
-    pub fn lead_first(&mut self, now: Tick) {
+    fn lead_first(&mut self, now: Tick) {
         let Some(metadata) = self.groups.get(&GroupId::METADATA) else {
             return;
         };

@@ -131,9 +131,9 @@ impl World {
     /// A coordinator may be deposed without hearing of it, and its clients ask it still. And any broker may hear of many
     /// things at once.
     fn inject_deafness(&mut self) {
-        if self.faults.deaf.is_some_and(|(_, until)| until <= self.now) {
-            self.faults.deaf = None;
-        }
+        let ended = self.faults.deaf.take_if(|(_, until)| *until <= self.now);
+        // NB: who has just been deaf hears something before it is again: it has to find out that nobody heard it.
+        let may_be = |at: &usize| ended.is_none_or(|(last, _)| last != *at);
         let mean = self.plan.consumer_groups.deaf_every_ms;
         if mean == 0 || self.faults.deaf.is_some() || self.faults.deaf_at > self.now {
             return;
@@ -151,7 +151,7 @@ impl World {
         let up = self.up();
         let any = self.random.pick(&up).copied();
         let any = any.filter(|_| !first && self.random.chance(ANY_DEAF_PER_MILLE));
-        if let Some(at) = any.or(leader) {
+        if let Some(at) = any.or(leader).filter(may_be) {
             self.report.counts.deaf += 1;
             let until = self.now + self.random.between(100, 1500);
             self.faults.deaf = Some((at, until));

@@ -414,7 +414,6 @@ impl Cluster {
             for peer in self.nodes() {
                 if node != peer && !self.shard(node).is_alive(peer) {
                     self.at(node).shard.peer_up(now, peer, directory(peer));
-                    self.at(node).shard.lead_first(now);
                 }
             }
         }
