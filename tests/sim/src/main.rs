@@ -1,7 +1,10 @@
-//! `sim SEED` runs one seed twice and compares; `sim [--from SEED] [--seeds N]` runs many, with `--first` only up to the
-//! first that fails.
+//! `sim SEED` runs one seed twice and compares; `sim [--from SEED] [--seeds N]` runs many, one on each processor, with
+//! `--first` only up to the first that fails.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sim::{Plan, Totals, run};
@@ -67,24 +70,45 @@ fn replay(seed: u64) -> ExitCode {
     first.map_or(ExitCode::from(FAILED), |_| ExitCode::SUCCESS)
 }
 
+/// What seeds come to, each run by whichever thread is free.
+fn run_all(from: u64, seeds: u64, first: bool) -> Totals {
+    let (next, end) = (AtomicU64::new(from), from + seeds);
+    let totals = Mutex::new(Totals::default());
+    let run_some = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let outcome = run(&Plan::of(seed));
+            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(report) => totals.add(&report),
+                Err(failure) => {
+                    totals.failed += 1;
+                    println!("seed {seed} failed at {} ms: {}", failure.at, failure.what);
+                    if first {
+                        next.store(end, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(run_some);
+        }
+    });
+    totals.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn many(from: u64, seeds: u64, first: bool) -> ExitCode {
     println!("seeds {from}..{}", from + seeds);
     // A panic is reported with its seed, like any failure.
     std::panic::set_hook(Box::new(|_| {}));
     let began = Instant::now();
-    let mut totals = Totals::default();
-    for seed in from..from + seeds {
-        match run(&Plan::of(seed)) {
-            Ok(report) => totals.add(&report),
-            Err(failure) => {
-                totals.failed += 1;
-                println!("seed {seed} failed at {} ms: {}", failure.at, failure.what);
-                if first {
-                    return ExitCode::from(FAILED);
-                }
-            }
-        }
-    }
+    let totals = run_all(from, seeds, first);
     let (real, simulated) = (
         began.elapsed().as_secs_f64(),
         totals.virtual_ms as f64 / 1000.0,
