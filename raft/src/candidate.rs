@@ -39,6 +39,25 @@ impl Node {
         }
     }
 
+    /// Whether the others can be expected to wait for this one: it led last, as far as it knows, or nobody ever led and it
+    /// is the first voter. Then it has nothing to wait for when it hears another one: the pre-vote finds out whether
+    /// somebody leads.
+    pub(crate) fn is_expected_to_lead(&self) -> bool {
+        let membership = self.history.effective();
+        let is_first = || {
+            let voters = membership.voters.iter().map(|voter| voter.replica);
+            voters.min() == Some(self.me.replica)
+        };
+        let is_fresh = || self.vote.is_none() && self.log.last_index() == self.log.base().index;
+        let is_standing = match &self.state {
+            State::Follower(_) => false,
+            State::Candidate(candidate) => !candidate.pre,
+            State::Leader(_) => true,
+        };
+        let is_next = self.vote == Some(self.me.replica) || (is_fresh() && is_first());
+        self.leader.is_none() && !is_standing && is_next
+    }
+
     /// An operator's word. A leader stays what it is; a member without a vote does too.
     pub(crate) fn asked_to_campaign(&mut self, now: Tick, forced: bool, out: &mut Vec<Effect>) {
         if matches!(self.state, State::Leader(_)) || !self.may_lead() {
@@ -90,7 +109,7 @@ impl Node {
         }
     }
 
-    fn other_voters(&self) -> Vec<Member> {
+    pub(crate) fn other_voters(&self) -> Vec<Member> {
         let membership = self.history.effective();
         let mut all = membership.all_members();
         all.retain(|m| m.replica != self.me.replica && membership.is_voter(m.replica));

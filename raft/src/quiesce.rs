@@ -103,6 +103,8 @@ impl Node {
             self.resume(now);
             self.follower_up(node);
             self.broadcast_heartbeat(now, out);
+        } else if self.is_expected_to_lead() && self.other_voters().iter().any(|v| v.node == node) {
+            self.campaign(now, out);
         }
     }
 

@@ -326,19 +326,6 @@ impl Shard {
         self.io.liveness.up(now, node, directory);
         self.io.leaders.announce_all_to(node);
         self.each_group_with(now, node, Input::NodeUp(node));
-        self.lead_first(now);
-    }
-
-    /// A cluster that was just founded has nobody to wait for: the first of its voters campaigns when it hears another.
-    fn lead_first(&mut self, now: Tick) {
-        let Some(metadata) = self.groups.get(&GroupId::METADATA) else {
-            return;
-        };
-        let voters = &metadata.node.membership().voters;
-        let first = voters.iter().map(|member| member.replica).min();
-        if metadata.node.term().0 == 0 && first == Some(metadata.me.replica) {
-            self.step(now, GroupId::METADATA, Input::Campaign { forced: false });
-        }
     }
 
     /// The connection to a peer broke, or the driver gave it up.

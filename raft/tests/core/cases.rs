@@ -55,6 +55,7 @@ scripts! {
     e9_late_pre_votes_after_winning
     e_leadership_lost_while_catching_up
     e_lower_term_leader_is_told
+    e_whoever_is_expected_to_lead_waits_for_no_timeout
     e_node_down_breaks_the_lease
     e_sticky_voters_and_forced_votes
     e_two_leaders_in_one_term
