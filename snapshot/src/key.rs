@@ -21,6 +21,14 @@ pub const QUARANTINE_PREFIX: &str = "quarantine/";
 pub const TAILS_PREFIX: &str = "tails/";
 /// Where all partitions are.
 pub const TOPICS_PREFIX: &str = "topics/";
+/// Where everything is but the owner, and what is damaged.
+pub const PREFIXES: [&str; 5] = [
+    METADATA_PREFIX,
+    TOPICS_PREFIX,
+    CUTS_PREFIX,
+    TAILS_PREFIX,
+    INCARNATIONS_PREFIX,
+];
 
 /// An object's name: parts of letters, digits, `.` and `-`, separated by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,6 +256,13 @@ pub fn object(key: &Key) -> Option<Object> {
         partition,
         kind,
     })
+}
+
+/// Whether it is a sealed object that says of which store it is: a manifest, metadata, a cut.
+#[must_use]
+pub fn names_cluster(key: &Key) -> bool {
+    let is_manifest = |object: Object| matches!(object.kind, Kind::Manifest(_));
+    object(key).is_some_and(is_manifest) || metadata_age(key).is_some() || cut_name(key).is_some()
 }
 
 /// In which life, and as of which index of the partition's log, a chunk was written. None for every other name.

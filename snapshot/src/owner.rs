@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::inventory;
 use crate::key::{self, Key};
+use crate::manifest;
 use crate::sealed;
 use crate::source::Incarnation;
 use crate::store::{self, Condition, Listed, Store};
@@ -91,6 +92,12 @@ pub enum Error {
         /// Who asked.
         cluster_id: String,
     },
+    /// It holds this, and nothing in it says to whom it belongs.
+    #[error(
+        "owner.json is missing, though the store holds {0}, and no manifest says whose it is: give this cluster a prefix or \
+         folder of its own"
+    )]
+    Ownerless(Key),
     /// Somebody else began the next incarnation first.
     #[error("another restore has begun {0}: only one of them goes on")]
     Outrun(Key),
@@ -103,7 +110,7 @@ impl Error {
         match self {
             Self::Sealed { key, .. } => key.clone(),
             Self::Format(key, _) | Self::Name(key) | Self::Outrun(key) => key.clone(),
-            Self::Store(_) | Self::Other { .. } => key::owner(),
+            Self::Store(_) | Self::Other { .. } | Self::Ownerless(_) => key::owner(),
         }
     }
 }
@@ -148,17 +155,18 @@ pub async fn left(store: &dyn Store, life: Incarnation) -> Result<BTreeSet<Uuid>
     Ok(begun(store, &key::incarnation(life)).await?.left)
 }
 
-/// Makes a new store this cluster's. Of two clusters at once one succeeds. The cluster's life in the store, unless it is
-/// another one's.
+/// Makes a new store this cluster's. Of two clusters at once one succeeds. A store that has lost its owner gets the one
+/// back that what is in it names. The cluster's life in the store, unless it is another one's.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn claim(store: &dyn Store, cluster_id: &str) -> Result<Life, Error> {
     let life = match latest(store).await {
         Err(Error::Store(store::Error::NotFound(_))) => {
+            let named = named_inside(store).await?;
             let owner = Owner {
                 format: FORMAT,
-                cluster_id: cluster_id.to_owned(),
+                cluster_id: named.unwrap_or_else(|| cluster_id.to_owned()),
             };
             let (name, body) = (key::owner(), sealed::encode(&owner));
             match store.put(&name, body, Condition::Absent).await {
@@ -176,6 +184,46 @@ pub async fn claim(store: &dyn Store, cluster_id: &str) -> Result<Life, Error> {
         incarnation: life.incarnation,
         cluster_id: cluster_id.to_owned(),
     })
+}
+
+/// What metadata and cuts say of the store that they are in.
+#[derive(Deserialize)]
+struct Bound {
+    cluster_id: String,
+}
+
+/// The same, or what a manifest says.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Whole(Bound),
+    Partition { source: Bound },
+}
+
+/// To whose id the objects of a store are bound. None for an empty store.
+async fn named_inside(store: &dyn Store) -> Result<Option<String>, Error> {
+    let (mut bound, mut any) = (Vec::new(), None);
+    for prefix in key::PREFIXES {
+        let sort = |listed: Listed| {
+            any.get_or_insert_with(|| listed.key.clone());
+            if key::names_cluster(&listed.key) {
+                bound.push(listed.key);
+            }
+        };
+        inventory::each(store, prefix, sort).await?;
+    }
+    for key in bound {
+        let (bytes, _) = match store.get(&key, manifest::BYTES_MAX).await {
+            Err(store::Error::NotFound(_) | store::Error::Length { .. }) => continue,
+            read => read?,
+        };
+        // Another one may be sound.
+        if let Ok(Named::Whole(bound) | Named::Partition { source: bound }) = sealed::decode(&bytes)
+        {
+            return Ok(Some(bound.cluster_id));
+        }
+    }
+    any.map_or(Ok(None), |key| Err(Error::Ownerless(key)))
 }
 
 /// Begins the life after this one, for a cluster that is to be restored: from then on every other cluster is refused.
@@ -239,7 +287,9 @@ async fn object<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &Key) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
     use crate::store::memory::Memory;
+    use crate::testing::{empty_manifest, put_manifest, source};
 
     #[tokio::test]
     async fn the_first_cluster_owns_it_and_the_next_life_fences_it() {
@@ -261,6 +311,34 @@ mod tests {
                 .contains("belongs to cluster b (incarnation 2), not to a"),
             "{fenced}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_lost_owner_is_the_one_that_the_objects_name() {
+        let store = Memory::default();
+        let first = claim(&store, "a").await.expect("nobody's yet");
+        let second = begin(&store, &first, "b", 5, BTreeSet::new()).await;
+        let second = second.expect("the first try");
+        let lose = async || {
+            let name = key::owner();
+            store.delete(&name).await.expect("deleted");
+        };
+        lose().await;
+        let refused = claim(&store, "b")
+            .await
+            .expect_err("nothing names the owner");
+        assert!(matches!(refused, Error::Ownerless(_)), "{refused}");
+        let of = Source {
+            cluster_id: "a".to_owned(),
+            ..source(1)
+        };
+        put_manifest(&store, &empty_manifest(&of)).await;
+        assert_eq!(claim(&store, "b").await.expect("its own"), second);
+        let owner: Owner = object(&store, &key::owner()).await.expect("written anew");
+        assert_eq!(owner.cluster_id, "a");
+        lose().await;
+        let foreign = claim(&store, "c").await.expect_err("somebody else's");
+        assert!(matches!(foreign, Error::Other { .. }), "{foreign}");
     }
 
     #[tokio::test]
