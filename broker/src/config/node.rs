@@ -146,7 +146,8 @@ settings! {
         /// Longest wait for another broker's answer to a forwarded request.
         peer_request_timeout_ms: u64 = 10_000, "peer.request.timeout", Kind::Millis { min: 10, max: 10 * MINUTE };
 
-        /// Memory for the newest part of the log, which reads are served from first. Unless set: at most 5 % of RAM.
+        /// Memory for the newest part of the log, which reads are served from first: a quarter of it holds entries as they came,
+        /// the rest holds them as they were written. Unless set: at most 5 % of RAM.
         tail_cache_bytes: u64 = 256 * MIB as u64, "tail.cache.size", Kind::Bytes { min: MIB, max: MAX_SIZE };
         /// Memory for all requests in flight; beyond it sockets are not read. Unless set: at most 25 % of RAM.
         request_memory_bytes: u64 = 512 * MIB as u64, "request.memory.size", Kind::Bytes { min: MIB, max: MAX_SIZE };

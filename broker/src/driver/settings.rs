@@ -21,6 +21,12 @@ fn disk_bytes(config: &Config) -> u64 {
     known.map_or(u64::MAX, |fs| fs.f_blocks.saturating_mul(fs.f_frsize))
 }
 
+/// Of the tail cache, what holds entries as they came: enough for followers and consumers that keep up. The log has the
+/// rest, and keeps rounds as they were written.
+fn received_tail_bytes(config: &Config) -> u64 {
+    config.node.tail_cache_bytes / 4
+}
+
 pub(super) fn log(config: &Config) -> wal::Config {
     let (node, cluster) = (&config.node, &config.cluster);
     let spares = usize::try_from(node.spares_bytes / cluster.segment_bytes).unwrap_or(usize::MAX);
@@ -28,7 +34,7 @@ pub(super) fn log(config: &Config) -> wal::Config {
         segment_bytes: cluster.segment_bytes,
         round_bytes_max: node.replication_round_max_bytes,
         spares,
-        tail_bytes: node.tail_cache_bytes,
+        tail_bytes: node.tail_cache_bytes - received_tail_bytes(config),
         unsorted_bytes_max: node.unsorted_max_bytes,
         clean_slack_bytes: CLEAN_SLACK_BYTES_MAX.min(CLEAN_SLACK_SEGMENTS * cluster.segment_bytes),
         used_bytes_max: match node.log_bytes_max {
@@ -61,7 +67,7 @@ pub(super) fn shard(
         seed: u64::try_from(uuid::Uuid::new_v4().as_u128() >> 64).expect("64 bits"),
         heartbeat_ms: times.heartbeat_ms,
         peer_timeout_ms: times.timeout_max_ms,
-        tail_bytes_max: node.tail_cache_bytes,
+        tail_bytes_max: received_tail_bytes(config),
         replica_lag_max_ms: node.replica_lag_max_ms,
         retention_interval_ms: node.retention_check_interval_ms,
         producer_expiration_ms: node.producer_id_expiration_ms,
