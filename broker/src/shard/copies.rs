@@ -182,7 +182,7 @@ impl Shard {
                 self.snapshots.want(id, Trigger::Time);
             }
             Copied::Failed | Copied::Lost => {
-                let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+                let rest_ms = self.config.snapshot_rest_ms();
                 self.copies.due.schedule(id, Tick(now.0 + rest_ms));
             }
         }

@@ -137,6 +137,11 @@ impl Config {
     pub(super) fn has_own_copies(&self) -> bool {
         self.snapshots.is_some_and(|policy| policy.own_copies)
     }
+
+    /// For how long nothing is tried again that has to do with the store, in ms.
+    pub(super) fn snapshot_rest_ms(&self) -> u64 {
+        self.snapshots.map_or(0, |policy| policy.rest_ms)
+    }
 }
 
 /// See the module.

@@ -261,7 +261,7 @@ impl Shard {
     fn wanted(&mut self, now: Tick, id: GroupId, trigger: Trigger) -> Option<Wanted> {
         let group = self.groups.get_mut(&id).filter(|group| group.is_leader())?;
         if !group.node.is_leader_established() {
-            let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+            let rest_ms = self.config.snapshot_rest_ms();
             self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
             return None;
         }
@@ -269,7 +269,7 @@ impl Shard {
         if self.config.has_own_copies() {
             if !group.is_whole() {
                 // It lacks what the next snapshot would have to continue.
-                let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+                let rest_ms = self.config.snapshot_rest_ms();
                 self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
                 return None;
             }
@@ -304,7 +304,7 @@ impl Shard {
         if let Some(Err(why)) = proposed {
             tracing::debug!(target: "snapshot", group = id.0, code = ?why.code, "taken, and not committed");
         }
-        let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+        let rest_ms = self.config.snapshot_rest_ms();
         self.snapshots.due.schedule(id, Tick(now.0 + rest_ms));
     }
 

@@ -184,7 +184,7 @@ impl Shard {
             is_large,
             began,
         } = running.expect("one is being written");
-        let rest_ms = self.config.snapshots.map_or(0, |policy| policy.rest_ms);
+        let rest_ms = self.config.snapshot_rest_ms();
         let Some(fates) = fates else {
             for part in parts {
                 self.wait_for_tail(part.group, Tick(now.0 + rest_ms));
