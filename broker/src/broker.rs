@@ -15,7 +15,7 @@ use protocol::error_code::ErrorCode;
 use raft::types::{GroupId, Index, NodeId, ReplicaId, Term, Tick};
 use tokio::sync::{Notify, oneshot};
 
-use crate::controller::{Answer, ControllerRequest};
+use crate::controller::{Answer, ControllerRequest, Failure};
 use crate::driver::clock::{Clock, ClockTrust};
 use crate::driver::log_thread::LogThread;
 use crate::driver::progress::{Progress, Waiters};
@@ -64,6 +64,13 @@ pub struct Rejection {
     pub message: String,
     /// With a not-leader code: who leads, where known.
     pub leader: Option<LeaderView>,
+}
+
+/// Of what is asked by name, and has no room for who leads.
+impl From<Rejection> for Failure {
+    fn from(why: Rejection) -> Self {
+        Self::new(why.code, why.message)
+    }
 }
 
 /// Who leads a partition, as announced by that leader.
@@ -286,6 +293,15 @@ impl Broker {
     #[must_use]
     pub fn leader(&self, group: GroupId) -> Option<LeaderView> {
         self.shard.borrow().leader(group)
+    }
+
+    /// The node that leads a group, for what only the leader does.
+    pub(crate) fn leading_node(&self, group: GroupId) -> Result<NodeId, Failure> {
+        let leader = self.leader(group).map(|leader| leader.node);
+        leader.ok_or_else(|| {
+            let message = "nobody leads the partition now";
+            Failure::new(ErrorCode::LeaderNotAvailable, message)
+        })
     }
 
     /// This broker's id.

@@ -18,6 +18,7 @@ use crate::controller::Failure;
 use crate::driver::control::kind;
 use crate::handlers::lookup;
 use crate::heal::AskedRecords;
+use crate::snapshots::no_such_partition;
 
 /// How long one replica may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -36,16 +37,9 @@ impl Broker {
         topic: &str,
         partition: i32,
     ) -> Result<Compared, Failure> {
-        let unknown = |code| Failure::new(code, "there is no such partition".to_owned());
-        let group = {
-            let image = self.image();
-            let topic = lookup::topic_named(&image, topic).map_err(unknown)?;
-            lookup::group_of(topic, partition).map_err(unknown)?
-        };
-        let Some(leader) = self.leader(group).map(|leader| leader.node) else {
-            let message = "nobody leads the partition now".to_owned();
-            return Err(Failure::new(ErrorCode::LeaderNotAvailable, message));
-        };
+        let group = lookup::group_named(&self.image(), topic, partition);
+        let group = group.map_err(no_such_partition)?;
+        let leader = self.leading_node(group)?;
         if leader == self.node {
             return self.compare_here(group).await;
         }
@@ -94,10 +88,7 @@ impl Broker {
     async fn compare_here(&self, group: GroupId) -> Result<Compared, Failure> {
         let _turn = self.comparing.lock().await;
         let refused = |code, why: &str| Failure::new(code, why.to_owned());
-        let (local_start, stored) = {
-            let store = self.shard.borrow().store_of(group);
-            store.map_err(|why| Failure::new(why.code, why.message))?
-        };
+        let (local_start, stored) = self.shard.borrow().store_of(group)?;
         let found = self.shard.borrow().committed_of(group);
         let (replica, until) = found.ok_or_else(|| {
             refused(

@@ -202,9 +202,7 @@ impl Broker {
         match wait.await.unwrap_or_else(|_| Err(stopping())) {
             Ok(outcome) => Ok(step.resolve(&outcome, &self.image())),
             // Asking again, here or elsewhere, would not help.
-            Err(why) if why.code == ErrorCode::PolicyViolation => {
-                Ok(Err(Failure::new(why.code, why.message)))
-            }
+            Err(why) if why.code == ErrorCode::PolicyViolation => Ok(Err(why.into())),
             Err(why) => Err(why),
         }
     }

@@ -196,16 +196,10 @@ async fn restore(broker: &Rc<Broker>, step: RestoreStep) -> Result<Index, Failur
             next_producer_id,
         },
     };
-    match broker.controller_call(request, RESTORE_WAIT).await {
-        Ok(response) => {
-            let done = response
-                .items
-                .into_iter()
-                .try_for_each(|item| item.map(|_| ()));
-            done.map(|()| response.applied)
-        }
-        Err(why) => Err(Failure::new(why.code, why.message)),
-    }
+    let response = broker.controller_call(request, RESTORE_WAIT).await?;
+    let mut items = response.items.into_iter();
+    items.try_for_each(|item| item.map(drop))?;
+    Ok(response.applied)
 }
 
 async fn collect(broker: &Rc<Broker>, server: &Server) -> NodeMetrics {
@@ -229,11 +223,7 @@ async fn transfer(
         partition,
         to,
     };
-    match broker.controller_call(request, TRANSFER_WAIT).await {
-        Ok(response) => response
-            .items
-            .into_iter()
-            .try_for_each(|item| item.map(|_| ())),
-        Err(why) => Err(Failure::new(why.code, why.message)),
-    }
+    let response = broker.controller_call(request, TRANSFER_WAIT).await?;
+    let mut items = response.items.into_iter();
+    items.try_for_each(|item| item.map(drop))
 }

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 use super::logs::Logs;
-use super::{NOT_OWN, Snapshots, name_of};
+use super::{NOT_OWN, Snapshots, name_of, no_such_partition};
 use crate::broker::{Broker, Rejection};
 use crate::controller::Failure;
 use crate::driver::control::kind;
@@ -282,19 +282,14 @@ impl Broker {
         partition: Option<(&str, i32)>,
         keys: Vec<Key>,
     ) -> Result<Vec<Healed>, Failure> {
-        let unknown = |code| Failure::new(code, "there is no such partition".to_owned());
         let group = match partition {
             None => GroupId::METADATA,
             Some((topic, partition)) => {
-                let image = self.image();
-                let topic = lookup::topic_named(&image, topic).map_err(unknown)?;
-                lookup::group_of(topic, partition).map_err(unknown)?
+                let group = lookup::group_named(&self.image(), topic, partition);
+                group.map_err(no_such_partition)?
             }
         };
-        let Some(leader) = self.leader(group).map(|leader| leader.node) else {
-            let message = "nobody leads the partition now".to_owned();
-            return Err(Failure::new(ErrorCode::LeaderNotAvailable, message));
-        };
+        let leader = self.leading_node(group)?;
         let asked = Asked {
             group: group.0,
             keys,
@@ -334,8 +329,7 @@ impl Broker {
         let keys = asked.keys.into_iter().collect();
         let fates = self
             .mend_here(&snapshots, GroupId(asked.group), &keys)
-            .await;
-        let fates = fates.map_err(|why| Failure::new(why.code, why.message))?;
+            .await?;
         Ok(fates
             .into_iter()
             .map(|(key, fate)| healed(key, fate))

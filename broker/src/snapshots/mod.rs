@@ -294,8 +294,8 @@ impl Figures {
 
 const NOT_OWN: take::Error = take::Error::NotNow("it is not known yet whose the store is");
 
-fn no_such_partition(code: ErrorCode) -> Failure {
-    Failure::new(code, "there is no such partition".to_owned())
+pub(crate) fn no_such_partition(code: ErrorCode) -> Failure {
+    Failure::new(code, "there is no such partition")
 }
 
 /// The name of a partition's manifest.
@@ -315,18 +315,11 @@ const ASK_WAIT: Duration = Duration::from_secs(5);
 impl Broker {
     /// Has a partition put into the store by its leader, wherever that is, as soon as it can be.
     pub(crate) async fn snapshot_now(&self, topic: &str, partition: i32) -> Result<(), Failure> {
-        let group = {
-            let image = self.image();
-            let topic = lookup::topic_named(&image, topic).map_err(no_such_partition)?;
-            lookup::group_of(topic, partition).map_err(no_such_partition)?
-        };
-        let Some(leader) = self.leader(group).map(|leader| leader.node) else {
-            let message = "nobody leads the partition now".to_owned();
-            return Err(Failure::new(ErrorCode::LeaderNotAvailable, message));
-        };
+        let group = lookup::group_named(&self.image(), topic, partition);
+        let group = group.map_err(no_such_partition)?;
+        let leader = self.leading_node(group)?;
         if leader == self.node {
-            let asked = self.ask_for_snapshot(group);
-            return asked.map_err(|why| Failure::new(why.code, why.message));
+            return Ok(self.ask_for_snapshot(group)?);
         }
         let body = bytes::Bytes::copy_from_slice(&group.0.to_be_bytes());
         let asked = self.network.request(leader, kind::SNAPSHOT, body, ASK_WAIT);

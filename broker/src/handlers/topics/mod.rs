@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 
-use crate::broker::Rejection;
 use crate::controller::{Answer, ControllerRequest, Failure};
 use crate::dispatch::Context;
 
@@ -30,13 +29,8 @@ pub async fn ask(
     match cx.broker.controller_call(request, timeout).await {
         Ok(response) if response.items.len() == count => response.items,
         Ok(_) => vec![Err(miscounted()); count],
-        Err(rejection) => vec![Err(failure(&rejection)); count],
+        Err(rejection) => vec![Err(rejection.into()); count],
     }
-}
-
-/// A rejection of the whole request, as the failure of one of its items.
-pub fn failure(rejection: &Rejection) -> Failure {
-    Failure::new(rejection.code, rejection.message.clone())
 }
 
 /// The controller answered another number of items than it was asked about. What came of them is not known.
