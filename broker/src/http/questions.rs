@@ -102,43 +102,35 @@ pub enum Question {
 /// Answers until the HTTP thread ends.
 pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Receiver<Question>) {
     while let Some(question) = asked.recv().await {
+        let broker = &broker;
         // Whoever asked may be gone: then nobody misses the answer.
         match question {
             Question::Ready(to) => drop(to.send(broker.ready())),
             Question::Status(to) => drop(to.send(broker.status())),
             Question::Metrics(to) => {
-                let (broker, server) = (Rc::clone(&broker), Rc::clone(&server));
-                tokio::task::spawn_local(async move {
-                    // The client may be gone, here and below.
-                    let _ = to.send(Box::new(collect(&broker, &server).await));
+                let server = Rc::clone(&server);
+                tell(broker, to, async move |broker| {
+                    Box::new(collect(broker, &server).await)
                 });
             }
             Question::Group(name, to) => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
-                    let _ = to.send(broker.group_view(&name).await);
+                tell(broker, to, async move |broker| {
+                    broker.group_view(&name).await
                 });
             }
             Question::Groups(to) => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
-                    let _ = to.send(broker.groups_view().await);
-                });
+                tell(broker, to, async |broker| broker.groups_view().await);
             }
             Question::Restore(step, to) => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
-                    let _ = to.send(restore(&broker, step).await);
-                });
+                tell(broker, to, async move |broker| restore(broker, step).await);
             }
             Question::Snapshot {
                 topic,
                 partition,
                 answer,
             } => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
-                    let _ = answer.send(broker.snapshot_now(&topic, partition).await);
+                tell(broker, answer, async move |broker| {
+                    broker.snapshot_now(&topic, partition).await
                 });
             }
             Question::Heal {
@@ -146,10 +138,9 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 keys,
                 answer,
             } => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
+                tell(broker, answer, async move |broker| {
                     let of = partition.as_ref().map(|(topic, at)| (topic.as_str(), *at));
-                    let _ = answer.send(broker.heal_store(of, keys).await);
+                    broker.heal_store(of, keys).await
                 });
             }
             Question::Compare {
@@ -157,16 +148,12 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 partition,
                 answer,
             } => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
-                    let _ = answer.send(broker.compare_replicas(&topic, partition).await);
+                tell(broker, answer, async move |broker| {
+                    broker.compare_replicas(&topic, partition).await
                 });
             }
             Question::Cut(to) => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
-                    let _ = to.send(broker.cut_now().await);
-                });
+                tell(broker, to, async |broker| broker.cut_now().await);
             }
             Question::Transfer {
                 topic,
@@ -174,14 +161,24 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 to,
                 answer,
             } => {
-                let broker = Rc::clone(&broker);
-                tokio::task::spawn_local(async move {
-                    // The client may be gone.
-                    let _ = answer.send(transfer(&broker, topic, partition, NodeId(to)).await);
+                tell(broker, answer, async move |broker| {
+                    transfer(broker, topic, partition, NodeId(to)).await
                 });
             }
         }
     }
+}
+
+/// Answers what takes its time, while other questions are answered.
+fn tell<T: 'static>(
+    broker: &Rc<Broker>,
+    to: oneshot::Sender<T>,
+    work: impl AsyncFnOnce(&Rc<Broker>) -> T + 'static,
+) {
+    let broker = Rc::clone(broker);
+    tokio::task::spawn_local(async move {
+        let _ = to.send(work(&broker).await);
+    });
 }
 
 async fn restore(broker: &Rc<Broker>, step: RestoreStep) -> Result<Index, Failure> {

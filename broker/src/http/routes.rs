@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use protocol::error_code::ErrorCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use snapshot::key::Key;
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +18,7 @@ use crate::broker::comparing::COMPARE_MAX;
 use crate::controller::Failure;
 use crate::metrics::render;
 use crate::snapshots::cut::CUT_MAX;
-use crate::snapshots::mend::HEAL_MAX;
+use crate::snapshots::mend::{HEAL_MAX, Healed};
 
 /// A broker that does not answer within this is not ready.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -152,11 +152,8 @@ async fn healed(ask: &Ask, partition: Option<(String, i32)>, keys: Vec<Key>) -> 
         keys,
         answer,
     };
-    match put(ask, HEAL_MAX, question).await {
-        Some(Ok(objects)) => Json(json!({ "schema": 1, "objects": objects })).into_response(),
-        Some(Err(failure)) => failed(&failure),
-        None => unavailable(),
-    }
+    let shown = |objects: Vec<Healed>| json!({ "schema": 1, "objects": objects });
+    told(put(ask, HEAL_MAX, question).await, shown)
 }
 
 async fn compare(
@@ -168,29 +165,20 @@ async fn compare(
         partition,
         answer,
     };
-    match put(&ask, COMPARE_MAX, question).await {
-        Some(Ok(compared)) => Json(compared).into_response(),
-        Some(Err(failure)) => failed(&failure),
-        None => unavailable(),
-    }
+    told(put(&ask, COMPARE_MAX, question).await, |compared| compared)
 }
 
 async fn cut(State(ask): State<Ask>) -> Response {
-    match put(&ask, CUT_MAX, Question::Cut).await {
-        Some(Ok(made)) => Json(made).into_response(),
-        Some(Err(failure)) => failed(&failure),
-        None => unavailable(),
-    }
+    told(put(&ask, CUT_MAX, Question::Cut).await, |made| made)
 }
 
 /// One step of a restore. It is committed, and applied by this broker, when it is answered.
 async fn restore(State(ask): State<Ask>, Json(step): Json<RestoreStep>) -> Response {
     let restored = put(&ask, RESTORE_MAX, |to| Question::Restore(step, to)).await;
-    match restored {
-        Some(Ok(index)) => Json(json!({ "schema": 1, "metadata_index": index.0 })).into_response(),
-        Some(Err(failure)) => failed(&failure),
-        None => unavailable(),
-    }
+    told(
+        restored,
+        |index| json!({ "schema": 1, "metadata_index": index.0 }),
+    )
 }
 
 #[derive(Deserialize)]
@@ -214,8 +202,16 @@ async fn transfer(
 
 /// The answer to what is only begun.
 fn asked(outcome: Option<Result<(), Failure>>) -> Response {
+    told(outcome, |()| json!({ "schema": 1, "asked": true }))
+}
+
+/// The answer to what may be refused: what is shown of it when it was not.
+fn told<T, S: Serialize>(
+    outcome: Option<Result<T, Failure>>,
+    shown: impl FnOnce(T) -> S,
+) -> Response {
     match outcome {
-        Some(Ok(())) => Json(json!({ "schema": 1, "asked": true })).into_response(),
+        Some(Ok(done)) => Json(shown(done)).into_response(),
         Some(Err(failure)) => failed(&failure),
         None => unavailable(),
     }
