@@ -9,12 +9,13 @@ use std::future::Future;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::chunk::{self, Member, Reader, Summary, check_batches};
+use crate::aside::aside;
+use crate::chunk::{self, Reader, Summary, check_batches};
 use crate::digest::Digest;
 use crate::key::Key;
 use crate::manifest::{self, Chunk, EpochStart, Manifest, Name};
 use crate::source::Source;
-use crate::store::{self, Condition, Store};
+use crate::store::{self, Condition, Store, there};
 
 /// Bytes that are asked for at once.
 pub const PIECE_BYTES: usize = 1 << 20;
@@ -154,7 +155,12 @@ pub async fn chunk(
         let length = usize::try_from(member.stored_bytes).expect("it is bounded");
         let stored = exactly(donor, key, member.position, length).await?;
         crc.update(&stored);
-        let opened = opened(member.clone(), stored.clone(), epochs.to_vec()).await;
+        let (member, found, epochs) = (member.clone(), stored.clone(), epochs.to_vec());
+        let open = move || {
+            let raw = Reader::inflate(&member, &found)?;
+            check_batches(&raw, &member, &epochs)
+        };
+        let opened: Result<(), chunk::Error> = aside(open).await;
         opened.map_err(|why| wrong(why.to_string()))?;
         upload.write(stored).await?;
     }
@@ -210,31 +216,6 @@ pub async fn has_index(
     let position = named.chunk.index_position;
     let index = there(store.range(&named.key, position, length).await)?;
     Ok(index.is_some_and(|index| Reader::open(&index, &named.chunk, source).is_ok()))
-}
-
-/// What was read; None where the object is not there, or ends before.
-fn there(read: Result<Bytes, store::Error>) -> Result<Option<Bytes>, store::Error> {
-    match read {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(store::Error::NotFound(_) | store::Error::Length { .. }) => Ok(None),
-        Err(why) => Err(why),
-    }
-}
-
-/// Verifies a member, where it may take its time.
-async fn opened(
-    member: Member,
-    stored: Bytes,
-    epochs: Vec<EpochStart>,
-) -> Result<(), chunk::Error> {
-    let work = move || {
-        let raw = Reader::inflate(&member, &stored)?;
-        check_batches(&raw, &member, &epochs)
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(why) => std::panic::resume_unwind(why.into_panic()),
-    }
 }
 
 /// So many bytes, piece by piece.

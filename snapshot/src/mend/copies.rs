@@ -63,9 +63,8 @@ impl<'a> Copies<'a> {
         let length = usize::try_from(chunk.index_position.min(chunk.stored_bytes));
         let length = length.expect("it is bounded");
         let raw_max = usize::try_from(chunk.raw_bytes).expect("it is bounded");
-        let stored = match self.store().range(&self.named.key, 0, length).await {
-            Err(store::Error::NotFound(_) | store::Error::Length { .. }) => return Ok(()),
-            read => read?,
+        let Some(stored) = part(self.store(), &self.named.key, 0, length).await? else {
+            return Ok(());
         };
         let first = chunk.first_offset;
         let walk = move || {
@@ -182,9 +181,9 @@ pub(super) async fn manifests(
     let mut all = Vec::new();
     let listed = Objects::list(store, &key::manifests_prefix(source)).await?;
     for (_, listed) in listed.manifests {
-        let bytes = match store.get(&listed.key, manifest::BYTES_MAX).await {
-            Err(store::Error::NotFound(_) | store::Error::Length { .. }) => continue,
-            read => read?.0,
+        let read = store.get(&listed.key, manifest::BYTES_MAX).await;
+        let Some((bytes, _)) = store::there(read)? else {
+            continue;
         };
         all.extend(Manifest::decode(&bytes, &listed.key, source));
     }
@@ -198,11 +197,7 @@ pub(super) async fn part(
     position: u64,
     length: usize,
 ) -> Result<Option<Bytes>, store::Error> {
-    match store.range(key, position, length).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(store::Error::NotFound(_) | store::Error::Length { .. }) => Ok(None),
-        Err(why) => Err(why),
-    }
+    store::there(store.range(key, position, length).await)
 }
 
 /// Batches one by one, up to the first that is none.

@@ -63,13 +63,12 @@ impl Mender<'_> {
         }
         let whole = Bytes::from(whole);
         self.replace(&key, Some(version), whole.clone()).await?;
-        match self.store().get(&key, whole.len()).await {
-            Ok((found, _)) if found == whole => Ok(Fate::Mended),
-            Ok(_) | Err(store::Error::Length { .. } | store::Error::NotFound(_)) => {
+        match store::there(self.store().get(&key, whole.len()).await)? {
+            Some((found, _)) if found == whole => Ok(Fate::Mended),
+            Some(_) | None => {
                 let why = "it was written, and is not there as it was".to_owned();
                 Ok(Fate::Left(why))
             }
-            Err(why) => Err(why),
         }
     }
 

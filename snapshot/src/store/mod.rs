@@ -76,6 +76,18 @@ pub async fn put_once(
     }
 }
 
+/// What was read; None where the object is not there, or not of the length that it should be.
+///
+/// # Errors
+/// Any other one.
+pub fn there<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(Error::NotFound(_) | Error::Length { .. }) => Ok(None),
+        Err(why) => Err(why),
+    }
+}
+
 /// An object that is being written. Dropped before it is finished, it is as if it had never begun.
 pub trait Upload: Send + Debug {
     /// Adds bytes. Answers when there is room for more.

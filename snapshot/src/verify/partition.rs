@@ -234,19 +234,13 @@ impl Verifying<'_> {
         whole: (i64, i64),
         report: &mut Report,
     ) -> Result<(), store::Error> {
-        match self
-            .store
-            .range(self.key, self.named.summary.stored_bytes, 1)
-            .await
-        {
-            Ok(_) => {
-                let what = "bytes follow its end".to_owned();
-                self.found(report, Kind::Damaged, whole, what);
-                Ok(())
-            }
-            Err(store::Error::Length { .. } | store::Error::NotFound(_)) => Ok(()),
-            Err(why) => Err(why),
+        let end = self.named.summary.stored_bytes;
+        let more = self.store.range(self.key, end, 1).await;
+        if store::there(more)?.is_some() {
+            let what = "bytes follow its end".to_owned();
+            self.found(report, Kind::Damaged, whole, what);
         }
+        Ok(())
     }
 
     fn found(&self, report: &mut Report, kind: Kind, offsets: (i64, i64), what: String) {

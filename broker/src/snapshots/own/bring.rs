@@ -137,17 +137,15 @@ impl<D: Donor> Bring<'_, D> {
     /// A manifest in the own folder. One that is damaged is one that is not there.
     async fn own_manifest(&self, name: &Name) -> Result<Option<Manifest>, Error> {
         let key = name.key();
-        match self.store().get(&key, manifest::BYTES_MAX).await {
-            Ok((bytes, _)) => {
-                let read = Manifest::decode(&bytes, &key, self.source);
-                if let Err(why) = &read {
-                    tracing::error!(target: "snapshot", %key, %why, "a manifest of own copies is damaged");
-                }
-                Ok(read.ok())
-            }
-            Err(store::Error::NotFound(_) | store::Error::Length { .. }) => Ok(None),
-            Err(why) => Err(why.into()),
+        let read = self.store().get(&key, manifest::BYTES_MAX).await;
+        let Some((bytes, _)) = store::there(read)? else {
+            return Ok(None);
+        };
+        let read = Manifest::decode(&bytes, &key, self.source);
+        if let Err(why) = &read {
+            tracing::error!(target: "snapshot", %key, %why, "a manifest of own copies is damaged");
         }
+        Ok(read.ok())
     }
 
     /// The committed manifest, from whoever has it.

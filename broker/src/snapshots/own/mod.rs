@@ -154,16 +154,13 @@ impl Broker {
         let turn = own.turn((source.topic_id, source.partition));
         let _turn = turn.ok_or(take::Error::NotNow("its objects are being removed"))?;
         let suspects = own.suspects.borrow_mut().remove(&group).unwrap_or_default();
-        let donors = {
-            let donors = self.shard.borrow().donors(group, holding.replica);
-            let nodes = donors.map_or_else(Vec::new, |donors| donors.nodes);
-            let donor = |node| peer::Peer {
-                broker: self.clone(),
-                node,
-                group,
-            };
-            nodes.into_iter().map(donor).collect::<Vec<_>>()
+        let donor = |node| peer::Peer {
+            broker: self.clone(),
+            node,
+            group,
         };
+        let others = self.other_members(group);
+        let donors: Vec<_> = others.into_iter().map(donor).collect();
         let bring = Bring {
             archive: &snapshots.archive,
             reader: Arc::clone(&self.reader),
