@@ -11,6 +11,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use protocol::record_batch::{Limits, validate};
 use raft::types::{Entry, EntryKind, GroupId, Index, Term};
 
+use crate::peer::answer;
+
 /// A range of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -122,19 +124,13 @@ pub fn encode_entries(entries: &[Entry]) -> Bytes {
         out.put_u32(length);
         out.put_slice(&entry.payload);
     }
-    let crc = crc32fast::hash(&out);
-    out.put_u32(crc);
-    out.freeze()
+    answer::seal(out)
 }
 
 /// Entries from the wire; None when they are not what was sent.
 #[must_use]
 pub fn decode_entries(body: &Bytes) -> Option<Vec<Entry>> {
-    let end = body.len().checked_sub(4)?;
-    let (mut from, mut crc) = (body.slice(..end), body.slice(end..));
-    if crc32fast::hash(&from) != crc.get_u32() {
-        return None;
-    }
+    let mut from = answer::unseal(body)?;
     let count = from.try_get_u32().ok()?;
     let mut entries = Vec::new();
     while from.has_remaining() {

@@ -19,6 +19,7 @@
 //! before they know it). Start reading at `network.rs`, then `link.rs`.
 
 mod accept;
+pub(crate) mod answer;
 mod backoff;
 mod dial;
 mod handshake;

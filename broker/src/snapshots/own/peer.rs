@@ -12,6 +12,7 @@ use snapshot::store;
 
 use crate::broker::Broker;
 use crate::driver::control::kind;
+use crate::peer::answer;
 
 /// How long another replica may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -65,18 +66,12 @@ pub(in crate::snapshots) fn encode_piece(piece: Option<&Piece>) -> Bytes {
             out.put_slice(&piece.bytes);
         }
     }
-    let crc = crc32fast::hash(&out);
-    out.put_u32(crc);
-    out.freeze()
+    answer::seal(out)
 }
 
 /// The answer, unless it is not what was sent.
 pub(in crate::snapshots) fn decode_piece(body: &Bytes) -> Result<Piece, NoPiece> {
-    let end = body.len().checked_sub(4).ok_or(NoPiece::NoAnswer)?;
-    let (mut from, mut crc) = (body.slice(..end), body.slice(end..));
-    if crc32fast::hash(&from) != crc.get_u32() {
-        return Err(NoPiece::NoAnswer);
-    }
+    let mut from = answer::unseal(body).ok_or(NoPiece::NoAnswer)?;
     match from.try_get_u8() {
         Ok(NOT_THERE) => Err(NoPiece::NotThere),
         Ok(PIECE) => {
