@@ -216,8 +216,16 @@ impl FrameHeader {
     }
 }
 
-/// Appends a record's frames, unstamped.
-pub(crate) fn frames_of<'a>(record: &'a Record, out: &mut Vec<Frame<'a>>) {
+/// The frames of records, unstamped.
+pub(crate) fn frames_of(records: &[Record]) -> Vec<Frame<'_>> {
+    let mut frames = Vec::with_capacity(records.len() * 2);
+    for record in records {
+        push_frames(record, &mut frames);
+    }
+    frames
+}
+
+fn push_frames<'a>(record: &'a Record, out: &mut Vec<Frame<'a>>) {
     let frame = |frame_type, group: GroupId, replica: ReplicaId, payload| Frame {
         frame_type,
         kind: 0,

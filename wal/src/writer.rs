@@ -26,10 +26,7 @@ impl Log {
     pub fn write(&mut self, records: Vec<Record>) -> Result<Round, Error> {
         self.check()?;
         check_records(&self.shared.read(), &records, self.config.entry_bytes_max())?;
-        let mut frames = Vec::with_capacity(records.len() * 2);
-        for record in &records {
-            frames_of(record, &mut frames);
-        }
+        let mut frames = frames_of(&records);
         let chunks = self.split(&frames)?;
         let purpose = records
             .iter()
@@ -78,11 +75,7 @@ impl Log {
     /// Whether these can be written without turning to the next segment.
     #[must_use]
     pub fn takes_at_once(&self, records: &[Record]) -> bool {
-        let mut frames = Vec::with_capacity(records.len() * 2);
-        for record in records {
-            frames_of(record, &mut frames);
-        }
-        self.fits(&frames)
+        self.fits(&frames_of(records))
     }
 
     /// Writes the idle mark: one page that says that the last round is synced, so that damage to it is told from a

@@ -137,25 +137,31 @@ impl LogThread {
         records: Vec<Record>,
         others_commit: bool,
     ) -> Option<LogEvent> {
-        let done = self.write_here(id, &records, others_commit);
-        if done.is_none() {
-            self.append(id, records);
+        match self.write_here(id, records, others_commit) {
+            Ok(event) => Some(event),
+            Err(records) => {
+                self.append(id, records);
+                None
+            }
         }
-        done.map(|done| done.map_or_else(LogEvent::Failed, LogEvent::Done))
     }
 
     fn write_here(
         &self,
         id: AppendId,
-        records: &[Record],
+        records: Vec<Record>,
         others_commit: bool,
-    ) -> Option<Result<LogDone, wal::Error>> {
+    ) -> Result<LogEvent, Vec<Record>> {
         // A thread that panicked has left it as it was: then nobody writes.
-        let mut worker = self.worker.try_lock().ok()?;
-        let worker = worker.as_mut()?;
+        let Ok(mut worker) = self.worker.try_lock() else {
+            return Err(records);
+        };
+        let Some(worker) = worker.as_mut() else {
+            return Err(records);
+        };
         let mut queue = locked(&self.shared.queue);
         if !queue.appends.is_empty() {
-            return None;
+            return Err(records);
         }
         queue.written_elsewhere = true;
         let asleep = queue.asleep;

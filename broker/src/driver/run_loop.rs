@@ -211,11 +211,9 @@ impl Driver {
         for (node, batch) in output.frames {
             self.send(node, &batch);
         }
-        let (short, long) = match output.append {
-            Some((id, records)) if LogThread::is_short(&records) => (Some((id, records)), None),
-            append => (None, append),
-        };
-        if let Some((id, records)) = long {
+        let mut append = output.append;
+        let last = append.take_if(|(_, records)| LogThread::is_short(records));
+        if let Some((id, records)) = append {
             broker.log.append(id, records);
         }
         for answer in output.answers {
@@ -233,7 +231,7 @@ impl Driver {
             }
         }
         self.front.write_answers();
-        if let Some((id, records)) = short
+        if let Some((id, records)) = last
             && let Some(event) = broker.log.append_short(id, records, output.others_commit)
         {
             self.log_events.push(event);

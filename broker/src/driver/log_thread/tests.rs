@@ -174,16 +174,16 @@ fn a_short_round_overtakes_nothing() {
 fn a_round_that_may_take_long_is_for_the_log_thread() {
     let (mut worker, ..) = worker(log(ModelDisk::new(6)));
     let here = |worker: &mut Worker, index| {
-        let done = worker.write_here(AppendId::default(), &entry(index), false);
-        done.map(|done| done.expect("a round")).is_some()
+        let done = worker.write_here(AppendId::default(), entry(index), false);
+        let is_failed = matches!(done, Ok(LogEvent::Failed(_)));
+        assert!(!is_failed, "{done:?}");
+        done.is_ok()
     };
     assert!(here(&mut worker, 1));
     worker.slowest.note(Instant::now(), 0.01);
-    let before_others = worker.write_here(AppendId::default(), &entry(2), true);
-    assert!(
-        before_others.is_none(),
-        "others may be quicker than this disk"
-    );
+    let before_others = worker.write_here(AppendId::default(), entry(2), true);
+    let given_back = before_others.expect_err("others may be quicker than this disk");
+    assert_eq!(given_back, entry(2));
     assert!(here(&mut worker, 2));
     worker.slowest.note(Instant::now(), 0.1);
     assert!(!here(&mut worker, 3), "the disk was slow");

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use wal::{Job, JobDone, Log, Record};
 
 use super::queue::{Donation, Outlook, Turn, Work, size_of_records};
-use super::{Shared, locked, panicked};
+use super::{LogEvent, Shared, locked, panicked};
 use crate::driver::held::Held;
 use crate::shard::{AppendId, LogDone};
 
@@ -111,27 +111,28 @@ impl Worker {
         self.log.zero_ahead();
     }
 
-    /// Writes a short round on the caller's thread. None, and nothing is done, when that might take long.
+    /// Writes a short round on the caller's thread. When that might take long nothing is done, and the records are given
+    /// back.
     ///
     /// NB: jobs are neither taken in nor begun, for naming their files is a sync more. The log thread does it soon.
     pub(super) fn write_here(
         &mut self,
         id: AppendId,
-        records: &[Record],
+        records: Vec<Record>,
         others_commit: bool,
-    ) -> Option<Result<LogDone, wal::Error>> {
+    ) -> Result<LogEvent, Vec<Record>> {
         let patience = match others_commit {
             true => PATIENCE_BEFORE_OTHERS,
             false => PATIENCE,
         };
         let is_quick = self.slowest.is_within(Instant::now(), patience);
         let has_room = !self.told_full && self.held.is_empty();
-        if !is_quick || !has_room || !self.log.takes_at_once(records) {
-            return None;
+        if !is_quick || !has_room || !self.log.takes_at_once(&records) {
+            return Err(records);
         }
-        let done = self.write(id, records.to_vec());
+        let done = self.write(id, records);
         *locked(&self.shared.stats) = self.log.stats();
-        Some(done)
+        Ok(done.map_or_else(LogEvent::Failed, LogEvent::Done))
     }
 
     pub(super) fn work(&mut self, work: Work) -> Result<Option<LogDone>, wal::Error> {
