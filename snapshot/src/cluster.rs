@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::inventory;
 use crate::key::{self, Key};
 use crate::manifest::Age;
-use crate::sealed;
+use crate::sealed::{self, ObjectError};
 use crate::source::Incarnation;
 use crate::store::{self, Store};
 
@@ -64,23 +64,9 @@ pub enum Error {
     /// The store cannot be asked.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// It is damaged.
-    #[error("{key}: {why}")]
-    Sealed {
-        /// Which.
-        key: Key,
-        /// What is wrong.
-        why: sealed::Error,
-    },
-    /// Written by a version that this one does not know.
-    #[error("{0} has format {1}, which this version does not know")]
-    Format(Key, u32),
-    /// It is another cluster's, or lies under another one's name.
-    #[error("{0} does not say of itself what its name says, or is another store's")]
-    Foreign(Key),
-    /// Another one of this name is there.
-    #[error("{0} was written by somebody else")]
-    Taken(Key),
+    /// It is not the one that its name says.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
 }
 
 impl Cluster {
@@ -105,15 +91,15 @@ impl Cluster {
     /// # Errors
     /// See [`Error`].
     pub fn decode(bytes: &[u8], name: &Key, store_id: &str) -> Result<Self, Error> {
-        let read: Self = sealed::decode(bytes).map_err(|why| Error::Sealed {
+        let read: Self = sealed::decode(bytes).map_err(|why| ObjectError::Sealed {
             key: name.clone(),
             why,
         })?;
         if read.format != FORMAT {
-            return Err(Error::Format(name.clone(), read.format));
+            return Err(ObjectError::Format(name.clone(), read.format).into());
         }
         if read.key() != *name || read.cluster_id != store_id {
-            return Err(Error::Foreign(name.clone()));
+            return Err(ObjectError::Foreign(name.clone()).into());
         }
         Ok(read)
     }
@@ -121,7 +107,7 @@ impl Cluster {
     /// Puts it into the store. Where it is already, by an earlier try, nothing is done.
     ///
     /// # Errors
-    /// [`Error::Taken`] when what is there says something else; else see [`Error`].
+    /// [`ObjectError::Taken`] when what is there says something else; else see [`Error`].
     pub async fn put(&self, store: &dyn Store) -> Result<(), Error> {
         let key = self.key();
         let body = sealed::encode(self);
@@ -133,7 +119,7 @@ impl Cluster {
         if found == *self {
             Ok(())
         } else {
-            Err(Error::Taken(key))
+            Err(ObjectError::Taken(key).into())
         }
     }
 }
@@ -224,7 +210,10 @@ mod tests {
         let own = newest(&store, "a", Incarnation::FIRST, None).await;
         assert_eq!(own.expect("asked"), None, "not before the first");
         let foreign = newest(&store, "b", next, None).await;
-        assert!(matches!(foreign, Err(Error::Foreign(_))), "{foreign:?}");
+        assert!(
+            matches!(foreign, Err(Error::Object(ObjectError::Foreign(_)))),
+            "{foreign:?}"
+        );
     }
 
     #[tokio::test]
@@ -243,7 +232,10 @@ mod tests {
             ..cluster(7)
         };
         let taken = other.put(&store).await;
-        assert!(matches!(taken, Err(Error::Taken(_))), "{taken:?}");
+        assert!(
+            matches!(taken, Err(Error::Object(ObjectError::Taken(_)))),
+            "{taken:?}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::digest::Digest;
+use crate::key::Key;
 
 /// Why an object is not what was written.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,28 @@ pub enum Error {
     /// The seal matches, but this version does not understand what it seals.
     #[error("this version cannot read it: {0}")]
     Unknown(#[from] serde_json::Error),
+}
+
+/// Why an object is not the one that its name says.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// It is damaged.
+    #[error("{key}: {why}")]
+    Sealed {
+        /// Which.
+        key: Key,
+        /// What is wrong.
+        why: Error,
+    },
+    /// Written by a version that this one does not know.
+    #[error("{0} has format {1}, which this version does not know")]
+    Format(Key, u32),
+    /// It is another cluster's, or lies under another one's name.
+    #[error("{0} does not say of itself what its name says, or is another store's")]
+    Foreign(Key),
+    /// Another one of this name is there.
+    #[error("{0} was written by somebody else")]
+    Taken(Key),
 }
 
 /// An object's bytes.

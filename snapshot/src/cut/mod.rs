@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::cluster::Cluster;
 use crate::inventory::{self, Objects};
-use crate::key::{self, Key};
+use crate::key;
 use crate::manifest::Age;
-use crate::sealed;
+use crate::sealed::{self, ObjectError};
 use crate::source::Incarnation;
 use crate::store::{self, Listed, Store};
 
@@ -89,23 +89,9 @@ pub enum Error {
     /// The store cannot be asked.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// It is damaged.
-    #[error("{key}: {why}")]
-    Sealed {
-        /// Which.
-        key: Key,
-        /// What is wrong.
-        why: sealed::Error,
-    },
-    /// Written by a version that this one does not know.
-    #[error("{0} has format {1}, which this version does not know")]
-    Format(Key, u32),
-    /// It is another cluster's, or lies under another one's name.
-    #[error("{0} does not say of itself what its name says, or is another store's")]
-    Foreign(Key),
-    /// Another one of this name is there.
-    #[error("{0} was written by somebody else")]
-    Taken(Key),
+    /// It is not the one that its name says.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// A partition's manifest that it needs is not there.
     #[error(
         "cut {number}: partition {partition} of topic {topic_id} has no snapshot as of index {index}"
@@ -135,12 +121,12 @@ impl Cut {
     /// Puts it into the store. Where it is already, by an earlier try, nothing is done.
     ///
     /// # Errors
-    /// [`Error::Taken`] when another one of this name is there; else see [`Error`].
+    /// [`ObjectError::Taken`] when another one of this name is there; else see [`Error`].
     pub async fn put(&self, store: &dyn Store, standing: Standing) -> Result<(), Error> {
         let key = key::cut(self.name(), standing);
         let body = sealed::encode(self);
         match store::put_once(store, &key, body.clone(), BYTES_MAX).await? {
-            Some(found) if found != body => Err(Error::Taken(key)),
+            Some(found) if found != body => Err(ObjectError::Taken(key).into()),
             _ => Ok(()),
         }
     }
@@ -157,15 +143,15 @@ impl Cut {
     ) -> Result<Self, Error> {
         let key = key::cut(name, standing);
         let (bytes, _) = store.get(&key, BYTES_MAX).await?;
-        let read: Self = sealed::decode(&bytes).map_err(|why| Error::Sealed {
+        let read: Self = sealed::decode(&bytes).map_err(|why| ObjectError::Sealed {
             key: key.clone(),
             why,
         })?;
         if read.format != FORMAT {
-            return Err(Error::Format(key, read.format));
+            return Err(ObjectError::Format(key, read.format).into());
         }
         if read.name() != name || read.cluster.cluster_id != store_id {
-            return Err(Error::Foreign(key));
+            return Err(ObjectError::Foreign(key).into());
         }
         Ok(read)
     }

@@ -78,12 +78,18 @@ async fn it_is_read_as_it_was_written_and_under_no_other_name() {
     own.put(&store, Standing::Open).await.expect("put");
     own.put(&store, Standing::Open).await.expect("the same one");
     let other = cut(4, Vec::new()).put(&store, Standing::Open).await;
-    assert!(matches!(other, Err(Error::Taken(_))), "{other:?}");
+    assert!(
+        matches!(other, Err(Error::Object(ObjectError::Taken(_)))),
+        "{other:?}"
+    );
     let id = &source(1).cluster_id;
     let read = Cut::read(&store, own.name(), Standing::Open, id).await;
     assert_eq!(read.expect("read"), own);
     let foreign = Cut::read(&store, own.name(), Standing::Open, "another").await;
-    assert!(matches!(foreign, Err(Error::Foreign(_))), "{foreign:?}");
+    assert!(
+        matches!(foreign, Err(Error::Object(ObjectError::Foreign(_)))),
+        "{foreign:?}"
+    );
     let key = key::cut(own.name(), Standing::Open);
     let bytes = store.objects()[&key].clone();
     let misplaced = Name {
@@ -92,13 +98,19 @@ async fn it_is_read_as_it_was_written_and_under_no_other_name() {
     };
     store.tamper(&key::cut(misplaced, Standing::Whole), Some(bytes.clone()));
     let misnamed = Cut::read(&store, misplaced, Standing::Whole, id).await;
-    assert!(matches!(misnamed, Err(Error::Foreign(_))), "{misnamed:?}");
+    assert!(
+        matches!(misnamed, Err(Error::Object(ObjectError::Foreign(_)))),
+        "{misnamed:?}"
+    );
     let mut flipped = bytes.to_vec();
     for bit in 0..flipped.len() * 8 {
         flipped[bit / 8] ^= 1 << (bit % 8);
         store.tamper(&key, Some(flipped.clone().into()));
         let read = Cut::read(&store, own.name(), Standing::Open, id).await;
-        assert!(matches!(read, Err(Error::Sealed { .. })), "bit {bit}");
+        assert!(
+            matches!(read, Err(Error::Object(ObjectError::Sealed { .. }))),
+            "bit {bit}"
+        );
         flipped[bit / 8] ^= 1 << (bit % 8);
     }
 }
