@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 use raft::types::{GroupId, Index, Term, Tick};
 use serde::{Deserialize, Serialize};
+use snapshot::cut;
+use uuid::Uuid;
 
 use super::captures::Captures;
 use super::group::{Group, Machine};
@@ -68,6 +70,18 @@ impl Position {
             index: state.applied().0,
             changed: state.changed().0,
             next_offset: state.high_watermark(),
+        }
+    }
+
+    /// As a cut has it, of which partition this is.
+    #[must_use]
+    pub fn of_partition(&self, topic_id: Uuid, partition: i32) -> cut::Position {
+        cut::Position {
+            topic_id,
+            partition,
+            index: self.index,
+            changed: self.changed,
+            next_offset: self.next_offset,
         }
     }
 }

@@ -231,13 +231,8 @@ impl Broker {
         for position in held.positions.values() {
             let partition = image.partition(GroupId(position.group));
             let partition = partition.ok_or("a topic was deleted meanwhile")?;
-            positions.push(cut::Position {
-                topic_id: Uuid::from_u128(partition.topic.0),
-                partition: partition.partition,
-                index: position.index,
-                changed: position.changed,
-                next_offset: position.next_offset,
-            });
+            let topic_id = Uuid::from_u128(partition.topic.0);
+            positions.push(position.of_partition(topic_id, partition.partition));
         }
         positions.sort_by_key(|position| (position.topic_id, position.partition));
         Ok(positions)

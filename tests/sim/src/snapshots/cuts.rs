@@ -300,13 +300,7 @@ impl World {
             .collect();
         let place = |(group, position): (&GroupId, &Position)| {
             let source = snapshots.sources.get(group)?;
-            Some(cut::Position {
-                topic_id: source.topic_id,
-                partition: source.partition,
-                index: position.index,
-                changed: position.changed,
-                next_offset: position.next_offset,
-            })
+            Some(position.of_partition(source.topic_id, source.partition))
         };
         let cut = Cut {
             format: cut::FORMAT,
