@@ -45,6 +45,6 @@ pub use measure::{Options, run};
 pub use probe::BrokerProbe;
 pub use report::{FloorFigures, Floors, Log, Millis, Report, Row};
 pub use saturation::Saturation;
-pub use stage::StageOptions;
+pub use stage::{StageOptions, free_ports};
 pub use suite::{SuiteOptions, SuiteReport, run_suite};
 pub use trial::{Sizes, StoreFigures, Trial, TrialRow};

@@ -360,7 +360,10 @@ fn configure(base: &Path, options: &StageOptions) -> Result<Vec<Node>> {
 }
 
 /// Ports that were free just now. All are held until the last is known, so that no two are the same.
-fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
+///
+/// # Errors
+/// When there are none.
+pub fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let held = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect::<std::io::Result<Vec<_>>>()?;

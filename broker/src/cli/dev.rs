@@ -4,7 +4,6 @@
 //! is a pipe that this process holds: when this process goes, however it goes, the pipe ends and the node stops.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -103,7 +102,8 @@ fn prepare(base: &Path, count: u16) -> Result<Vec<Node>> {
         );
     }
     if known == 0 {
-        let ports = free_ports(usize::from(count) * 3)?;
+        let ports = benches::free_ports(usize::from(count) * 3);
+        let ports = ports.map_err(|error| Failure::new(format!("no free ports: {error}")))?;
         for (id, text) in configurations(count, &ports, &folder) {
             let written = fs::create_dir_all(folder(id)).and_then(|()| fs::write(file(id), text));
             written.map_err(|error| {
@@ -154,20 +154,6 @@ fn configurations(
         )
     };
     (1..=count).map(|id| (id, text(id))).collect()
-}
-
-/// Ports that were free just now. All are held until the last is known, so that no two are the same.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let bind = || TcpListener::bind("127.0.0.1:0");
-    let ports = (0..count)
-        .map(|_| bind())
-        .collect::<std::io::Result<Vec<_>>>()
-        .and_then(|held| {
-            held.iter()
-                .map(|listener| Ok(listener.local_addr()?.port()))
-                .collect()
-        });
-    ports.map_err(|error| Failure::new(format!("no free ports: {error}")))
 }
 
 async fn run(nodes: &[Node], shape: Shape, throwaway: bool, started: Instant) -> Result<()> {
