@@ -20,7 +20,7 @@ const NICE_LATE: i32 = 5;
 
 /// Why chunks cannot be made. The log and the store are as they were.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] wal::ReadError),

@@ -12,7 +12,7 @@ mod life;
 mod logs;
 pub(crate) mod mend;
 mod origin;
-mod own;
+pub mod own;
 mod plan;
 pub mod sweep;
 pub mod tail;
@@ -118,7 +118,7 @@ impl Snapshots {
                     why: why.to_string(),
                 })?;
                 let store: Arc<dyn Store> = Arc::new(opened);
-                (store, Some(own::Own::new(folder)))
+                (store, Some(own::Own::new(move || own::has_room(&folder))))
             }
         };
         let cache = archive::Config {

@@ -21,7 +21,7 @@ use crate::shard::Holding;
 
 /// Why own copies are not what they should be. Those of the former snapshot are as they were.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::snapshots) enum Error {
+pub enum Error {
     /// The own folder.
     #[error("the folder of own copies: {0}")]
     Store(#[from] store::Error),
@@ -38,7 +38,9 @@ pub(in crate::snapshots) enum Error {
     Differs {
         /// The chunk.
         key: Key,
+        /// Its first offset.
         first_offset: i64,
+        /// The first one behind it.
         next_offset: i64,
         /// The committed digest of its records.
         wanted: Digest,
@@ -50,7 +52,12 @@ pub(in crate::snapshots) enum Error {
     Lost(Key),
     /// Nobody could be asked who has it.
     #[error("{key} is not to be had now: {why}")]
-    NotToBeHad { key: Key, why: String },
+    NotToBeHad {
+        /// Which object.
+        key: Key,
+        /// What the last one said who was asked.
+        why: String,
+    },
     /// The own disk does not keep what is written.
     #[error("{0} was read back otherwise")]
     NotKept(Key),

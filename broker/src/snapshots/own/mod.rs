@@ -6,26 +6,30 @@
 //!   has not kept since is found by who reads it, fetched from another replica (`peer`) and written again.
 //! - What nobody needs is collected as in any store, by this broker alone; of a partition that is not here all goes (`sweep`).
 
-pub(super) mod bring;
-pub(super) mod peer;
+pub mod bring;
+pub mod peer;
 mod sweep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use raft::types::{GroupId, Member};
-use snapshot::collect;
+use raft::types::{GroupId, Member, Tick};
+use snapshot::archive::Archive;
+use snapshot::collect::{self, Collected};
+use snapshot::copy::Donor;
 use snapshot::key::Key;
+use snapshot::source::{Incarnation, Source};
 use uuid::Uuid;
 
 use super::{NOT_OWN, Snapshots, name_of, take};
 use crate::broker::Broker;
 use crate::metrics::node::OwnCopiesMetrics;
-use crate::shard::{Copied, Holding};
-use bring::{Bring, Error};
+use crate::shard::{Copied, Holding, Shard};
+use bring::{Bring, Brought, Error};
+pub use sweep::is_gone;
 
 /// The folder in the data directory.
 pub(crate) const FOLDER: &str = "snapshots";
@@ -35,11 +39,12 @@ const GRACE_MS: i64 = 60_000;
 const FREE_BYTES_MAX: u64 = 128 << 20;
 
 /// Which partition: topic and number.
-type Place = (Uuid, i32);
+pub type Place = (Uuid, i32);
 
-/// See the module.
-pub(super) struct Own {
-    folder: PathBuf,
+/// What a broker knows of its own copies, besides what the shard does.
+pub struct Own {
+    /// Whether the disk has room for more.
+    has_room: Box<dyn Fn() -> bool>,
     /// Chunks that could not be read.
     suspects: RefCell<BTreeMap<GroupId, BTreeSet<Key>>>,
     /// Partitions whose objects are being written, or removed.
@@ -53,6 +58,28 @@ pub(super) struct Own {
     fetched_bytes: Cell<u64>,
 }
 
+/// Copies to be brought up to a committed snapshot, and out of what.
+pub struct Bringing<'a, D> {
+    /// The own store.
+    pub archive: &'a Archive,
+    /// The own log.
+    pub reader: Arc<wal::Reader>,
+    /// The partition.
+    pub source: &'a Source,
+    /// The life of the cluster.
+    pub incarnation: Incarnation,
+    /// Up to what.
+    pub holding: &'a Holding,
+    /// The other replicas, the leader first.
+    pub donors: &'a [D],
+    /// Where chunks are made.
+    pub place: take::Place,
+    /// By this broker's clock.
+    pub now_ms: i64,
+    /// What was replaced stays for so long, in ms.
+    pub grace_ms: i64,
+}
+
 /// A partition's objects are written by one at a time.
 struct Turn<'a>(&'a Own, Place);
 
@@ -62,10 +89,18 @@ impl Drop for Turn<'_> {
     }
 }
 
+impl std::fmt::Debug for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Own").finish_non_exhaustive()
+    }
+}
+
 impl Own {
-    pub(super) fn new(folder: PathBuf) -> Self {
+    /// Of a broker that has just started.
+    #[must_use]
+    pub fn new(has_room: impl Fn() -> bool + 'static) -> Self {
         Self {
-            folder,
+            has_room: Box::new(has_room),
             suspects: RefCell::default(),
             busy: RefCell::default(),
             bytes: Cell::new(0),
@@ -97,14 +132,15 @@ impl Own {
 
     /// Refuses where the log is about to need the room.
     pub(super) fn look_for_room(&self) -> Result<(), take::Error> {
-        match has_room(&self.folder) {
+        match (self.has_room)() {
             true => Ok(()),
             false => Err(take::Error::NotNow("the disk is nearly full")),
         }
     }
 }
 
-fn has_room(folder: &Path) -> bool {
+/// Whether the disk of a folder has room for more copies.
+pub(super) fn has_room(folder: &Path) -> bool {
     rustix::fs::statvfs(folder).is_ok_and(|fs| {
         let all = fs.f_blocks.saturating_mul(fs.f_frsize);
         let free = fs.f_bavail.saturating_mul(fs.f_frsize);
@@ -125,19 +161,9 @@ impl Broker {
             let snapshots = snapshots.expect("who has no store holds nothing");
             let own = snapshots.own.as_ref();
             let own = own.expect("who shares a store has no copies of its own");
-            let copied = match broker.bring(&snapshots, own, &holding).await {
-                Ok(()) => Copied::Whole,
-                Err(why) => own.note_failure(holding.group, &why),
-            };
+            let outcome = broker.bring(&snapshots, own, &holding).await;
             let now = broker.now();
-            let mut shard = broker.shard.borrow_mut();
-            shard.copied(now, &holding, copied);
-            // Met since it was begun.
-            let is_met = own.suspects.borrow().contains_key(&holding.group);
-            if is_met && copied == Copied::Whole {
-                shard.note_copies_damaged(holding.group);
-            }
-            drop(shard);
+            own.brought(&mut broker.shard.borrow_mut(), now, &holding, outcome);
             broker.work.notify_one();
         });
     }
@@ -151,9 +177,6 @@ impl Broker {
         let group = holding.group;
         let source = snapshots.source(&self.image(), group);
         let (source, life) = source.zip(snapshots.life()).ok_or(NOT_OWN)?;
-        let turn = own.turn((source.topic_id, source.partition));
-        let _turn = turn.ok_or(take::Error::NotNow("its objects are being removed"))?;
-        let suspects = own.suspects.borrow_mut().remove(&group).unwrap_or_default();
         let donor = |node| peer::Peer {
             broker: self.clone(),
             node,
@@ -161,41 +184,18 @@ impl Broker {
         };
         let others = self.other_members(group);
         let donors: Vec<_> = others.into_iter().map(donor).collect();
-        let bring = Bring {
+        let bringing = Bringing {
             archive: &snapshots.archive,
             reader: Arc::clone(&self.reader),
             source: &source,
             incarnation: life.incarnation,
             holding,
-            suspects: &suspects,
             donors: &donors,
             place: take::Place::Thread,
-            has_room: &|| has_room(&own.folder),
-        };
-        let outcome = bring.run().await;
-        if outcome.is_err() && !suspects.is_empty() {
-            // They are looked at again with the next try.
-            let mut noted = own.suspects.borrow_mut();
-            noted.entry(group).or_default().extend(suspects);
-        }
-        let brought = outcome?;
-        add(&own.damaged, brought.damaged);
-        add(&own.fetched, brought.fetched);
-        add(&own.fetched_bytes, brought.fetched_bytes);
-        if brought.fetched > 0 {
-            let (chunks, bytes) = (brought.fetched, brought.fetched_bytes);
-            tracing::info!(target: "snapshot", group = group.0, chunks, bytes, "fetched from other replicas");
-        }
-        let policy = collect::Policy {
-            incarnation: life.incarnation,
-            keep_manifests: 1,
+            now_ms: self.wall_ms(),
             grace_ms: GRACE_MS,
-            ..collect::Policy::default()
         };
-        let store = &**snapshots.archive.store();
-        let held = name_of(&source, &holding.stored);
-        let now_ms = self.wall_ms();
-        let collected = collect::partition(store, &source, &held, &policy, now_ms).await;
+        let collected = own.bring(bringing).await?;
         snapshots.note_collected("own copies", collected);
         Ok(())
     }
@@ -204,9 +204,7 @@ impl Broker {
     pub(crate) fn suspect_copy(&self, group: GroupId, key: &Key) {
         let own = self.snapshots.as_ref().and_then(|s| s.own.as_ref());
         let Some(own) = own else { return };
-        let mut suspects = own.suspects.borrow_mut();
-        suspects.entry(group).or_default().insert(key.clone());
-        self.shard.borrow_mut().note_copies_damaged(group);
+        own.suspect(&mut self.shard.borrow_mut(), group, key);
         self.work.notify_one();
     }
 
@@ -235,6 +233,89 @@ impl Broker {
 }
 
 impl Own {
+    /// Brings copies up to a committed snapshot, and then removes what it has replaced; says what became of that. Dropped in the
+    /// middle, or ended by an error, it leaves those of the former snapshot as they were.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn bring<D: Donor>(
+        &self,
+        of: Bringing<'_, D>,
+    ) -> Result<Result<Collected, collect::Error>, Error> {
+        let (group, source) = (of.holding.group, of.source);
+        let turn = self.turn((source.topic_id, source.partition));
+        let _turn = turn.ok_or(take::Error::NotNow("its objects are being removed"))?;
+        let suspects = self
+            .suspects
+            .borrow_mut()
+            .remove(&group)
+            .unwrap_or_default();
+        let bring = Bring {
+            archive: of.archive,
+            reader: of.reader,
+            source,
+            incarnation: of.incarnation,
+            holding: of.holding,
+            suspects: &suspects,
+            donors: of.donors,
+            place: of.place,
+            has_room: &*self.has_room,
+        };
+        let outcome = bring.run().await;
+        if outcome.is_err() && !suspects.is_empty() {
+            // They are looked at again with the next try.
+            let mut noted = self.suspects.borrow_mut();
+            noted.entry(group).or_default().extend(suspects);
+        }
+        self.count(group, outcome?);
+        let policy = collect::Policy {
+            incarnation: of.incarnation,
+            keep_manifests: 1,
+            grace_ms: of.grace_ms,
+            ..collect::Policy::default()
+        };
+        let store = &**of.archive.store();
+        let held = name_of(source, &of.holding.stored);
+        Ok(collect::partition(store, source, &held, &policy, of.now_ms).await)
+    }
+
+    fn count(&self, group: GroupId, brought: Brought) {
+        add(&self.damaged, brought.damaged);
+        add(&self.fetched, brought.fetched);
+        add(&self.fetched_bytes, brought.fetched_bytes);
+        if brought.fetched > 0 {
+            let (chunks, bytes) = (brought.fetched, brought.fetched_bytes);
+            tracing::info!(target: "snapshot", group = group.0, chunks, bytes, "fetched from other replicas");
+        }
+    }
+
+    /// Tells the shard how it ended.
+    pub fn brought(
+        &self,
+        shard: &mut Shard,
+        now: Tick,
+        holding: &Holding,
+        outcome: Result<(), Error>,
+    ) {
+        let copied = match outcome {
+            Ok(()) => Copied::Whole,
+            Err(why) => self.note_failure(holding.group, &why),
+        };
+        shard.copied(now, holding, copied);
+        // Met since it was begun.
+        let is_met = self.suspects.borrow().contains_key(&holding.group);
+        if is_met && copied == Copied::Whole {
+            shard.note_copies_damaged(holding.group);
+        }
+    }
+
+    /// A part of own copies could not be read.
+    pub fn suspect(&self, shard: &mut Shard, group: GroupId, key: &Key) {
+        let mut suspects = self.suspects.borrow_mut();
+        suspects.entry(group).or_default().insert(key.clone());
+        shard.note_copies_damaged(group);
+    }
+
     fn note_failure(&self, group: GroupId, why: &Error) -> Copied {
         match why {
             Error::Differs { .. } => {

@@ -6,9 +6,12 @@ use std::time::Duration;
 use snapshot::collect;
 use snapshot::inventory;
 
-use super::Place;
+use snapshot::store::Store;
+
+use super::{Own, Place};
 use crate::broker::Broker;
 use crate::metadata::{Image, TopicId};
+use crate::shard::Shard;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(10);
@@ -29,6 +32,14 @@ impl Broker {
             return;
         };
         let store = &**snapshots.archive().store();
+        let is_gone = |place| is_gone(&self.shard.borrow(), place);
+        own.sweep(store, is_gone).await;
+    }
+}
+
+impl Own {
+    /// Removes what is of partitions that are gone, as of the moment when it is their turn.
+    pub async fn sweep(&self, store: &dyn Store, is_gone: impl Fn(Place) -> bool) {
         let topics = match inventory::topics(store).await {
             Ok(topics) => topics,
             Err(why) => {
@@ -44,7 +55,7 @@ impl Broker {
                 .map(|listed| listed.bytes)
                 .sum();
             kept_bytes += bytes;
-            let Some(_turn) = own.turn(place).filter(|_| self.is_gone(place)) else {
+            let Some(_turn) = self.turn(place).filter(|_| is_gone(place)) else {
                 continue;
             };
             match collect::all_of(store, place.0, place.1).await {
@@ -57,28 +68,28 @@ impl Broker {
                 }
             }
         }
-        own.bytes.set(kept_bytes);
+        self.bytes.set(kept_bytes);
     }
+}
 
-    /// Whether the committed metadata, as new as this life of the broker, gives nothing of a partition to this disk. One
-    /// that it does not know (yet) is known later, and then nothing of it is here before.
-    fn is_gone(&self, place: Place) -> bool {
-        let shard = self.shard.borrow();
-        if !shard.is_current() {
-            return false;
-        }
-        let image: &Image = shard.image_or_empty();
-        let topic = image.topic(TopicId(place.0.as_u128()));
-        let at = usize::try_from(place.1).ok();
-        let group = topic
-            .zip(at)
-            .and_then(|(topic, at)| topic.partitions.get(at).copied());
-        let Some(partition) = group.and_then(|group| image.partition(group)) else {
-            return true;
-        };
-        let directory = shard.directory();
-        let is_here = |m: &raft::types::Member| m.node == self.node && m.directory == directory;
-        let is_given = partition.holders().iter().any(is_here);
-        !is_given && shard.replica(partition.group).is_none()
+/// Whether the committed metadata, as new as this life of the broker, gives nothing of a partition to this disk. One
+/// that it does not know (yet) is known later, and then nothing of it is here before.
+#[must_use]
+pub fn is_gone(shard: &Shard, place: Place) -> bool {
+    if !shard.is_current() {
+        return false;
     }
+    let image: &Image = shard.image_or_empty();
+    let topic = image.topic(TopicId(place.0.as_u128()));
+    let at = usize::try_from(place.1).ok();
+    let group = topic
+        .zip(at)
+        .and_then(|(topic, at)| topic.partitions.get(at).copied());
+    let Some(partition) = group.and_then(|group| image.partition(group)) else {
+        return true;
+    };
+    let (node, directory) = (shard.node(), shard.directory());
+    let is_here = |m: &raft::types::Member| m.node == node && m.directory == directory;
+    let is_given = partition.holders().iter().any(is_here);
+    !is_given && shard.replica(partition.group).is_none()
 }
