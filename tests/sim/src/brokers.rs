@@ -217,12 +217,11 @@ impl World {
             Order::CheckLocalRetention { .. }
             | Order::TakeSnapshot(_)
             | Order::WriteTail(_)
+            | Order::HoldSnapshot(_)
+            | Order::AskWhole { .. }
             | Order::CollectSnapshots { .. } => self.snapshot_order(at, order),
             Order::ReadOrigin { .. } | Order::ForgetProducerIds => {
                 Err("nothing is restored here".to_owned())
-            }
-            Order::HoldSnapshot(_) | Order::AskWhole { .. } => {
-                Err("the store is one for all here".to_owned())
             }
         }
     }

@@ -109,6 +109,9 @@ impl World {
                 Ok(Some((batches, offsets.high_watermark)))
             }
             Ok(ReadPlan::Store { stored, offsets }) => {
+                if stored.is_none() && self.lacks_copies(at, group) {
+                    return Ok(None);
+                }
                 let stored = stored.ok_or(format!("{group} {from}: neither here nor stored"))?;
                 let batches = self.read_stored(at, group, stored, from)?;
                 Ok(batches.map(|batches| (batches, offsets.high_watermark)))

@@ -318,6 +318,9 @@ impl World {
         let node = &mut self.nodes[at];
         node.wipe(seed);
         self.account.wiped(node.id);
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.wiped(node.id);
+        }
     }
 
     fn may_wipe(&self) -> bool {
@@ -337,6 +340,6 @@ impl World {
                 .all(|m| current(m.node) == Some(m.directory));
             whole && !p.is_moving() && p.leaving.is_empty()
         });
-        known && settled
+        known && settled && self.all_have_copies()
     }
 }

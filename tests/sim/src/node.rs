@@ -14,6 +14,7 @@ use wal::{Identity, Job, Log, Reader, Record, RecoveredGroup};
 
 use crate::Plan;
 use crate::snapshots::Task;
+use crate::snapshots::own::Copies;
 
 /// The cluster id of every run.
 pub const CLUSTER: u128 = 0xC0FFEE;
@@ -34,6 +35,8 @@ pub struct Running {
     pub controls_at: u64,
     /// Its way to the snapshot store.
     pub archive: Option<Arc<Archive>>,
+    /// What it knows of its own copies, where it has them.
+    pub copies: Option<Copies>,
     /// What it waits for there.
     pub tasks: Vec<Task>,
     log: Log,
@@ -154,6 +157,7 @@ impl Node {
             controller: Controller::new(policy()),
             controls_at: now,
             archive: None,
+            copies: None,
             tasks: Vec::new(),
             log,
             queued: VecDeque::new(),

@@ -43,7 +43,7 @@ pub struct Plan {
     pub padding_max: u64,
     /// Consumer groups.
     pub consumer_groups: consumer_groups::plan::Plan,
-    /// The snapshot store, where there is one.
+    /// The snapshot store, where there is one, or one for each broker.
     pub snapshots: Option<snapshots::plan::Plan>,
 }
 
@@ -86,7 +86,8 @@ impl Plan {
             wipe: sometimes(300, 1000, 6000),
         };
         let consumer_groups = consumer_groups::plan::Plan::of(seed);
-        let has_store = snapshots::plan::Plan::is_for(seed) && consumer_groups.groups.is_empty();
+        let snapshots = snapshots::plan::Plan::of(seed);
+        let snapshots = snapshots.filter(|_| consumer_groups.groups.is_empty());
         Self {
             seed,
             nodes,
@@ -106,7 +107,7 @@ impl Plan {
             weak_clients: sometimes(500, 1, 2),
             replication: 3,
             consumer_groups,
-            snapshots: has_store.then(|| snapshots::plan::Plan::of(seed)),
+            snapshots,
         }
     }
 }

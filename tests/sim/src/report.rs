@@ -166,6 +166,18 @@ counts! {
     store_outages,
     /// Brokers that died with a request to the store.
     died_asking,
+    /// Times that a replica's own copies were brought up to a snapshot.
+    copies_held,
+    /// Times that they were not.
+    copies_failed,
+    /// Pieces of own copies that another replica was given.
+    pieces_given,
+    /// Times that all who were to vote said that they hold everything.
+    newcomers_whole,
+    /// Chunks of own copies that a disk did not keep.
+    copies_damaged,
+    /// Reads of what a leader has to fetch first.
+    reads_awaiting_copies,
 }
 
 /// The sum of many runs.

@@ -185,6 +185,7 @@ impl World {
                 self.start(at)?;
             }
         }
+        self.meet_all_damage()?;
         for at in 0..self.clients.len() {
             for group in self.groups.clone() {
                 self.begin(at, group);
@@ -265,7 +266,7 @@ impl World {
         let mut next = self.housekeeping_at;
         next = next.min(self.network.next().unwrap_or(u64::MAX));
         if let Some(snapshots) = &self.snapshots {
-            next = next.min(snapshots.store.next());
+            next = next.min(snapshots.store.next()).min(snapshots.wire.next());
             next = next.min(snapshots.cuts.next());
         }
         for (at, node) in self.nodes.iter().enumerate() {

@@ -22,7 +22,7 @@ use crate::history::History;
 /// Whose objects each partition's are.
 pub(crate) type Sources = BTreeMap<GroupId, Source>;
 
-type Held = Result<(), String>;
+pub(super) type Held = Result<(), String>;
 
 /// The account.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Judge {
         committed.last_key_value().map(|(_, stored)| *stored)
     }
 
-    /// What a replica says of itself.
+    /// What a replica says of itself, where there is one store for all.
     pub(crate) fn observe(
         &mut self,
         node: NodeId,
@@ -62,6 +62,22 @@ impl Judge {
         memory: &Memory,
         history: &mut History,
     ) -> Held {
+        let group = status.group;
+        match self.know(node, status, source)? {
+            true => self
+                .is_whole(group, source, memory, history)
+                .map_err(|why| format!("{node} {group}: the snapshot just committed: {why}")),
+            false => Ok(()),
+        }
+    }
+
+    /// The same, whoever has a store. Says whether it knows of a snapshot that is newer than any before.
+    pub(super) fn know(
+        &mut self,
+        node: NodeId,
+        status: &GroupStatus,
+        source: &Source,
+    ) -> Result<bool, String> {
         let (group, (log_start, _, _)) = (status.group, status.offsets);
         let highest = self.log_starts.entry(group).or_default();
         *highest = log_start.max(*highest);
@@ -74,7 +90,7 @@ impl Judge {
             ));
         }
         let Some(stored) = status.stored else {
-            return Ok(());
+            return Ok(false);
         };
         let before = self
             .known
@@ -98,10 +114,7 @@ impl Judge {
                 "{node} {group}: {stored:?} is committed, and so was {other:?}"
             )),
             // Who is late with an older one is told nothing by it.
-            None if is_newest => self
-                .is_whole(group, source, memory, history)
-                .map_err(|why| format!("{node} {group}: the snapshot just committed: {why}")),
-            _ => Ok(()),
+            before => Ok(before.is_none() && is_newest),
         }
     }
 
@@ -233,7 +246,7 @@ pub(super) fn manifests(
 }
 
 /// The records of a chunk, one after the other, are those of the history.
-fn compare(
+pub(super) fn compare(
     group: GroupId,
     manifest: &Manifest,
     chunk: &Chunk,

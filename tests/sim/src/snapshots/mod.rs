@@ -4,6 +4,7 @@
 
 mod cuts;
 pub(crate) mod judge;
+pub mod own;
 pub mod plan;
 pub(crate) mod store;
 mod tails;
@@ -14,11 +15,12 @@ use std::task::{Context, Poll, Waker};
 
 use broker::metadata::Image;
 use broker::partition::stored::Stored;
-use broker::shard::{GroupStatus, Order, TailFate, TailPart, Wanted};
+use broker::shard::{GroupStatus, Holding, Order, TailFate, TailPart, Wanted};
 use broker::snapshots::name_of;
+use broker::snapshots::own::bring::Error as NotBrought;
 use broker::snapshots::take::{self, Place, Subject, Take};
 use bytes::Bytes;
-use raft::types::{GroupId, NodeId, Term, Tick};
+use raft::types::{GroupId, Member, NodeId, Term, Tick};
 use snapshot::archive::{self, Archive};
 use snapshot::collect::{self, Collected};
 use snapshot::source::Source;
@@ -28,6 +30,7 @@ use uuid::Uuid;
 use crate::history::History;
 use crate::world::{Outcome, World};
 use judge::{Judge, Sources};
+use own::wire::Question;
 use store::{Mood, Shared, at_once};
 
 /// Who has written it all.
@@ -44,6 +47,8 @@ pub(crate) struct Snapshots {
     plan: plan::Plan,
     pub(crate) store: Shared,
     pub(crate) judge: Judge,
+    own_judge: own::judge::Judge,
+    pub(crate) wire: own::wire::Wire,
     promised: tails::Promised,
     pub(crate) cuts: cuts::Cuts,
     sources: Sources,
@@ -66,13 +71,24 @@ pub enum Done {
     Collected(GroupId, Result<Collected, collect::Error>),
     /// A consumer's read.
     Read(GroupId, Stored, i64, Result<Vec<Bytes>, archive::Error>),
+    /// Own copies.
+    Brought(Box<(Holding, Result<(), NotBrought>)>),
+    /// Newcomers that hold everything.
+    AllWhole(GroupId, Term, Vec<Member>),
+    /// A piece of own copies that another broker has asked for.
+    Piece(Question, Option<Bytes>),
+    /// What nobody waits for.
+    Nothing,
 }
 
 impl Snapshots {
     pub(crate) fn new(plan: plan::Plan, seed: u64) -> Self {
         let store = Shared::new(plan.clone(), seed);
+        let wire = own::wire::Wire::new(plan.delay_max_ms, seed);
         Self {
             plan,
+            own_judge: own::judge::Judge::default(),
+            wire,
             store,
             judge: Judge::default(),
             promised: tails::Promised::default(),
@@ -103,8 +119,24 @@ impl Snapshots {
         let Some(source) = self.sources.get(&status.group) else {
             return Ok(());
         };
-        let memory = self.store.memory();
-        self.judge.observe(node, status, source, &memory, history)
+        if !self.is_own() {
+            let memory = self.store.memory();
+            return self.judge.observe(node, status, source, &memory, history);
+        }
+        self.judge.know(node, status, source)?;
+        let group = status.group;
+        let disk = self.disk(node);
+        let voters = self.own_judge.observe(&disk, status, source, history)?;
+        for replica in voters {
+            let Some(node) = self.own_judge.node_of((group, replica)) else {
+                continue;
+            };
+            let disk = self.disk(node);
+            self.own_judge
+                .has_all(&disk, (group, replica), source, history)
+                .map_err(|why| format!("{node} {group}: begins to vote: {why}"))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn source(&self, group: GroupId) -> Option<&Source> {
@@ -137,8 +169,10 @@ impl World {
     /// A broker has started: it has its way to the store.
     pub(crate) fn open_store(&mut self, at: usize) {
         let archive = self.open_archive(at);
+        let is_own = self.snapshots.as_ref().is_some_and(Snapshots::is_own);
         if let Some(up) = &mut self.nodes[at].up {
             up.archive = archive;
+            up.copies = is_own.then(own::Copies::new);
         }
     }
 
@@ -170,6 +204,13 @@ impl World {
                 }
                 Ok(())
             }
+            Order::HoldSnapshot(holding) => self.hold_snapshot(at, *holding),
+            Order::AskWhole {
+                group,
+                term,
+                index,
+                newcomers,
+            } => self.ask_whole(at, (group, term), index, newcomers),
             _ => Err("this is no order about snapshots".to_owned()),
         }
     }
@@ -186,7 +227,7 @@ impl World {
             up.shard.snapshot_taken(Tick(self.now), group, term, None);
             return Ok(());
         };
-        let plan = &snapshots.plan;
+        let (plan, is_own) = (&snapshots.plan, snapshots.is_own());
         let (reader, chunk_bytes) = (up.reader.clone(), plan.chunk_bytes);
         let (incarnation, now_ms) = (plan.collection.incarnation, clock(self.now));
         up.tasks.push(Box::pin(async move {
@@ -199,7 +240,7 @@ impl World {
                 wanted,
                 now_ms,
                 place: Place::Here,
-                is_own: false,
+                is_own,
                 mend: take::Mend::default(),
             };
             let taken = take.run().await.map(|taken| taken.stored);
@@ -258,11 +299,12 @@ impl World {
         let Some(snapshots) = &self.snapshots else {
             return Ok(());
         };
-        if snapshots.store.next() > self.now {
+        if snapshots.store.next().min(snapshots.wire.next()) > self.now {
             return Ok(());
         }
         snapshots.store.advance(self.now);
         self.judge_removals()?;
+        self.answer_questions()?;
         for at in 0..self.nodes.len() {
             self.run_tasks(at)?;
         }
@@ -274,6 +316,9 @@ impl World {
             return Ok(());
         };
         let mut removed = snapshots.store.take_removed();
+        if snapshots.is_own() {
+            return Ok(());
+        }
         let (memory, keep) = (snapshots.store.memory(), &snapshots.plan.collection);
         if !removed.is_empty() {
             snapshots.promised.are_kept(&snapshots.sources, &memory)?;
@@ -285,6 +330,7 @@ impl World {
 
     /// Whoever can go on does, and so do those who have just begun.
     pub(crate) fn run_tasks(&mut self, at: usize) -> Outcome {
+        self.tell_tasks(at);
         let Some(up) = &mut self.nodes[at].up else {
             return Ok(());
         };
@@ -342,8 +388,25 @@ impl World {
             }
             Done::Read(group, stored, offset, batches) => {
                 self.note(0x152);
-                return self.read_from_store(group, &stored, offset, batches);
+                return self.read_from_store(at, group, &stored, offset, batches);
             }
+            Done::Brought(done) => {
+                self.note(0x155);
+                let (holding, brought) = *done;
+                self.copies_brought(at, &holding, brought)?;
+            }
+            Done::AllWhole(group, term, newcomers) => {
+                self.note(0x156);
+                self.newcomers_whole(at, (group, term), &newcomers);
+            }
+            Done::Piece(question, piece) => {
+                self.report.counts.pieces_given += u64::from(piece.is_some());
+                if let Some(snapshots) = &self.snapshots {
+                    snapshots.wire.answer(question, piece);
+                }
+                return Ok(());
+            }
+            Done::Nothing => return Ok(()),
         }
         self.flush(at)
     }
@@ -368,8 +431,15 @@ impl World {
             Ok(_) => counts.snapshots += 1,
             Err(why) => {
                 counts.snapshots_failed += 1;
+                let snapshots = self.snapshots.as_ref().filter(|s| s.is_own());
+                let may = match (why, snapshots) {
+                    (take::Error::Archive(why), Some(of)) => {
+                        of.own_judge.unreadable(self.nodes[at].id, true, why)
+                    }
+                    (why, _) => may_fail(why),
+                };
                 if !self.nodes[at].disk.is_cut() {
-                    may_fail(why).map_err(|why| format!("{group}: a snapshot: {why}"))?;
+                    may.map_err(|why| format!("{group}: a snapshot: {why}"))?;
                 }
             }
         }
@@ -382,6 +452,7 @@ impl World {
 
     fn read_from_store(
         &mut self,
+        at: usize,
         group: GroupId,
         stored: &Stored,
         offset: i64,
@@ -399,6 +470,9 @@ impl World {
             }
             Err(why) => {
                 counts.store_reads_failed += 1;
+                if self.snapshots.as_ref().is_some_and(Snapshots::is_own) {
+                    return self.own_read_failed(at, group, stored, &why);
+                }
                 let judge = self.snapshots.as_ref().map(|s| &s.judge);
                 judge.map_or(Ok(()), |judge| judge.unreadable(group, stored, &why))
             }
@@ -430,6 +504,9 @@ impl World {
                 self.run_tasks(at)?;
             }
         }
+        if self.snapshots.as_ref().is_some_and(Snapshots::is_own) {
+            return self.live_with_copies();
+        }
         self.begin_cut();
         for at in 0..self.nodes.len() {
             self.collect_tails(at);
@@ -442,6 +519,7 @@ impl World {
     pub(crate) fn trouble_store(&mut self) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.store.set_mood(Mood::Faulty);
+            snapshots.wire.set_faulty(true);
         }
     }
 
@@ -449,6 +527,7 @@ impl World {
     pub(crate) fn heal_store(&mut self) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.store.set_mood(Mood::Well);
+            snapshots.wire.set_faulty(false);
         }
     }
 
@@ -467,7 +546,8 @@ impl World {
                 of_group.is_some_and(|s| (has_tails || s.stored.is_some()) && s.unstored_ms == 0)
             })
         };
-        self.snapshots.is_none() || self.groups.iter().all(|group| stored(*group))
+        self.snapshots.is_none()
+            || (self.groups.iter().all(|group| stored(*group)) && self.has_whole_copies())
     }
 
     /// The newest snapshot of every partition is whole.
@@ -477,6 +557,9 @@ impl World {
         };
         snapshots.store.set_mood(Mood::Prompt);
         snapshots.has_ended = true;
+        if snapshots.is_own() {
+            return self.final_check_of_copies();
+        }
         let memory = snapshots.store.memory();
         for (group, source) in &snapshots.sources {
             let judge = &mut snapshots.judge;

@@ -10,6 +10,9 @@ use crate::random::Random;
 /// were. So do those with consumer groups.)
 const WITH_STORE: [u64; 2] = [5, 6];
 const OF: u64 = 7;
+/// Of the others, those in which each broker has copies of its own. (The same is true of these.)
+const WITH_OWN: [u64; 4] = [3, 5, 7, 9];
+const OWN_OF: u64 = 11;
 
 /// The parameters of the store, and of those who use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +47,27 @@ pub struct Faults {
 }
 
 impl Plan {
-    /// The store of a seed.
+    /// The store of a seed, or the stores; None where there is none.
     #[must_use]
-    pub fn of(seed: u64) -> Self {
+    pub fn of(seed: u64) -> Option<Self> {
+        if WITH_STORE.contains(&(seed % OF)) {
+            return Some(Self::shared(seed));
+        }
+        WITH_OWN
+            .contains(&(seed % OWN_OF))
+            .then(|| Self::shared(seed).own())
+    }
+
+    /// A folder on each disk instead: it is not away, does nothing after it has failed, and there are no tails.
+    fn own(mut self) -> Self {
+        self.policy.own_copies = true;
+        self.policy.tail_bytes = 0;
+        self.faults.late = 0;
+        self.faults.outage_every_ms = 0;
+        self
+    }
+
+    fn shared(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5707E);
         let mut sometimes = |per_mille: u64, low: u64, high: u64| {
             let (on, value) = (random.chance(per_mille), random.between(low, high));
@@ -89,11 +110,5 @@ impl Plan {
             delay_max_ms,
             faults,
         }
-    }
-
-    /// Whether a seed has a store.
-    #[must_use]
-    pub fn is_for(seed: u64) -> bool {
-        WITH_STORE.contains(&(seed % OF))
     }
 }

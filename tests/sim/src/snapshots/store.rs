@@ -49,7 +49,10 @@ pub(crate) enum Mood {
 type Removed = Arc<Mutex<Vec<Key>>>;
 
 struct Inner {
+    /// The one that all share.
     memory: Memory,
+    /// One for each disk, where each broker has its own, and how often something was written there.
+    own: BTreeMap<NodeId, (Memory, u64)>,
     now: u64,
     random: Random,
     plan: Plan,
@@ -95,6 +98,7 @@ impl Shared {
         let outage_at = next_outage(&plan, 0, &mut random);
         Self(Arc::new(Mutex::new(Inner {
             memory: Memory::default(),
+            own: BTreeMap::new(),
             now: 0,
             random,
             plan,
@@ -135,12 +139,15 @@ impl Shared {
         inner.now = now;
         let clock = i64::try_from(now).expect("a run is short");
         inner.memory.set_clock(clock);
+        for (memory, _) in inner.own.values() {
+            memory.set_clock(clock);
+        }
         while let Some(first) = inner.under_way.first_entry() {
             if first.key().0 > now {
                 break;
             }
-            let happen = first.remove().happen;
-            happen(&inner.memory);
+            let UnderWay { node, happen } = first.remove();
+            inner.happen(node, happen);
         }
         inner.answers = inner.answers.split_off(&(now + 1));
         if inner.mood == Mood::Faulty && inner.outage_at <= now {
@@ -156,6 +163,32 @@ impl Shared {
         self.lock().mood = mood;
     }
 
+    /// A broker has another disk, and on that there is nothing.
+    pub(crate) fn replaced(&self, node: NodeId) {
+        let mut inner = self.lock();
+        inner.under_way.retain(|_, request| request.node != node);
+        let writes = inner.own.remove(&node).map_or(0, |(_, writes)| writes);
+        inner.own_of(node).1 = writes + 1;
+    }
+
+    /// Replaces an object on a broker's disk, or removes it, behind its back.
+    pub(crate) fn tamper(&self, node: NodeId, key: &Key, bytes: Option<Bytes>) {
+        let mut inner = self.lock();
+        let (memory, writes) = inner.own_of(node);
+        memory.tamper(key, bytes);
+        *writes += 1;
+    }
+
+    /// What is on a broker's disk.
+    pub(crate) fn memory_of(&self, node: NodeId) -> Memory {
+        self.lock().own_of(node).0.clone()
+    }
+
+    /// How often something was written there.
+    pub(crate) fn writes_of(&self, node: NodeId) -> u64 {
+        self.lock().own_of(node).1
+    }
+
     /// A broker is dead. Of what it had asked for some was never sent, and some comes late.
     pub(crate) fn abandoned_by(&self, node: NodeId) {
         let mut inner = self.lock();
@@ -167,6 +200,12 @@ impl Shared {
             let Some(request) = request.filter(|_| keep) else {
                 continue;
             };
+            if inner.plan.policy.own_copies {
+                // Its disk does nothing more for a dead process.
+                let UnderWay { node, happen } = request;
+                inner.happen(node, happen);
+                continue;
+            }
             let delay = inner.random.between(0, LATE_MAX_MS);
             inner.counts.store_orphans += 1;
             let at = if later { at + delay } else { at };
@@ -208,6 +247,26 @@ fn next_outage(plan: &Plan, from: u64, random: &mut Random) -> u64 {
 }
 
 impl Inner {
+    fn own_of(&mut self, node: NodeId) -> &mut (Memory, u64) {
+        let clock = i64::try_from(self.now).expect("a run is short");
+        self.own.entry(node).or_insert_with(|| {
+            let memory = Memory::default();
+            memory.set_clock(clock);
+            (memory, 0)
+        })
+    }
+
+    /// A broker's request reaches its store.
+    fn happen(&mut self, node: NodeId, happen: Happen) {
+        if !self.plan.policy.own_copies {
+            return happen(&self.memory);
+        }
+        let (memory, writes) = self.own_of(node);
+        happen(memory);
+        // Or read from.
+        *writes += 1;
+    }
+
     fn fate(&mut self, node: NodeId) -> Fate {
         if self.mood != Mood::Faulty {
             return Fate::Happens;
@@ -261,7 +320,11 @@ impl View {
     ) -> Later<'static, T> {
         let mut inner = self.shared.lock();
         if inner.mood == Mood::Prompt {
-            let done = what(&inner.memory);
+            let memory = match inner.plan.policy.own_copies {
+                true => inner.own_of(self.node).0.clone(),
+                false => inner.memory.clone(),
+            };
+            let done = what(&memory);
             return Box::pin(std::future::ready(done));
         }
         let fate = inner.fate(self.node);
