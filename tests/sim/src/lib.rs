@@ -7,9 +7,10 @@
 //! A run has two phases: faults, then healing. Safety is checked after every event ([`invariants`], [`history`]),
 //! liveness and the accounting of everything acknowledged at the end ([`accounting`]). Three runs in ten have
 //! [`consumer_groups`] besides; of the others two in seven have a store for [`snapshots`], whose replicas keep little of
-//! their logs. The same seed gives the same run: [`Report::digest`] sums up everything that happened.
+//! their logs, and of those without one four in eleven have copies of each replica's own ([`snapshots::own`]). The same
+//! seed gives the same run: [`Report::digest`] sums up everything that happened.
 //!
-//! Not modelled: the wire protocol, threads, errors of a disk that goes on working, bit rot, a full disk, clocks that
+//! Not modelled: the wire protocol, threads, errors of a disk that goes on working, bit rot of a log, a full disk, clocks that
 //! jump, a cluster that is restored from its snapshots.
 //!
 //! Budgets: the integration test (`cargo test -p sim`) runs twenty fixed seeds, ten of them twice, in under a minute; the

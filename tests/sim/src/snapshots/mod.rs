@@ -9,6 +9,7 @@ pub mod plan;
 pub(crate) mod store;
 mod tails;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -49,6 +50,8 @@ pub(crate) struct Snapshots {
     pub(crate) judge: Judge,
     own_judge: own::judge::Judge,
     pub(crate) wire: own::wire::Wire,
+    /// Why own copies were not brought up last, for people.
+    not_brought: BTreeMap<(NodeId, GroupId), String>,
     promised: tails::Promised,
     pub(crate) cuts: cuts::Cuts,
     sources: Sources,
@@ -89,6 +92,7 @@ impl Snapshots {
             plan,
             own_judge: own::judge::Judge::default(),
             wire,
+            not_brought: BTreeMap::new(),
             store,
             judge: Judge::default(),
             promised: tails::Promised::default(),

@@ -1,5 +1,7 @@
 //! Each rule is broken once by hand.
 
+mod own;
+
 use broker::broker::Produced;
 use bytes::BytesMut;
 use protocol::record_batch::BatchBuilder;

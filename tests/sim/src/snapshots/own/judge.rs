@@ -2,14 +2,13 @@
 //! were told, but for what was damaged there on purpose; and nobody votes who lacks something.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use broker::partition::stored::Stored;
 use broker::shard::GroupStatus;
 use broker::snapshots::name_of;
 use bytes::Bytes;
 use raft::types::{GroupId, NodeId, ReplicaId};
-use snapshot::archive::{self, Archive};
+use snapshot::archive;
 use snapshot::key::Key;
 use snapshot::manifest::{Chunk, Manifest};
 use snapshot::source::Source;
@@ -231,9 +230,4 @@ impl Judge {
             why => Err(format!("{node}: own copies cannot be read: {why}")),
         }
     }
-}
-
-/// Reads as a replica does.
-pub(crate) fn cold(memory: &Memory) -> Archive {
-    Archive::new(Arc::new(memory.clone()), archive::Config::default())
 }

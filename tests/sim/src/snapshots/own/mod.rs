@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use broker::partition::stored::Stored;
-use broker::shard::Holding;
+use broker::shard::{Holding, Shard};
 use broker::snapshots::name_of;
 use broker::snapshots::own::peer::{self, Asked, ask_whole, says_whole, tell_whole};
 use broker::snapshots::own::{self as broker_own, Bringing, Place};
@@ -62,6 +62,15 @@ impl Snapshots {
         }
     }
 
+    /// Whose object it is.
+    fn group_of(&self, key: &Key) -> Option<GroupId> {
+        let object = snapshot::key::object(key)?;
+        let place = (object.topic_id, object.partition);
+        let mut sources = self.sources.iter();
+        let of = sources.find(|(_, source)| (source.topic_id, source.partition) == place);
+        of.map(|(group, _)| *group)
+    }
+
     /// A broker's disk was replaced by an empty one.
     pub(crate) fn wiped(&mut self, node: NodeId) {
         if self.is_own() {
@@ -69,6 +78,14 @@ impl Snapshots {
             self.own_judge.wiped(node);
         }
     }
+}
+
+/// Whether the replica of a group here votes.
+fn votes(shard: &Shard, group: GroupId) -> bool {
+    let replica = shard.replica(group);
+    let mut status = shard.status().filter(|status| status.group == group);
+    let mut members = status.next().into_iter().flat_map(|status| status.members);
+    members.any(|member| member.voter && Some(member.replica) == replica)
 }
 
 impl World {
@@ -130,7 +147,12 @@ impl World {
             Err(why @ Error::Differs { .. }) if !disk.is_cut() => {
                 return Err(format!("{id}: {why}"));
             }
-            Err(_) => counts.copies_failed += 1,
+            Err(why) => {
+                counts.copies_failed += 1;
+                let snapshots = self.snapshots.as_mut().ok_or("it has copies")?;
+                let place = (*id, holding.group);
+                snapshots.not_brought.insert(place, why.to_string());
+            }
         }
         if let Some(copies) = &up.copies {
             let own = copies.own.clone();
@@ -234,21 +256,24 @@ impl World {
         Ok(())
     }
 
-    /// A chunk is gone, or another one than was written. Two more disks have it: nobody survives more.
+    /// A chunk is gone, or another one than was written. Two more voters have it: nobody survives more.
     fn damage_copy(&mut self, at: usize) {
         let Some(snapshots) = &mut self.snapshots else {
             return;
         };
         let node = self.nodes[at].id;
-        let memory = snapshots.store.memory_of(node);
-        let objects = memory.objects();
+        let objects = snapshots.store.memory_of(node).objects();
         let others = self.nodes.iter().filter(|other| other.id != node);
         let others: Vec<_> = others
-            .filter(|other| other.up.is_some())
-            .map(|other| snapshots.store.memory_of(other.id).objects())
+            .filter_map(|other| Some((other.up.as_ref()?, other.id)))
+            .map(|(up, id)| (up, snapshots.store.memory_of(id).objects()))
             .collect();
         let may_go = |(key, bytes): &(&Key, &bytes::Bytes)| {
-            let have = others.iter().filter(|o| o.get(*key) == Some(*bytes));
+            let group = snapshots.group_of(key);
+            let have = others.iter().filter(|(up, objects)| {
+                let votes = group.is_some_and(|group| votes(&up.shard, group));
+                votes && objects.get(*key) == Some(*bytes)
+            });
             key.as_str().ends_with(".gz") && have.count() >= 2
         };
         let chunks: Vec<_> = objects.iter().filter(may_go).collect();
@@ -303,16 +328,9 @@ impl World {
         let (Some(snapshots), Some(up)) = (&self.snapshots, &mut self.nodes[at].up) else {
             return;
         };
-        let object = snapshot::key::object(key);
-        let mut sources = snapshots.sources.iter();
-        let of = sources.find(|(_, source)| {
-            object
-                .as_ref()
-                .is_some_and(|o| (o.topic_id, o.partition) == (source.topic_id, source.partition))
-        });
-        if let (Some((group, _)), Some(copies)) = (of, &up.copies) {
+        if let (Some(group), Some(copies)) = (snapshots.group_of(key), &up.copies) {
             let own = copies.own.clone();
-            own.suspect(&mut up.shard, *group, key);
+            own.suspect(&mut up.shard, group, key);
         }
     }
 
@@ -346,6 +364,9 @@ impl World {
 
     /// The faults have ended, and all brokers are up: somebody reads everything.
     pub(crate) fn meet_all_damage(&mut self) -> Outcome {
+        if !self.snapshots.as_ref().is_some_and(Snapshots::is_own) {
+            return Ok(());
+        }
         for at in 0..self.nodes.len() {
             self.meet_damage(at)?;
         }
@@ -386,12 +407,11 @@ impl World {
                 };
                 let key = name_of(source, &stored).key();
                 if status.lacks_copies || !objects.contains_key(&key) {
-                    let lacks = status.lacks_copies;
+                    let (group, is_there) = (status.group, objects.contains_key(&key));
+                    let failed = snapshots.not_brought.get(&(node.id, group));
                     return Some(format!(
-                        "{} at {}: holds {key} {}, lacks copies {lacks}",
-                        status.group,
-                        node.id,
-                        objects.contains_key(&key)
+                        "; {group} at {}: {key} is there {is_there}, lacks copies {}, last failure {failed:?}",
+                        node.id, status.lacks_copies
                     ));
                 }
             }

@@ -23,21 +23,21 @@ const LOST_PER_MILLE: u64 = 20;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A piece of an object.
     Object,
     /// Whether a replica holds everything.
     Whole,
 }
 
-/// A question that has arrived, or an answer on its way.
+/// A question on its way.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
-    pub(crate) number: u64,
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) kind: Kind,
-    pub(crate) body: Bytes,
+pub struct Question {
+    number: u64,
+    from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) kind: Kind,
+    pub(super) body: Bytes,
 }
 
 enum Moving {
