@@ -399,6 +399,10 @@ impl World {
         let snapshots = self.snapshots.as_ref().filter(|s| s.is_own())?;
         for node in &self.nodes {
             let Some(up) = &node.up else { continue };
+            // NB: a shard is told that a newer snapshot is held when the older one is removed already.
+            if !up.tasks.is_empty() {
+                return Some(format!("; {} is not done with its tasks", node.id));
+            }
             let objects = snapshots.store.memory_of(node.id).objects();
             for status in up.shard.status() {
                 let source = snapshots.source(status.group);
