@@ -81,8 +81,8 @@ pub enum Copied {
     Failed,
     /// The log here holds other records than were committed.
     Differs,
-    /// All other replicas say that they do not have its manifest.
-    Lost,
+    /// All other replicas say that they do not have its manifest. All of this former one is here, if of any.
+    Lost(Option<Stored>),
 }
 
 impl Group {
@@ -168,7 +168,11 @@ impl Shard {
         };
         let is_newest = group.partition().and_then(PartitionState::stored) == Some(of.stored);
         let copies = &mut group.copies;
-        copies.is_lost = copied == Copied::Lost && is_newest;
+        copies.is_lost = matches!(copied, Copied::Lost(_)) && is_newest;
+        if let Copied::Lost(former) = copied {
+            // What is held is forgotten by a restart, but what was dropped for it is not.
+            copies.held = copies.held.or(former);
+        }
         match copied {
             Copied::Whole => {
                 copies.held = Some(of.stored);
@@ -178,10 +182,10 @@ impl Shard {
             }
             // NB: not tried again with this snapshot. Nothing is dropped for it, and the next one is compared anew.
             Copied::Differs => copies.differs = Some(of.stored),
-            Copied::Lost if is_newest && group.is_leader() => {
+            Copied::Lost(_) if is_newest && group.is_leader() => {
                 self.snapshots.want(id, Trigger::Time);
             }
-            Copied::Failed | Copied::Lost => {
+            Copied::Failed | Copied::Lost(_) => {
                 let rest_ms = self.config.snapshot_rest_ms();
                 self.copies.due.schedule(id, Tick(now.0 + rest_ms));
             }

@@ -400,6 +400,9 @@ impl Shard {
         let Some(stored) = group.readable(self.config.has_own_copies()) else {
             return;
         };
+        if group.copies.is_damaged {
+            return;
+        }
         let cut = offset.min(stored.next_offset);
         if cut > group.local_cut {
             group.local_cut = cut;

@@ -204,13 +204,50 @@ fn a_learner_votes_only_when_it_holds_everything() {
 }
 
 #[test]
+fn what_is_damaged_frees_nothing() {
+    let mut cluster = with_copies(3);
+    fill_twelve(&mut cluster);
+    committed(&mut cluster);
+    let holding = holdings(&mut cluster, ONE).remove(0);
+    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    cluster.at(ONE).shard.note_copies_damaged(GROUP);
+    assert!(cut(&mut cluster, ONE, 12), "it was asked before");
+    assert_eq!(local_start(&cluster, ONE), 0);
+    let holding = holdings(&mut cluster, ONE).remove(0);
+    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    assert!(cut(&mut cluster, ONE, 12));
+    assert_eq!(local_start(&cluster, ONE), 12);
+}
+
+#[test]
+fn a_restarted_leader_goes_on_from_the_snapshot_before_one_that_is_lost() {
+    let mut cluster = with_copies(3);
+    fill_twelve(&mut cluster);
+    let first = held_by_two(&mut cluster);
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+    let second = committed(&mut cluster);
+    cluster.restart(ONE);
+    cluster.run(1000);
+    cluster.lead(ONE);
+    let holding = holdings(&mut cluster, ONE).remove(0);
+    assert_eq!((holding.stored, holding.before), (second, None));
+    assert!(lacks(&cluster, ONE), "it does not know what its disk has");
+    tell(&mut cluster, ONE, &holding, Copied::Lost(Some(first)));
+    assert!(!lacks(&cluster, ONE));
+    cluster.run(LAG_MS);
+    let again = wanted(&mut cluster, ONE).remove(0);
+    assert_eq!((again.before, again.next_offset), (Some(first), 15));
+}
+
+#[test]
 fn a_leader_that_is_not_whole_takes_no_snapshot_and_a_lost_one_is_taken_again() {
     let mut cluster = with_copies(3);
     fill_twelve(&mut cluster);
     committed(&mut cluster);
     let holding = holdings(&mut cluster, ONE).remove(0);
     // Nobody has the manifest: its leader died with it. This one still has the records.
-    tell(&mut cluster, ONE, &holding, Copied::Lost);
+    tell(&mut cluster, ONE, &holding, Copied::Lost(None));
     cluster.run(LAG_MS);
     let again = wanted(&mut cluster, ONE).remove(0);
     assert_eq!((again.before, again.next_offset), (None, 12));

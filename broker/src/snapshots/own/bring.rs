@@ -9,7 +9,8 @@ use snapshot::archive::Archive;
 use snapshot::chunk::Summary;
 use snapshot::copy::{self, Donor};
 use snapshot::digest::Digest;
-use snapshot::key::Key;
+use snapshot::inventory::Objects;
+use snapshot::key::{self, Key};
 use snapshot::manifest::{self, Chunk, Manifest, Name};
 use snapshot::source::{Incarnation, Source};
 use snapshot::store::{self, Condition, Store, Upload};
@@ -17,6 +18,7 @@ use snapshot::store::{self, Condition, Store, Upload};
 use super::super::build::{self, Build, Piece};
 use super::super::name_of;
 use super::super::take::{self, Place};
+use crate::partition::stored::Stored;
 use crate::shard::Holding;
 
 /// Why own copies are not what they should be. Those of the former snapshot are as they were.
@@ -48,8 +50,13 @@ pub enum Error {
         found: Digest,
     },
     /// Every other replica says that it does not have it.
-    #[error("no other replica has {0}")]
-    Lost(Key),
+    #[error("no other replica has {key}")]
+    Lost {
+        /// Which object.
+        key: Key,
+        /// The newest one before it of which everything is here, where that was not known.
+        former: Option<Stored>,
+    },
     /// Nobody could be asked who has it.
     #[error("{key} is not to be had now: {why}")]
     NotToBeHad {
@@ -170,8 +177,51 @@ impl<D: Donor> Bring<'_, D> {
                 key: name.key(),
                 why,
             }),
-            None => Err(Error::Lost(name.key())),
+            None => Err(Error::Lost {
+                key: name.key(),
+                former: self.former(name).await?,
+            }),
         }
+    }
+
+    /// The newest snapshot before this one of which everything is here; None when it is known what is held.
+    async fn former(&self, wanted: &Name) -> Result<Option<Stored>, Error> {
+        if self.holding.before.is_some() {
+            return Ok(None);
+        }
+        let prefix = key::manifests_prefix(self.source);
+        let manifests = Objects::list(self.store(), &prefix).await?.manifests;
+        let older = manifests.into_iter().map(|(age, _)| age);
+        for age in older.filter(|age| *age < wanted.age()).rev() {
+            let name = Name {
+                source: self.source.clone(),
+                incarnation: age.incarnation,
+                leader_epoch: age.leader_epoch,
+                index: age.index,
+            };
+            let Some(manifest) = self.own_manifest(&name).await? else {
+                continue;
+            };
+            if self.has_all(&manifest).await? {
+                return Ok(Some(Stored {
+                    incarnation: age.incarnation.0,
+                    leader_epoch: age.leader_epoch,
+                    index: age.index,
+                    next_offset: manifest.next_offset,
+                    identity: Some(manifest.identity()),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn has_all(&self, manifest: &Manifest) -> Result<bool, Error> {
+        for Chunk { key, chunk, .. } in &manifest.chunks {
+            if !copy::is_as_written(self.store(), key, chunk).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// What is here of a chunk, as it was written: known from an own manifest, or else read from end to end.

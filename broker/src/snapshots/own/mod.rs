@@ -326,9 +326,9 @@ impl Own {
                 );
                 Copied::Differs
             }
-            Error::Lost(_) => {
+            Error::Lost { former, .. } => {
                 tracing::warn!(target: "snapshot", group = group.0, %why, "the leader takes another snapshot");
-                Copied::Lost
+                Copied::Lost(*former)
             }
             _ => {
                 add(&self.failures, 1);

@@ -37,6 +37,8 @@ pub struct Copies {
     own: Rc<broker_own::Own>,
     /// Partitions that are not here, as of now.
     gone: Rc<RefCell<BTreeSet<Place>>>,
+    /// Partitions whose copies are being brought up.
+    bringing: usize,
 }
 
 impl Copies {
@@ -44,6 +46,7 @@ impl Copies {
         Self {
             own: Rc::new(broker_own::Own::new(|| true)),
             gone: Rc::default(),
+            bringing: 0,
         }
     }
 }
@@ -97,7 +100,7 @@ impl World {
         };
         let source = snapshots.source(holding.group);
         let source = source.ok_or("a snapshot of no partition")?.clone();
-        let (Some(archive), Some(copies)) = (up.archive.clone(), &up.copies) else {
+        let (Some(archive), Some(copies)) = (up.archive.clone(), &mut up.copies) else {
             return Err("it has copies of its own".to_owned());
         };
         let donors = up.shard.donors(holding.group, holding.replica);
@@ -109,6 +112,7 @@ impl World {
         };
         let nodes = donors.map_or_else(Vec::new, |donors| donors.nodes);
         let donors: Vec<Other> = nodes.into_iter().map(other).collect();
+        copies.bringing += 1;
         let (own, reader) = (copies.own.clone(), up.reader.clone());
         let (policy, now_ms) = (snapshots.plan.collection, clock(self.now));
         up.tasks.push(Box::pin(async move {
@@ -154,7 +158,8 @@ impl World {
                 snapshots.not_brought.insert(place, why.to_string());
             }
         }
-        if let Some(copies) = &up.copies {
+        if let Some(copies) = &mut up.copies {
+            copies.bringing -= 1;
             let own = copies.own.clone();
             own.brought(&mut up.shard, Tick(self.now), holding, brought);
         }
@@ -400,8 +405,8 @@ impl World {
         for node in &self.nodes {
             let Some(up) = &node.up else { continue };
             // NB: a shard is told that a newer snapshot is held when the older one is removed already.
-            if !up.tasks.is_empty() {
-                return Some(format!("; {} is not done with its tasks", node.id));
+            if up.copies.as_ref().is_some_and(|copies| copies.bringing > 0) {
+                return Some(format!("; {} brings copies", node.id));
             }
             let objects = snapshots.store.memory_of(node.id).objects();
             for status in up.shard.status() {
