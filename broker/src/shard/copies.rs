@@ -51,9 +51,11 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Whether copies are being brought up, or will be at once: a snapshot that is taken now would rest upon older ones.
-    pub(super) fn is_busy(&self, id: GroupId) -> bool {
-        self.queue.contains(&id) || self.running.contains(&id)
+    /// Whether copies are being brought up, or will be at once: a snapshot that is taken now would rest upon older ones. What
+    /// is only looked at again waits for the snapshot.
+    pub(super) fn is_busy(&self, group: &Group) -> bool {
+        let id = &group.id;
+        self.running.contains(id) || self.queue.contains(id) && !group.has_newest_copies()
     }
 }
 
@@ -94,6 +96,12 @@ impl Group {
         }
     }
 
+    /// Whether own copies are those of the committed snapshot, as far as is known.
+    fn has_newest_copies(&self) -> bool {
+        let stored = self.partition().and_then(PartitionState::stored);
+        self.copies.held == stored && !self.copies.is_damaged
+    }
+
     /// Whether log and own copies together hold everything from the log start on.
     pub(super) fn is_whole(&self) -> bool {
         let Some(state) = self.partition() else {
@@ -128,8 +136,12 @@ impl Shard {
     pub(super) fn order_copies(&mut self) {
         let looked_at = std::mem::take(&mut self.io.stored);
         self.copies.queue.extend(looked_at);
-        let idle =
-            |id: &GroupId| !self.copies.running.contains(id) && !self.snapshots.is_running(*id);
+        let waits = |id: &GroupId| {
+            let newest = self.groups.get(id).is_some_and(Group::has_newest_copies);
+            newest && self.snapshots.is_next(*id)
+        };
+        let is_taken = |id: &GroupId| self.snapshots.is_running(*id) || waits(id);
+        let idle = |id: &GroupId| !self.copies.running.contains(id) && !is_taken(id);
         let next: Vec<GroupId> = self.copies.queue.iter().copied().filter(idle).collect();
         for id in next {
             if self.copies.running.len() >= AT_ONCE {

@@ -219,7 +219,9 @@ impl Io {
                 if applied.stored {
                     self.note_stored(group);
                 }
-                if applied.changed {
+                // NB: a start commits changes and the news of the snapshot that holds them at once.
+                let changed = group.partition().map(PartitionState::changed);
+                if applied.changed && changed > Some(group.covered()) {
                     self.note_unstored(group, applied.bytes);
                 }
             }

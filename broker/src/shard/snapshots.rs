@@ -119,6 +119,11 @@ impl Snapshots {
         self.running.contains(&id)
     }
 
+    /// Whether its turn comes when there is room.
+    pub(super) fn is_next(&self, id: GroupId) -> bool {
+        self.queue.contains_key(&id)
+    }
+
     pub(super) fn running_count(&self) -> usize {
         self.running.len()
     }
@@ -232,13 +237,16 @@ impl Shard {
             self.snapshots.want(id, Trigger::Time);
         }
         // NB: what is being taken waits for its end, which looks at the queue again.
-        let idle = |id: &GroupId| !self.snapshots.running.contains(id);
+        let copies_rest = |id: &GroupId| {
+            let group = self.groups.get(id);
+            group.is_none_or(|group| !self.copies.is_busy(group))
+        };
+        let idle = |id: &GroupId| !self.snapshots.running.contains(id) && copies_rest(id);
         let next: Vec<(GroupId, Trigger)> = {
             let room = policy.at_once.saturating_sub(self.snapshots.running.len());
             let queue = self.snapshots.queue.iter();
-            let queue = queue
-                .filter(|(id, _)| idle(id) && !self.copies.is_busy(**id))
-                .map(|(id, why)| (*id, *why));
+            let queue = queue.filter(|(id, _)| idle(id));
+            let queue = queue.map(|(id, why)| (*id, *why));
             if room == 0 {
                 Vec::new()
             } else {

@@ -79,7 +79,7 @@ impl World {
                 );
             }
         }
-        why += &self.why_not_held().unwrap_or_default();
+        why += &self.why_not_stored().unwrap_or_default();
         why + &self.consumer_groups.why_not_well(self.groups.len())
     }
 

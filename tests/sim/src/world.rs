@@ -185,7 +185,6 @@ impl World {
                 self.start(at)?;
             }
         }
-        self.meet_all_damage()?;
         for at in 0..self.clients.len() {
             for group in self.groups.clone() {
                 self.begin(at, group);

@@ -211,6 +211,24 @@ fn what_the_store_lacks_is_told_also_while_an_earlier_snapshot_is_due() {
 }
 
 #[test]
+fn a_restart_lacks_nothing_that_the_store_holds() {
+    let mut cluster = with_store(1, &[]);
+    fill_twelve(&mut cluster);
+    cluster.run(LAG_MS + 200);
+    let wanted = wanted(&mut cluster, ONE).remove(0);
+    let now = cluster.now;
+    let shard = &mut cluster.at(ONE).shard;
+    shard.snapshot_taken(now, GROUP, wanted.term, Some(stored(&wanted)));
+    cluster.settle();
+    cluster.restart(ONE);
+    cluster.run_until("a leader", |c| known(c, ONE).is_some());
+    assert_eq!(cluster.status(ONE, GROUP).unwrap().unstored_ms, 0);
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+    assert!(cluster.status(ONE, GROUP).unwrap().unstored_ms > 0);
+}
+
+#[test]
 fn without_a_store_nothing_is_ordered() {
     let mut cluster = Cluster::with(1, |_| {}, &[("local.retention.bytes", "1")]);
     fill_twelve(&mut cluster);

@@ -151,10 +151,13 @@ async fn what_the_log_has_no_longer_comes_from_another_replica() {
     let none = BTreeSet::new();
     let wanted = holding(stored, None, stored.next_offset);
     let alone = bring(&follower, &archive, &[], &wanted, &none).await;
-    assert!(matches!(alone, Err(NotBrought::Lost(_))), "{alone:?}");
+    assert!(matches!(alone, Err(NotBrought::Lost { .. })), "{alone:?}");
     let empty = [Other(Memory::default())];
     let nowhere = bring(&follower, &archive, &empty, &wanted, &none).await;
-    assert!(matches!(nowhere, Err(NotBrought::Lost(_))), "{nowhere:?}");
+    assert!(
+        matches!(nowhere, Err(NotBrought::Lost { .. })),
+        "{nowhere:?}"
+    );
 
     let donors = [Other(Memory::default()), Other(theirs.clone())];
     let brought = bring(&follower, &archive, &donors, &wanted, &none)

@@ -537,21 +537,33 @@ impl World {
 
     /// Whether the store lacks nothing of what is committed.
     pub(crate) fn is_stored(&self) -> bool {
-        let has_tails = self
-            .snapshots
-            .as_ref()
-            .is_some_and(|s| s.plan.policy.tail_bytes > 0);
-        let stored = |group: GroupId| {
-            let up = self.nodes.iter().filter_map(|n| n.up.as_ref());
-            let mut leaders = up.filter(|up| up.shard.offsets(group).is_ok());
-            leaders.all(|up| {
-                let mut status = up.shard.status();
-                let of_group = status.find(|s| s.group == group);
-                of_group.is_some_and(|s| (has_tails || s.stored.is_some()) && s.unstored_ms == 0)
-            })
-        };
-        self.snapshots.is_none()
-            || (self.groups.iter().all(|group| stored(*group)) && self.has_whole_copies())
+        self.why_not_stored().is_none()
+    }
+
+    /// What the store lacks of what is committed, for people.
+    pub(crate) fn why_not_stored(&self) -> Option<String> {
+        let snapshots = self.snapshots.as_ref()?;
+        let has_tails = snapshots.plan.policy.tail_bytes > 0;
+        for up in self.nodes.iter().filter_map(|node| node.up.as_ref()) {
+            for status in up.shard.status() {
+                let leads = up.shard.offsets(status.group).is_ok();
+                let has_any = has_tails || status.stored.is_some();
+                if leads
+                    && self.groups.contains(&status.group)
+                    && !(has_any && status.unstored_ms == 0)
+                {
+                    return Some(format!(
+                        "; {} is not in the store: {:?}, changed at {}, unstored for {} ms, lacks copies: {}",
+                        status.group,
+                        status.stored,
+                        status.changed,
+                        status.unstored_ms,
+                        status.lacks_copies
+                    ));
+                }
+            }
+        }
+        self.why_not_held()
     }
 
     /// The newest snapshot of every partition is whole.

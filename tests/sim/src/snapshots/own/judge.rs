@@ -204,7 +204,7 @@ impl Judge {
         self.was_damaged.insert((node, key.clone()));
     }
 
-    /// What is damaged on a disk.
+    /// What was damaged on a disk, and is not known to be mended.
     pub(crate) fn damaged_on(&self, node: NodeId) -> Vec<Key> {
         let on = self.damaged.iter().filter(|(on, _)| *on == node);
         on.map(|(_, key)| key.clone()).collect()

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use broker::partition::stored::Stored;
-use broker::shard::{Holding, Shard};
+use broker::shard::{GroupStatus, Holding, Shard};
 use broker::snapshots::name_of;
 use broker::snapshots::own::peer::{self, Asked, ask_whole, says_whole, tell_whole};
 use broker::snapshots::own::{self as broker_own, Bringing, Place};
@@ -18,6 +18,7 @@ use broker::snapshots::take;
 use raft::types::{GroupId, Index, Member, NodeId, Term, Tick};
 use snapshot::archive;
 use snapshot::key::Key;
+use snapshot::manifest::{Chunk, Manifest};
 
 use self::judge::Disk;
 use self::wire::{Kind, Other, Question};
@@ -37,7 +38,7 @@ pub struct Copies {
     own: Rc<broker_own::Own>,
     /// Partitions that are not here, as of now.
     gone: Rc<RefCell<BTreeSet<Place>>>,
-    /// Partitions whose copies are being brought up.
+    /// Partitions whose copies are being brought up to a newer snapshot.
     bringing: usize,
 }
 
@@ -83,6 +84,11 @@ impl Snapshots {
     }
 }
 
+/// Whether copies are brought up to more than they were; else they are only looked at.
+fn is_newer(holding: &Holding) -> bool {
+    holding.before != Some(holding.stored)
+}
+
 /// Whether the replica of a group here votes.
 fn votes(shard: &Shard, group: GroupId) -> bool {
     let replica = shard.replica(group);
@@ -112,7 +118,7 @@ impl World {
         };
         let nodes = donors.map_or_else(Vec::new, |donors| donors.nodes);
         let donors: Vec<Other> = nodes.into_iter().map(other).collect();
-        copies.bringing += 1;
+        copies.bringing += usize::from(is_newer(&holding));
         let (own, reader) = (copies.own.clone(), up.reader.clone());
         let (policy, now_ms) = (snapshots.plan.collection, clock(self.now));
         up.tasks.push(Box::pin(async move {
@@ -159,7 +165,7 @@ impl World {
             }
         }
         if let Some(copies) = &mut up.copies {
-            copies.bringing -= 1;
+            copies.bringing -= usize::from(is_newer(holding));
             let own = copies.own.clone();
             own.brought(&mut up.shard, Tick(self.now), holding, brought);
         }
@@ -250,7 +256,8 @@ impl World {
             if self.chaos && self.random.chance(DAMAGE_PER_MILLE) {
                 self.damage_copy(at);
             }
-            if self.random.chance(MEET_PER_MILLE) {
+            // In the end somebody reads everything.
+            if self.random.chance(MEET_PER_MILLE) || !self.chaos {
                 self.meet_damage(at)?;
             }
             if self.random.chance(SWEEP_PER_MILLE) {
@@ -296,15 +303,36 @@ impl World {
 
     /// Somebody has read what is damaged on a disk.
     fn meet_damage(&mut self, at: usize) -> Outcome {
-        let node = self.nodes[at].id;
-        let damaged = self
-            .snapshots
-            .as_ref()
-            .map(|s| s.own_judge.damaged_on(node));
-        for key in damaged.unwrap_or_default() {
+        for key in self.damaged_copies(at) {
             self.suspect_copy(at, &key);
         }
         self.flush(at)
+    }
+
+    /// What the newest snapshots of a broker name and its disk has not as it was written. Nobody reads anything else.
+    fn damaged_copies(&self, at: usize) -> Vec<Key> {
+        let node = &self.nodes[at];
+        let (Some(snapshots), Some(up)) = (&self.snapshots, &node.up) else {
+            return Vec::new();
+        };
+        let damaged = snapshots.own_judge.damaged_on(node.id);
+        if damaged.is_empty() {
+            return damaged;
+        }
+        let objects = snapshots.store.memory_of(node.id).objects();
+        let manifest = |status: GroupStatus| {
+            let source = snapshots.source(status.group)?;
+            let key = name_of(source, &status.stored?).key();
+            Manifest::decode(objects.get(&key)?, &key, source).ok()
+        };
+        let named = up.shard.status().filter_map(manifest);
+        let named = named.flat_map(|manifest| manifest.chunks);
+        let is_whole = |chunk: &Chunk| {
+            let bytes = objects.get(&chunk.key);
+            bytes.is_some_and(|bytes| crc32fast::hash(bytes) == chunk.chunk.stored_crc32)
+        };
+        let read = named.filter(|chunk| damaged.contains(&chunk.key) && !is_whole(chunk));
+        read.map(|chunk| chunk.key).collect()
     }
 
     /// A consumer could not read own copies.
@@ -367,17 +395,6 @@ impl World {
         }
     }
 
-    /// The faults have ended, and all brokers are up: somebody reads everything.
-    pub(crate) fn meet_all_damage(&mut self) -> Outcome {
-        if !self.snapshots.as_ref().is_some_and(Snapshots::is_own) {
-            return Ok(());
-        }
-        for at in 0..self.nodes.len() {
-            self.meet_damage(at)?;
-        }
-        Ok(())
-    }
-
     /// Whether no replica's own copies lack anything, as far as they know.
     pub(crate) fn all_have_copies(&self) -> bool {
         let up = self.nodes.iter().filter_map(|node| node.up.as_ref());
@@ -394,16 +411,14 @@ impl World {
         lacks
     }
 
-    /// Whether every replica has all of the newest snapshot.
-    pub(crate) fn has_whole_copies(&self) -> bool {
-        self.why_not_held().is_none()
-    }
-
     /// What a replica lacks of the newest snapshot, for people.
     pub(crate) fn why_not_held(&self) -> Option<String> {
         let snapshots = self.snapshots.as_ref().filter(|s| s.is_own())?;
-        for node in &self.nodes {
+        for (at, node) in self.nodes.iter().enumerate() {
             let Some(up) = &node.up else { continue };
+            if let Some(key) = self.damaged_copies(at).first() {
+                return Some(format!("; {} has {key} damaged", node.id));
+            }
             // NB: a shard is told that a newer snapshot is held when the older one is removed already.
             if up.copies.as_ref().is_some_and(|copies| copies.bringing > 0) {
                 return Some(format!("; {} brings copies", node.id));
