@@ -15,10 +15,14 @@ const OWN: SnapshotPolicy = SnapshotPolicy {
 };
 
 fn with_copies(brokers: i32) -> Cluster {
+    // Local retention looks at copies as well, whenever its time has come.
+    looked_at_every(3_600_000, brokers)
+}
+
+fn looked_at_every(retention_interval_ms: u64, brokers: i32) -> Cluster {
     let change = |config: &mut Config| {
         config.snapshots = Some(OWN);
-        // Local retention looks at copies as well, whenever its time has come.
-        config.retention_interval_ms = 3_600_000;
+        config.retention_interval_ms = retention_interval_ms;
     };
     Cluster::with(brokers, change, KEEP_LITTLE)
 }
@@ -201,6 +205,22 @@ fn a_learner_votes_only_when_it_holds_everything() {
     shard.newcomers_are_whole(now, GROUP, term, &newcomers);
     cluster.run(500);
     assert_eq!(voters(&cluster), 3);
+}
+
+#[test]
+fn looks_that_never_end_in_time_do_not_hold_up_a_snapshot() {
+    let mut cluster = looked_at_every(LAG_MS / 4, 1);
+    fill_twelve(&mut cluster);
+    committed(&mut cluster);
+    let holding = holdings(&mut cluster, ONE).remove(0);
+    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.run(LAG_MS + 200);
+    let look = holdings(&mut cluster, ONE).remove(0);
+    assert!(wanted(&mut cluster, ONE).is_empty(), "it waits for its end");
+    tell(&mut cluster, ONE, &look, Copied::Whole);
+    assert_eq!(holdings(&mut cluster, ONE), [], "the next one is due");
+    assert_eq!(wanted(&mut cluster, ONE).len(), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! were told, but for what was damaged there on purpose; and nobody votes who lacks something.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use broker::partition::stored::Stored;
 use broker::shard::GroupStatus;
@@ -9,12 +10,12 @@ use broker::snapshots::name_of;
 use bytes::Bytes;
 use raft::types::{GroupId, NodeId, ReplicaId};
 use snapshot::archive;
-use snapshot::key::Key;
+use snapshot::key::{self, Key};
 use snapshot::manifest::{Chunk, Manifest};
 use snapshot::source::Source;
 use snapshot::store::memory::Memory;
 
-use super::super::judge::{Held, compare, manifests};
+use super::super::judge::{Held, compare};
 use crate::history::History;
 
 /// A disk's store, and how often it was written to.
@@ -44,6 +45,8 @@ pub(crate) struct Judge {
     voters: BTreeMap<GroupId, BTreeSet<ReplicaId>>,
     /// The bytes of chunks whose records were compared.
     compared: BTreeMap<Key, (Chunk, Bytes)>,
+    /// Manifests, as they are on one of the disks.
+    decoded: BTreeMap<Key, (Bytes, Rc<Manifest>)>,
     /// What was damaged on purpose on a disk and is not mended yet.
     damaged: BTreeSet<(NodeId, Key)>,
     /// What was damaged there once.
@@ -108,7 +111,12 @@ impl Judge {
             return Ok(());
         }
         let mut why = "there is no manifest".to_owned();
-        for manifest in manifests(source, &disk.memory)?.into_values().rev() {
+        let prefix = key::manifests_prefix(source);
+        let objects = disk.memory.objects();
+        let manifests = objects.iter().rev();
+        // NB: in the order of their ages, as their names are.
+        for (key, bytes) in manifests.filter(|(key, _)| key.as_str().starts_with(&prefix)) {
+            let manifest = self.manifest(source, key, bytes)?;
             match self.covers(disk, of.0, &manifest, seen, history)? {
                 Ok(()) => {
                     self.checked.insert(of, (seen, disk.writes));
@@ -125,6 +133,24 @@ impl Judge {
         Err(format!(
             "the partition begins at {log_start}, its log at {local_start}, and {why}"
         ))
+    }
+
+    fn manifest(
+        &mut self,
+        source: &Source,
+        key: &Key,
+        bytes: &Bytes,
+    ) -> Result<Rc<Manifest>, String> {
+        if let Some((known, manifest)) = self.decoded.get(key)
+            && known == bytes
+        {
+            return Ok(manifest.clone());
+        }
+        let manifest = Manifest::decode(bytes, key, source);
+        let manifest = Rc::new(manifest.map_err(|why| format!("{key}: {why}"))?);
+        let decoded = (bytes.clone(), manifest.clone());
+        self.decoded.insert(key.clone(), decoded);
+        Ok(manifest)
     }
 
     /// Whether a manifest and its chunks on a disk hold what a replica's log has dropped; what they lack, else. Wrong records
