@@ -16,7 +16,7 @@ impl World {
         self.clients.iter().all(|c| c.open.is_empty())
             && self.nodes.iter().all(synced)
             && self.consumer_groups.is_well(self.groups.len())
-            && self.is_stored()
+            && self.why_not_stored().is_none()
             && self.all_groups().into_iter().all(|g| self.is_level(g))
     }
 

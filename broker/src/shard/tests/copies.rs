@@ -219,6 +219,7 @@ fn looks_that_never_end_in_time_do_not_hold_up_a_snapshot() {
     let look = holdings(&mut cluster, ONE).remove(0);
     assert!(wanted(&mut cluster, ONE).is_empty(), "it waits for its end");
     tell(&mut cluster, ONE, &look, Copied::Whole);
+    cluster.run(50);
     assert_eq!(holdings(&mut cluster, ONE), [], "the next one is due");
     assert_eq!(wanted(&mut cluster, ONE).len(), 1);
 }
@@ -231,9 +232,10 @@ fn what_is_damaged_frees_nothing() {
     let holding = holdings(&mut cluster, ONE).remove(0);
     tell(&mut cluster, ONE, &holding, Copied::Whole);
     cluster.at(ONE).shard.note_copies_damaged(GROUP);
+    cluster.settle();
+    let holding = holdings(&mut cluster, ONE).remove(0);
     assert!(cut(&mut cluster, ONE, 12), "it was asked before");
     assert_eq!(local_start(&cluster, ONE), 0);
-    let holding = holdings(&mut cluster, ONE).remove(0);
     tell(&mut cluster, ONE, &holding, Copied::Whole);
     assert!(cut(&mut cluster, ONE, 12));
     assert_eq!(local_start(&cluster, ONE), 12);
@@ -250,6 +252,10 @@ fn a_restarted_leader_goes_on_from_the_snapshot_before_one_that_is_lost() {
     cluster.restart(ONE);
     cluster.run(1000);
     cluster.lead(ONE);
+    let older = holdings(&mut cluster, ONE).remove(0);
+    assert_eq!(older.stored, first, "it was committed first");
+    tell(&mut cluster, ONE, &older, Copied::Failed);
+    cluster.run(50);
     let holding = holdings(&mut cluster, ONE).remove(0);
     assert_eq!((holding.stored, holding.before), (second, None));
     assert!(lacks(&cluster, ONE), "it does not know what its disk has");

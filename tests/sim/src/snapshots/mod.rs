@@ -535,31 +535,15 @@ impl World {
         }
     }
 
-    /// Whether the store lacks nothing of what is committed.
-    pub(crate) fn is_stored(&self) -> bool {
-        self.why_not_stored().is_none()
-    }
-
     /// What the store lacks of what is committed, for people.
     pub(crate) fn why_not_stored(&self) -> Option<String> {
-        let snapshots = self.snapshots.as_ref()?;
-        let has_tails = snapshots.plan.policy.tail_bytes > 0;
+        let has_tails = self.snapshots.as_ref()?.plan.policy.tail_bytes > 0;
         for up in self.nodes.iter().filter_map(|node| node.up.as_ref()) {
-            for status in up.shard.status() {
-                let leads = up.shard.offsets(status.group).is_ok();
-                let has_any = has_tails || status.stored.is_some();
-                if leads
-                    && self.groups.contains(&status.group)
-                    && !(has_any && status.unstored_ms == 0)
-                {
-                    return Some(format!(
-                        "; {} is not in the store: {:?}, changed at {}, unstored for {} ms, lacks copies: {}",
-                        status.group,
-                        status.stored,
-                        status.changed,
-                        status.unstored_ms,
-                        status.lacks_copies
-                    ));
+            let leads = |group| self.groups.contains(&group) && up.shard.offsets(group).is_ok();
+            for s in up.shard.status().filter(|s| leads(s.group)) {
+                let (stored, lacks_ms) = (s.stored, s.unstored_ms);
+                if lacks_ms > 0 || stored.is_none() && !has_tails {
+                    return Some(format!("; {} since {stored:?}: {lacks_ms} ms", s.group));
                 }
             }
         }

@@ -110,7 +110,7 @@ impl Judge {
         {
             return Ok(());
         }
-        let mut why = "there is no manifest".to_owned();
+        let mut why = None;
         let prefix = key::manifests_prefix(source);
         let objects = disk.memory.objects();
         let manifests = objects.iter().rev();
@@ -122,9 +122,12 @@ impl Judge {
                     self.checked.insert(of, (seen, disk.writes));
                     return Ok(());
                 }
-                Err(lacks) => why = format!("{}: {lacks}", manifest.key()),
+                Err(lacks) => {
+                    why.get_or_insert_with(|| format!("{}: {lacks}", manifest.key()));
+                }
             }
         }
+        let why = why.unwrap_or_else(|| "there is no manifest".to_owned());
         let Seen {
             log_start,
             local_start,
