@@ -1,6 +1,6 @@
 //! Copies of each broker's own: a store for each disk, which goes with it. The broker's own code brings them up to what was
 //! committed, out of its log or from other replicas, and answers those; here are the tasks that do it, the way between two
-//! brokers ([`wire`]), and what a disk does not keep.
+//! brokers (`wire`), and what a disk does not keep.
 
 pub(super) mod judge;
 pub(super) mod wire;
