@@ -3,11 +3,19 @@
 //! An object is written under a temporary name, synced, and then linked or renamed to its own; the folder is synced
 //! before anybody is told. Conditional writes of one object take a lock on the store's lock file, so that they are atomic
 //! between processes too.
+//!
+//! What an earlier process made and did not live to sync can be seen, and yet may be gone after the next loss of power: no
+//! folder and no name is relied upon before this process, too, has synced it.
 
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +26,7 @@ use uuid::Uuid;
 use super::{Condition, Error, Later, Listed, Store, Upload, Version};
 use crate::digest::Digest;
 use crate::key::Key;
+use files::{Files, System};
 
 /// What is being written. No object's name begins with a point.
 const TEMPORARY: &str = ".writing";
@@ -25,41 +34,100 @@ const LOCK: &str = ".lock";
 /// So old, what is being written has been given up.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// So many folders are remembered as durable; then all are synced once more.
+const KNOWN_MAX: usize = 4096;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Folder {
     root: Arc<Path>,
+    files: Arc<dyn Files>,
+    /// Folders whose names this process has synced.
+    known: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Folder {
     /// Opens a folder, and makes it when it is not there. What a process that died was writing is removed once it is a
-    /// day old.
+    /// day old. All that is seen afterwards is durable, but for what others write meanwhile.
     ///
     /// # Errors
-    /// When it cannot be made or read.
+    /// When it cannot be made, read, cleaned up or synced.
     pub fn open(root: &Path) -> std::io::Result<Self> {
-        fs::create_dir_all(root.join(TEMPORARY))?;
-        sync_folder(root)?;
-        for entry in fs::read_dir(root.join(TEMPORARY))? {
-            match remove_if_old(&entry?) {
-                // Another process finished it meanwhile.
-                Err(why) if why.kind() == ErrorKind::NotFound => {}
-                done => done?,
-            }
-        }
-        Ok(Self { root: root.into() })
+        Self::open_with(root, Arc::new(System))
     }
 
     /// Opens a folder that no other process writes to: whatever was being written was given up.
     ///
     /// # Errors
-    /// When it cannot be made, read or cleaned up.
+    /// When it cannot be made, read, cleaned up or synced.
     pub fn open_own(root: &Path) -> std::io::Result<Self> {
-        let folder = Self::open(root)?;
-        for entry in fs::read_dir(root.join(TEMPORARY))? {
-            fs::remove_file(entry?.path())?;
+        Self::open_own_with(root, Arc::new(System))
+    }
+
+    fn open_with(root: &Path, files: Arc<dyn Files>) -> std::io::Result<Self> {
+        let root = std::path::absolute(root)?;
+        let temporary = root.join(TEMPORARY);
+        let folder = Self {
+            root: root.into(),
+            files,
+            known: Arc::default(),
+        };
+        folder.make_folders(&temporary)?;
+        for entry in fs::read_dir(&temporary)? {
+            match folder.remove_if_old(&entry?) {
+                // Another process finished it meanwhile.
+                Err(why) if why.kind() == ErrorKind::NotFound => {}
+                done => done?,
+            }
+        }
+        folder.files.sync_all(&folder.root)?;
+        Ok(folder)
+    }
+
+    fn open_own_with(root: &Path, files: Arc<dyn Files>) -> std::io::Result<Self> {
+        let folder = Self::open_with(root, files)?;
+        for entry in fs::read_dir(folder.root.join(TEMPORARY))? {
+            folder.files.remove(&entry?.path())?;
         }
         Ok(folder)
+    }
+
+    fn remove_if_old(&self, entry: &fs::DirEntry) -> std::io::Result<()> {
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > ABANDONED_AFTER {
+            self.files.remove(&entry.path())?;
+        }
+        Ok(())
+    }
+
+    /// Makes a folder and those above it, each synced into the one above it.
+    fn make_folders(&self, folder: &Path) -> std::io::Result<()> {
+        let is_ours = folder.starts_with(&self.root);
+        let is_known = |known: &mut HashSet<PathBuf>| !is_ours || known.contains(folder);
+        if self.with_known(is_known) && folder.is_dir() {
+            return Ok(());
+        }
+        let Some(above) = folder.parent() else {
+            return Ok(());
+        };
+        self.make_folders(above)?;
+        self.files.make_folder(folder)?;
+        match self.files.sync_folder(above) {
+            // Made by somebody who may do more than this process.
+            Err(why) if why.kind() == ErrorKind::PermissionDenied && folder == &*self.root => {}
+            synced => synced?,
+        }
+        self.with_known(|known| {
+            if known.len() >= KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(folder.to_owned());
+        });
+        Ok(())
+    }
+
+    fn with_known<T>(&self, work: impl FnOnce(&mut HashSet<PathBuf>) -> T) -> T {
+        work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -85,13 +153,18 @@ impl Folder {
     fn publish(&self, from: &Path, key: &Key, condition: &Condition) -> std::io::Result<()> {
         let to = self.path(key);
         let parent = to.parent().expect("an object lies in the store");
-        make_folders(&self.root, parent)?;
+        self.make_folders(parent)?;
         match condition {
-            Condition::None => fs::rename(from, &to)?,
+            Condition::None => self.files.rename(from, &to)?,
             // A link is made by one only, on every file system, also by two machines.
             Condition::Absent => {
-                fs::hard_link(from, &to)?;
-                fs::remove_file(from)?;
+                let linked = self.files.link(from, &to);
+                if matches!(&linked, Err(why) if why.kind() == ErrorKind::AlreadyExists) {
+                    // NB: who made it may have died before this.
+                    self.files.sync_folder(parent)?;
+                }
+                linked?;
+                self.files.remove(from)?;
             }
             Condition::Unchanged(version) => {
                 let lock = OpenOptions::new()
@@ -103,10 +176,10 @@ impl Folder {
                 if version_of(&mut File::open(&to)?)? != *version {
                     return Err(ErrorKind::AlreadyExists.into());
                 }
-                fs::rename(from, &to)?;
+                self.files.rename(from, &to)?;
             }
         }
-        sync_folder(parent)
+        self.files.sync_folder(parent)
     }
 }
 
@@ -204,11 +277,12 @@ impl Store for Folder {
         let name = key.clone();
         self.run(key, move |folder| {
             let path = folder.path(&name);
-            match fs::remove_file(&path) {
+            match folder.files.remove(&path) {
                 Err(why) if why.kind() == ErrorKind::NotFound => return Ok(()),
                 done => done?,
             }
-            sync_folder(path.parent().expect("an object lies in the store"))
+            let parent = path.parent().expect("an object lies in the store");
+            folder.files.sync_folder(parent)
         })
     }
 }
@@ -233,7 +307,7 @@ impl Writing {
     fn begin(folder: &Folder, key: &Key) -> std::io::Result<Self> {
         let path = folder.root.join(TEMPORARY).join(Uuid::new_v4().to_string());
         Ok(Self {
-            file: File::create_new(&path)?,
+            file: folder.files.create(&path)?,
             folder: folder.clone(),
             key: key.clone(),
             path,
@@ -245,10 +319,10 @@ impl Writing {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.hash.update(bytes);
         for piece in bytes.chunks(SYNC_BYTES) {
-            self.file.write_all(piece)?;
+            self.folder.files.write(&mut self.file, piece)?;
             self.unsynced_bytes += piece.len();
             if self.unsynced_bytes >= SYNC_BYTES {
-                self.file.sync_data()?;
+                self.folder.files.sync(&self.file)?;
                 self.unsynced_bytes = 0;
             }
         }
@@ -256,7 +330,7 @@ impl Writing {
     }
 
     fn finish(mut self, condition: &Condition) -> std::io::Result<Version> {
-        self.file.sync_all()?;
+        self.folder.files.sync(&self.file)?;
         self.folder.publish(&self.path, &self.key, condition)?;
         let digest = Digest(std::mem::take(&mut self.hash).finalize().into());
         Ok(digest.into())
@@ -266,7 +340,7 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         // Gone already when it has its name. What stays is removed at a later start.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.folder.files.remove(&self.path);
     }
 }
 
@@ -304,14 +378,6 @@ impl Upload for FolderUpload {
     }
 }
 
-fn remove_if_old(entry: &fs::DirEntry) -> std::io::Result<()> {
-    let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-    if age > ABANDONED_AFTER {
-        fs::remove_file(entry.path())?;
-    }
-    Ok(())
-}
-
 fn broken() -> std::io::Error {
     std::io::Error::other("an earlier write of this upload failed or was given up")
 }
@@ -342,24 +408,6 @@ fn version_of(file: &mut File) -> std::io::Result<Version> {
         }
     }
     Ok(Digest(hash.finalize().into()).into())
-}
-
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Makes the folders between, each synced into the one above it.
-fn make_folders(root: &Path, folder: &Path) -> std::io::Result<()> {
-    if folder == root || folder.is_dir() {
-        return Ok(());
-    }
-    let above = folder.parent().expect("below the root");
-    make_folders(root, above)?;
-    match fs::create_dir(folder) {
-        Err(why) if why.kind() != ErrorKind::AlreadyExists => return Err(why),
-        _ => {}
-    }
-    sync_folder(above)
 }
 
 /// Everything below the root whose name begins so.
