@@ -483,9 +483,9 @@ async fn a_store_goes_on_after_a_loss_of_power() {
     let files = Mortal::default();
     let folder = open(&first.path().join("data/store"), &files, Next::Own).expect("opened");
     assert_eq!(live(&folder, &files).await, Some(()));
-    let notes = files.0.lock().expect("no panic");
-    for at in 0..=notes.calls.len() {
-        let disk = Disk::after(&notes.calls[..at]);
+    let calls = std::mem::take(&mut files.0.lock().expect("no panic").calls);
+    for at in 0..=calls.len() {
+        let disk = Disk::after(&calls[..at]);
         for kept in disk.fates() {
             let (folders, left) = disk.left(first.path(), &kept, Unsynced::Lost);
             let base = tempfile::tempdir().expect("a folder");
