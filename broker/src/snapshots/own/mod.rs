@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::{NOT_OWN, Snapshots, name_of, take};
 use crate::broker::Broker;
 use crate::metrics::node::OwnCopiesMetrics;
+use crate::partition::stored::Stored;
 use crate::shard::{Copied, Holding, Shard};
 use bring::{Bring, Brought, Error};
 pub use sweep::is_gone;
@@ -74,9 +75,21 @@ pub struct Bringing<'a, D> {
     pub donors: &'a [D],
     /// Where chunks are made.
     pub place: take::Place,
+}
+
+/// Copies that others have replaced.
+pub struct Replaced<'a> {
+    /// The own store.
+    pub archive: &'a Archive,
+    /// The partition.
+    pub source: &'a Source,
+    /// The life of the cluster.
+    pub incarnation: Incarnation,
+    /// By which.
+    pub held: &'a Stored,
     /// By this broker's clock.
     pub now_ms: i64,
-    /// What was replaced stays for so long, in ms.
+    /// They stay for so long, in ms.
     pub grace_ms: i64,
 }
 
@@ -163,8 +176,12 @@ impl Broker {
             let own = own.expect("who shares a store has no copies of its own");
             let outcome = broker.bring(&snapshots, own, &holding).await;
             let now = broker.now();
-            own.brought(&mut broker.shard.borrow_mut(), now, &holding, outcome);
+            let is_newest = own.brought(&mut broker.shard.borrow_mut(), now, &holding, outcome);
             broker.work.notify_one();
+            // NB: not before the shard reads from the newer ones.
+            if is_newest {
+                broker.collect_replaced(&snapshots, own, &holding).await;
+            }
         });
     }
 
@@ -192,12 +209,26 @@ impl Broker {
             holding,
             donors: &donors,
             place: take::Place::Thread,
+        };
+        own.bring(&bringing).await
+    }
+
+    async fn collect_replaced(&self, snapshots: &Snapshots, own: &Own, holding: &Holding) {
+        let source = snapshots.source(&self.image(), holding.group);
+        let Some((source, life)) = source.zip(snapshots.life()) else {
+            return;
+        };
+        let replaced = Replaced {
+            archive: &snapshots.archive,
+            source: &source,
+            incarnation: life.incarnation,
+            held: &holding.stored,
             now_ms: self.wall_ms(),
             grace_ms: GRACE_MS,
         };
-        let collected = own.bring(bringing).await?;
-        snapshots.note_collected("own copies", collected);
-        Ok(())
+        if let Some(collected) = own.collect(&replaced).await {
+            snapshots.note_collected("own copies", collected);
+        }
     }
 
     /// A part of own copies could not be read: it is looked at, and brought back from elsewhere.
@@ -233,15 +264,12 @@ impl Broker {
 }
 
 impl Own {
-    /// Brings copies up to a committed snapshot, and then removes what it has replaced; says what became of that. Dropped in the
-    /// middle, or ended by an error, it leaves those of the former snapshot as they were.
+    /// Brings copies up to a committed snapshot. Dropped in the middle, or ended by an error, it leaves those of the former
+    /// snapshot as they were.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn bring<D: Donor>(
-        &self,
-        of: Bringing<'_, D>,
-    ) -> Result<Result<Collected, collect::Error>, Error> {
+    pub async fn bring<D: Donor>(&self, of: &Bringing<'_, D>) -> Result<(), Error> {
         let (group, source) = (of.holding.group, of.source);
         let turn = self.turn((source.topic_id, source.partition));
         let _turn = turn.ok_or(take::Error::NotNow("its objects are being removed"))?;
@@ -252,7 +280,7 @@ impl Own {
             .unwrap_or_default();
         let bring = Bring {
             archive: of.archive,
-            reader: of.reader,
+            reader: of.reader.clone(),
             source,
             incarnation: of.incarnation,
             holding: of.holding,
@@ -268,6 +296,13 @@ impl Own {
             noted.entry(group).or_default().extend(suspects);
         }
         self.count(group, outcome?);
+        Ok(())
+    }
+
+    /// Removes what is replaced, unless copies are being brought up again: then it goes the next time.
+    pub async fn collect(&self, of: &Replaced<'_>) -> Option<Result<Collected, collect::Error>> {
+        let source = of.source;
+        let _turn = self.turn((source.topic_id, source.partition))?;
         let policy = collect::Policy {
             incarnation: of.incarnation,
             keep_manifests: 1,
@@ -275,8 +310,8 @@ impl Own {
             ..collect::Policy::default()
         };
         let store = &**of.archive.store();
-        let held = name_of(source, &of.holding.stored);
-        Ok(collect::partition(store, source, &held, &policy, of.now_ms).await)
+        let held = name_of(source, of.held);
+        Some(collect::partition(store, source, &held, &policy, of.now_ms).await)
     }
 
     fn count(&self, group: GroupId, brought: Brought) {
@@ -289,24 +324,25 @@ impl Own {
         }
     }
 
-    /// Tells the shard how it ended.
+    /// Tells the shard how it ended. Whether older copies may go.
     pub fn brought(
         &self,
         shard: &mut Shard,
         now: Tick,
         holding: &Holding,
         outcome: Result<(), Error>,
-    ) {
+    ) -> bool {
         let copied = match outcome {
             Ok(()) => Copied::Whole,
             Err(why) => self.note_failure(holding.group, &why),
         };
-        shard.copied(now, holding, copied);
+        let is_newest = shard.copied(now, holding, copied);
         // Met since it was begun.
         let is_met = self.suspects.borrow().contains_key(&holding.group);
         if is_met && copied == Copied::Whole {
             shard.note_copies_damaged(holding.group);
         }
+        is_newest && !is_met
     }
 
     /// A part of own copies could not be read.
