@@ -170,13 +170,13 @@ impl Shard {
         }
     }
 
-    /// The answer to [`Order::HoldSnapshot`]. Whether these are the newest copies, and older ones may go.
-    pub fn copied(&mut self, now: Tick, of: &Holding, copied: Copied) -> bool {
+    /// The answer to [`Order::HoldSnapshot`].
+    pub fn copied(&mut self, now: Tick, of: &Holding, copied: Copied) {
         let id = of.group;
         self.copies.running.remove(&id);
         let here = |group: &&mut Group| group.me.replica == of.replica;
         let Some(group) = self.groups.get_mut(&id).filter(here) else {
-            return false;
+            return;
         };
         let is_newest = group.partition().and_then(PartitionState::stored) == Some(of.stored);
         let copies = &mut group.copies;
@@ -205,7 +205,6 @@ impl Shard {
         if !is_newest {
             self.io.stored.insert(id);
         }
-        is_newest && copied == Copied::Whole
     }
 
     /// A part of this replica's own copies is damaged or gone: nothing more is dropped from the log until it is back.

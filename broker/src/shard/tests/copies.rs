@@ -56,12 +56,10 @@ fn committed(cluster: &mut Cluster) -> Stored {
     taken
 }
 
-/// Whether older copies may go.
-fn tell(cluster: &mut Cluster, node: NodeId, holding: &Holding, copied: Copied) -> bool {
+fn tell(cluster: &mut Cluster, node: NodeId, holding: &Holding, copied: Copied) {
     let now = cluster.now;
-    let is_newest = cluster.at(node).shard.copied(now, holding, copied);
+    cluster.at(node).shard.copied(now, holding, copied);
     cluster.settle();
-    is_newest
 }
 
 /// Answers the question what may go, if it was asked.
@@ -224,24 +222,6 @@ fn looks_that_never_end_in_time_do_not_hold_up_a_snapshot() {
     cluster.run(50);
     assert_eq!(holdings(&mut cluster, ONE), [], "the next one is due");
     assert_eq!(wanted(&mut cluster, ONE).len(), 1);
-}
-
-#[test]
-fn older_copies_stay_as_long_as_newer_ones_are_to_come() {
-    let mut cluster = with_copies(3);
-    fill_twelve(&mut cluster);
-    let first = committed(&mut cluster);
-    let late = holdings(&mut cluster, TWO).remove(0);
-    let holding = holdings(&mut cluster, ONE).remove(0);
-    assert!(tell(&mut cluster, ONE, &holding, Copied::Whole));
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
-    let second = committed(&mut cluster);
-    assert!(!tell(&mut cluster, TWO, &late, Copied::Whole));
-    let holding = holdings(&mut cluster, TWO).remove(0);
-    assert_eq!((holding.stored, holding.before), (second, Some(first)));
-    assert!(!tell(&mut cluster, TWO, &holding, Copied::Failed));
-    assert!(tell(&mut cluster, TWO, &holding, Copied::Whole));
 }
 
 #[test]

@@ -27,7 +27,6 @@ use uuid::Uuid;
 use super::{NOT_OWN, Snapshots, name_of, take};
 use crate::broker::Broker;
 use crate::metrics::node::OwnCopiesMetrics;
-use crate::partition::stored::Stored;
 use crate::shard::{Copied, Holding, Shard};
 use bring::{Bring, Brought, Error};
 pub use sweep::is_gone;
@@ -75,21 +74,9 @@ pub struct Bringing<'a, D> {
     pub donors: &'a [D],
     /// Where chunks are made.
     pub place: take::Place,
-}
-
-/// Copies that others have replaced.
-pub struct Replaced<'a> {
-    /// The own store.
-    pub archive: &'a Archive,
-    /// The partition.
-    pub source: &'a Source,
-    /// The life of the cluster.
-    pub incarnation: Incarnation,
-    /// By which.
-    pub held: &'a Stored,
     /// By this broker's clock.
     pub now_ms: i64,
-    /// They stay for so long, in ms.
+    /// What was replaced stays for so long, in ms.
     pub grace_ms: i64,
 }
 
@@ -176,12 +163,8 @@ impl Broker {
             let own = own.expect("who shares a store has no copies of its own");
             let outcome = broker.bring(&snapshots, own, &holding).await;
             let now = broker.now();
-            let is_newest = own.brought(&mut broker.shard.borrow_mut(), now, &holding, outcome);
+            own.brought(&mut broker.shard.borrow_mut(), now, &holding, outcome);
             broker.work.notify_one();
-            // NB: not before the shard reads from the newer ones.
-            if is_newest {
-                broker.collect_replaced(&snapshots, own, &holding).await;
-            }
         });
     }
 
@@ -209,26 +192,12 @@ impl Broker {
             holding,
             donors: &donors,
             place: take::Place::Thread,
-        };
-        own.bring(&bringing).await
-    }
-
-    async fn collect_replaced(&self, snapshots: &Snapshots, own: &Own, holding: &Holding) {
-        let source = snapshots.source(&self.image(), holding.group);
-        let Some((source, life)) = source.zip(snapshots.life()) else {
-            return;
-        };
-        let replaced = Replaced {
-            archive: &snapshots.archive,
-            source: &source,
-            incarnation: life.incarnation,
-            held: &holding.stored,
             now_ms: self.wall_ms(),
             grace_ms: GRACE_MS,
         };
-        if let Some(collected) = own.collect(&replaced).await {
-            snapshots.note_collected("own copies", collected);
-        }
+        let collected = own.bring(bringing).await?;
+        snapshots.note_collected("own copies", collected);
+        Ok(())
     }
 
     /// A part of own copies could not be read: it is looked at, and brought back from elsewhere.
@@ -264,12 +233,15 @@ impl Broker {
 }
 
 impl Own {
-    /// Brings copies up to a committed snapshot. Dropped in the middle, or ended by an error, it leaves those of the former
-    /// snapshot as they were.
+    /// Brings copies up to a committed snapshot, and then removes what it has replaced; says what became of that. Dropped in the
+    /// middle, or ended by an error, it leaves those of the former snapshot as they were.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn bring<D: Donor>(&self, of: &Bringing<'_, D>) -> Result<(), Error> {
+    pub async fn bring<D: Donor>(
+        &self,
+        of: Bringing<'_, D>,
+    ) -> Result<Result<Collected, collect::Error>, Error> {
         let (group, source) = (of.holding.group, of.source);
         let turn = self.turn((source.topic_id, source.partition));
         let _turn = turn.ok_or(take::Error::NotNow("its objects are being removed"))?;
@@ -280,7 +252,7 @@ impl Own {
             .unwrap_or_default();
         let bring = Bring {
             archive: of.archive,
-            reader: of.reader.clone(),
+            reader: of.reader,
             source,
             incarnation: of.incarnation,
             holding: of.holding,
@@ -296,13 +268,6 @@ impl Own {
             noted.entry(group).or_default().extend(suspects);
         }
         self.count(group, outcome?);
-        Ok(())
-    }
-
-    /// Removes what is replaced, unless copies are being brought up again: then it goes the next time.
-    pub async fn collect(&self, of: &Replaced<'_>) -> Option<Result<Collected, collect::Error>> {
-        let source = of.source;
-        let _turn = self.turn((source.topic_id, source.partition))?;
         let policy = collect::Policy {
             incarnation: of.incarnation,
             keep_manifests: 1,
@@ -310,8 +275,8 @@ impl Own {
             ..collect::Policy::default()
         };
         let store = &**of.archive.store();
-        let held = name_of(source, of.held);
-        Some(collect::partition(store, source, &held, &policy, of.now_ms).await)
+        let held = name_of(source, &of.holding.stored);
+        Ok(collect::partition(store, source, &held, &policy, of.now_ms).await)
     }
 
     fn count(&self, group: GroupId, brought: Brought) {
@@ -324,25 +289,24 @@ impl Own {
         }
     }
 
-    /// Tells the shard how it ended. Whether older copies may go.
+    /// Tells the shard how it ended.
     pub fn brought(
         &self,
         shard: &mut Shard,
         now: Tick,
         holding: &Holding,
         outcome: Result<(), Error>,
-    ) -> bool {
+    ) {
         let copied = match outcome {
             Ok(()) => Copied::Whole,
             Err(why) => self.note_failure(holding.group, &why),
         };
-        let is_newest = shard.copied(now, holding, copied);
+        shard.copied(now, holding, copied);
         // Met since it was begun.
         let is_met = self.suspects.borrow().contains_key(&holding.group);
         if is_met && copied == Copied::Whole {
             shard.note_copies_damaged(holding.group);
         }
-        is_newest && !is_met
     }
 
     /// A part of own copies could not be read.

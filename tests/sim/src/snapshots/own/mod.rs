@@ -13,7 +13,7 @@ use broker::partition::stored::Stored;
 use broker::shard::{GroupStatus, Holding, Shard};
 use broker::snapshots::name_of;
 use broker::snapshots::own::peer::{self, Asked, ask_whole, says_whole, tell_whole};
-use broker::snapshots::own::{self as broker_own, Bringing, Place, Replaced};
+use broker::snapshots::own::{self as broker_own, Bringing, Place};
 use broker::snapshots::take;
 use raft::types::{GroupId, Index, Member, NodeId, Term, Tick};
 use snapshot::archive;
@@ -120,18 +120,20 @@ impl World {
         let donors: Vec<Other> = nodes.into_iter().map(other).collect();
         copies.bringing += usize::from(is_newer(&holding));
         let (own, reader) = (copies.own.clone(), up.reader.clone());
-        let incarnation = snapshots.plan.collection.incarnation;
+        let (policy, now_ms) = (snapshots.plan.collection, clock(self.now));
         up.tasks.push(Box::pin(async move {
             let bringing = Bringing {
                 archive: &archive,
                 reader,
                 source: &source,
-                incarnation,
+                incarnation: policy.incarnation,
                 holding: &holding,
                 donors: &donors,
                 place: take::Place::Here,
+                now_ms,
+                grace_ms: policy.grace_ms,
             };
-            let brought = own.bring(&bringing).await;
+            let brought = own.bring(bringing).await.map(|_| ());
             Done::Brought(Box::new((holding, brought)))
         }));
         Ok(())
@@ -162,28 +164,10 @@ impl World {
                 snapshots.not_brought.insert(place, why.to_string());
             }
         }
-        if let (Some(copies), Some(archive)) = (&mut up.copies, &up.archive) {
+        if let Some(copies) = &mut up.copies {
             copies.bringing -= usize::from(is_newer(holding));
             let own = copies.own.clone();
-            let is_newest = own.brought(&mut up.shard, Tick(self.now), holding, brought);
-            let snapshots = self.snapshots.as_ref().ok_or("it has copies")?;
-            if let Some(source) = snapshots.source(holding.group).filter(|_| is_newest) {
-                let (policy, now_ms) = (snapshots.plan.collection, clock(self.now));
-                let (archive, source) = (archive.clone(), source.clone());
-                let held = holding.stored;
-                up.tasks.push(Box::pin(async move {
-                    let replaced = Replaced {
-                        archive: &archive,
-                        source: &source,
-                        incarnation: policy.incarnation,
-                        held: &held,
-                        now_ms,
-                        grace_ms: policy.grace_ms,
-                    };
-                    own.collect(&replaced).await;
-                    Done::Nothing
-                }));
-            }
+            own.brought(&mut up.shard, Tick(self.now), holding, brought);
         }
         Ok(())
     }
