@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use protocol::error_code::ErrorCode;
 use raft::types::{Index, NodeId};
 use serde::{Deserialize, Serialize};
 use snapshot::key::Key;
+use snapshot::source::Incarnation;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{GroupView, GroupsView, Status};
 use crate::broker::Broker;
@@ -16,6 +19,7 @@ use crate::controller::{ControllerRequest, Failure, RestoreTopic};
 use crate::metrics::NodeMetrics;
 use crate::server::Server;
 use crate::snapshots::cut::CutMade;
+use crate::snapshots::StoreStatus;
 use crate::snapshots::mend::Healed;
 
 /// How long the controller may take to ask for a transfer.
@@ -55,6 +59,8 @@ pub enum Question {
     Group(String, oneshot::Sender<Result<GroupView, Failure>>),
     /// All groups of consumers.
     Groups(oneshot::Sender<GroupsView>),
+    /// Find the store to be this cluster's in this life, which a restore has begun.
+    Begun(u32, oneshot::Sender<Result<StoreStatus, Failure>>),
     /// Take a step of a restore; answers as of which metadata.
     Restore(RestoreStep, oneshot::Sender<Result<Index, Failure>>),
     /// Put a partition into the snapshot store.
@@ -124,6 +130,9 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
             Question::Restore(step, to) => {
                 tell(broker, to, async move |broker| restore(broker, step).await);
             }
+            Question::Begun(incarnation, to) => {
+                tell(broker, to, async move |broker| begun(broker, incarnation).await);
+            }
             Question::Snapshot {
                 topic,
                 partition,
@@ -179,6 +188,18 @@ fn tell<T: 'static>(
     tokio::task::spawn_local(async move {
         let _ = to.send(work(&broker).await);
     });
+}
+
+async fn begun(broker: &Broker, incarnation: u32) -> Result<StoreStatus, Failure> {
+    let code = ErrorCode::CoordinatorLoadInProgress;
+    let none = || Failure::new(code, "snapshot.store is not set on this broker");
+    let snapshots = broker.snapshots.as_ref().ok_or_else(none)?;
+    let life = snapshots.await_life(Incarnation(incarnation));
+    let is_known = timeout(RESTORE_WAIT, life).await.is_ok();
+    let shard = broker.shard.borrow();
+    let status = snapshots.status(shard.image_or_empty(), shard.waiting_for_origins());
+    let why = || status.problem.clone().unwrap_or_default();
+    is_known.then(|| status.clone()).ok_or_else(|| Failure::new(code, why()))
 }
 
 async fn restore(broker: &Rc<Broker>, step: RestoreStep) -> Result<Index, Failure> {

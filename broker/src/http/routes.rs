@@ -42,6 +42,7 @@ pub fn routes(ask: Ask) -> Router {
         .route("/v1/groups/{group}", get(group))
         .route("/v1/partitions/{topic}/{partition}/leader", post(transfer))
         .route("/v1/restore", post(restore))
+        .route("/v1/restore/begun/{incarnation}", post(begun))
         .route("/v1/cuts", post(cut))
         .route("/v1/snapshots/heal", post(heal_cluster))
         .route("/v1/partitions/{topic}/{partition}/heal", post(heal))
@@ -170,6 +171,12 @@ async fn compare(
 
 async fn cut(State(ask): State<Ask>) -> Response {
     told(put(&ask, CUT_MAX, Question::Cut).await, |made| made)
+}
+
+/// Answered when this broker has found in the store what a restore has begun.
+async fn begun(State(ask): State<Ask>, Path(incarnation): Path<u32>) -> Response {
+    let begun = put(&ask, RESTORE_MAX, |to| Question::Begun(incarnation, to)).await;
+    told(begun, |store| store)
 }
 
 /// One step of a restore. It is committed, and applied by this broker, when it is answered.

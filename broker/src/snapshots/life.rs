@@ -7,12 +7,16 @@ use raft::types::GroupId;
 use serde::{Deserialize, Serialize};
 use snapshot::collect;
 use snapshot::owner::{self, Life};
+use snapshot::source::Incarnation;
+use tokio::sync::Notify;
 
 use super::Snapshots;
 use crate::metadata::Image;
 
-/// Before the store is asked again whose it is, where it is not known to be this cluster's: a restore waits for it.
+/// Before the store is asked again whose it is, where it is not known to be this cluster's and nobody waits for it.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
+/// Not sooner, whoever waits.
+const CLAIM_LEAST: Duration = Duration::from_millis(20);
 /// And where it was.
 const CLAIM_CHECK: Duration = Duration::from_secs(30);
 
@@ -22,6 +26,15 @@ pub(super) enum Standing {
     Own(Life),
     /// It is not, or not known to be, because of this.
     Unknown(String),
+}
+
+/// The question whose the store is.
+#[derive(Default)]
+pub(super) struct Claims {
+    /// It is to be asked now.
+    wanted: Notify,
+    /// There was another answer.
+    told: Notify,
 }
 
 /// The store, as `/status` shows it.
@@ -57,7 +70,26 @@ impl Snapshots {
         loop {
             let outcome = owner::claim(&**self.archive.store(), &self.cluster_id).await;
             let pause = self.note_claim(outcome);
-            tokio::time::sleep(pause).await;
+            self.claims.told.notify_waiters();
+            tokio::time::sleep(CLAIM_LEAST).await;
+            let _ = tokio::time::timeout(pause, self.claims.wanted.notified()).await;
+        }
+    }
+
+    /// Waits until the store is known to be this cluster's in this life, or a later one. It is asked at once, and then
+    /// as often as ever.
+    pub(crate) async fn await_life(&self, incarnation: Incarnation) {
+        let is_known = || self.life().is_some_and(|life| life.incarnation >= incarnation);
+        if is_known() {
+            return;
+        }
+        self.claims.wanted.notify_one();
+        loop {
+            let told = self.claims.told.notified();
+            if is_known() {
+                return;
+            }
+            told.await;
         }
     }
 

@@ -44,7 +44,7 @@ use crate::metrics::histogram::Histogram;
 use crate::metrics::node::SnapshotMetrics;
 use crate::partition::stored::Stored;
 use crate::shard::{TailFate, TailPart, TailWanted, Trigger, Wanted};
-use life::Standing;
+use life::{Claims, Standing};
 pub use life::StoreStatus;
 pub(crate) use own::FOLDER as OWN_FOLDER;
 use take::{Subject, Take, Taken};
@@ -62,6 +62,7 @@ pub(crate) struct Snapshots {
     /// Whose it has to be.
     cluster_id: String,
     standing: RefCell<Standing>,
+    claims: Claims,
     chunk_bytes: u64,
     /// The store is a folder of this broker alone.
     own: Option<own::Own>,
@@ -130,6 +131,7 @@ impl Snapshots {
             address: address.text().to_owned(),
             cluster_id: Uuid::from_u128(cluster).to_string(),
             standing: RefCell::new(Standing::Unknown(String::new())),
+            claims: Claims::default(),
             chunk_bytes: config.node.snapshot_bytes,
             own,
             collection: collect::Policy {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use raft::types::{Base, GroupId, Index, Membership, ReplicaId, Term};
+use snapshot::source::Incarnation;
 
 use crate::broker::Broker;
 use crate::partition::state::PartitionState;
@@ -46,6 +47,9 @@ impl Broker {
         let snapshots = self.snapshots.clone();
         let snapshots =
             snapshots.ok_or("snapshot.store is not set on this broker: set it as on the others")?;
+        // What the life began with may be heard of before the life.
+        let known = snapshots.await_life(Incarnation(origin.incarnation));
+        let _ = tokio::time::timeout(PAUSE, known).await;
         let turn = snapshots.origin_reads.acquire().await;
         let _turn = turn.expect("it is never closed");
         let read = self.manifest(group, Some(origin)).await;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use snapshot::owner::{self, Life};
 use snapshot::source::Incarnation;
 use snapshot::store::Store;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -25,12 +27,17 @@ use crate::snapshots::StoreStatus;
 
 /// Manifests that are written at once.
 const WRITES: usize = 16;
+/// Topics that are made at once.
+const TOPICS: usize = 8;
 /// Between two looks at what takes a while.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(20);
+/// And after a refusal.
+const PAUSE: Duration = Duration::from_millis(200);
 /// So far beyond every producer id of the cluster that was the new one begins: it may have gone on for a while.
 const PRODUCER_ID_JUMP: i64 = 1 << 32;
 
 /// The cluster to restore into.
+#[derive(Clone)]
 pub(in crate::cli) struct Into {
     admin: String,
     kafka: String,
@@ -124,20 +131,26 @@ impl Into {
         );
         let mut known_at = 0;
         // Where this is done already, more topics come into a cluster that goes on: its configs are its own.
-        if self.await_brokers(&life).await?.problem.is_some() {
+        if self.await_broker(&life).await?.problem.is_some() {
             known_at = self.cluster(plan).await?;
         }
-        for (done, topic) in plan.in_order().enumerate() {
-            let rebirth = match topic.is_of_groups() {
-                true => plan.rebirth(known_at, now_ms),
-                false => Rebirth {
-                    now_ms,
-                    ..Rebirth::default()
-                },
-            };
-            known_at = self.topic(store, topic, life.incarnation, &rebirth).await?;
-            eprintln!("{}/{} {}", done + 1, plan.topics.len(), topic.topic.name);
-        }
+        let mut topics = Topics {
+            into: self,
+            turns: Arc::new(Semaphore::new(WRITES)),
+            store,
+            life: life.incarnation,
+            done: 0,
+            of: plan.topics.len(),
+        };
+        let plain = Rebirth {
+            now_ms,
+            ..Rebirth::default()
+        };
+        let ordered: Vec<&TopicPlan> = plan.in_order().collect();
+        let groups_at = ordered.partition_point(|topic| !topic.is_of_groups());
+        known_at = known_at.max(topics.make(&ordered[..groups_at], &plain).await?);
+        let rebirth = plan.rebirth(known_at, now_ms);
+        topics.make(&ordered[groups_at..], &rebirth).await?;
         let checked = plan.check_chunks(&**store).await;
         checked.map_err(|why| refused(&why))?;
         self.await_leaders(&plan.topics).await?;
@@ -158,16 +171,17 @@ impl Into {
         self.step(&cluster).await
     }
 
-    async fn await_brokers(&self, life: &Life) -> Result<StoreStatus> {
+    async fn await_broker(&self, life: &Life) -> Result<StoreStatus> {
         let deadline = Instant::now() + self.wait;
+        let path = format!("/v1/restore/begun/{}", life.incarnation.0);
         loop {
-            let store = admin::status(&self.admin, self.wait).await?.snapshot_store;
-            let store = store.unwrap_or_default();
-            if store.incarnation == Some(life.incarnation.0) {
-                return Ok(store);
+            let (status, answer) = admin::post(&self.admin, &path, &Value::Null, self.wait).await?;
+            if status == 200 {
+                return serde_json::from_value(answer)
+                    .map_err(|why| Failure::new(format!("{path} answers otherwise: {why}")));
             }
             if Instant::now() >= deadline {
-                let why = store.problem.unwrap_or_else(|| "no answer".to_owned());
+                let why = answer["message"].as_str().unwrap_or("no reason given");
                 let why = format!(
                     "the broker at {} does not take the store up: {why}",
                     self.admin
@@ -176,40 +190,8 @@ impl Into {
                     "is its snapshot.store what --from says? then run the same command again",
                 ));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(PAUSE).await;
         }
-    }
-
-    async fn topic(
-        &self,
-        store: &Arc<dyn Store>,
-        topic: &TopicPlan,
-        incarnation: Incarnation,
-        rebirth: &Rebirth,
-    ) -> Result<u64> {
-        let mut origins = Vec::new();
-        let mut writes = JoinSet::new();
-        for partition in &topic.partitions {
-            let reborn = Reborn::new(topic, partition, incarnation, rebirth);
-            let reborn = reborn.map_err(|why| refused(&why))?;
-            origins.push(reborn.origin);
-            if writes.len() >= WRITES {
-                written(writes.join_next().await)?;
-            }
-            let store = store.clone();
-            writes.spawn(async move { reborn.put(&*store).await });
-        }
-        while let Some(write) = writes.join_next().await {
-            written(Some(write))?;
-        }
-        let step = RestoreStep::Topic(RestoreTopic {
-            topic: TopicId(topic.topic.id.as_u128()),
-            name: topic.topic.name.clone(),
-            replicas: topic.topic.replicas,
-            configs: topic.topic.configs.clone(),
-            origins,
-        });
-        self.step(&step).await
     }
 
     /// Tells as of which metadata it is done.
@@ -267,15 +249,71 @@ impl Into {
     }
 }
 
-type Write =
-    std::result::Result<std::result::Result<(), crate::restore::Error>, tokio::task::JoinError>;
+/// Topics on their way into the cluster.
+struct Topics<'a> {
+    into: &'a Into,
+    /// To write a manifest.
+    turns: Arc<Semaphore>,
+    store: &'a Arc<dyn Store>,
+    life: Incarnation,
+    done: usize,
+    of: usize,
+}
 
-fn written(write: Option<Write>) -> Result<()> {
-    match write {
-        None => Ok(()),
-        Some(write) => {
-            let write = write.expect("a write does not panic, and nobody cancels it");
-            write.map_err(|why| refused(&why))
+impl Topics<'_> {
+    /// Makes these, some at once. Tells as of which metadata they are there.
+    async fn make(&mut self, topics: &[&TopicPlan], rebirth: &Rebirth) -> Result<u64> {
+        let mut known_at = 0;
+        for some in topics.chunks(TOPICS) {
+            let mut steps = JoinSet::new();
+            for topic in some {
+                let put = self.put(topic, rebirth)?;
+                let into = self.into.clone();
+                steps.spawn(async move { into.step(&put.await?).await });
+            }
+            while let Some(step) = steps.join_next().await {
+                let index = step.expect("a step does not panic, and nobody cancels it")?;
+                known_at = known_at.max(index);
+            }
+            self.done += some.len();
+            let last = &some[some.len() - 1].topic.name;
+            eprintln!("{}/{} {last}", self.done, self.of);
         }
+        Ok(known_at)
+    }
+
+    /// Puts what its partitions begin with into the store. Then there is this to do.
+    fn put(
+        &self,
+        topic: &TopicPlan,
+        rebirth: &Rebirth,
+    ) -> Result<impl Future<Output = Result<RestoreStep>> + use<>> {
+        let reborn = |partition| Reborn::new(topic, partition, self.life, rebirth);
+        let reborn: std::result::Result<Vec<Reborn>, _> =
+            topic.partitions.iter().map(reborn).collect();
+        let reborn = reborn.map_err(|why| refused(&why))?;
+        let step = RestoreStep::Topic(RestoreTopic {
+            topic: TopicId(topic.topic.id.as_u128()),
+            name: topic.topic.name.clone(),
+            replicas: topic.topic.replicas,
+            configs: topic.topic.configs.clone(),
+            origins: reborn.iter().map(|reborn| reborn.origin).collect(),
+        });
+        let (store, turns) = (self.store.clone(), self.turns.clone());
+        Ok(async move {
+            let mut writes = JoinSet::new();
+            for reborn in reborn {
+                let (store, turns) = (store.clone(), turns.clone());
+                writes.spawn(async move {
+                    let _turn = turns.acquire().await.expect("it is never closed");
+                    reborn.put(&*store).await
+                });
+            }
+            while let Some(write) = writes.join_next().await {
+                let write = write.expect("a write does not panic, and nobody cancels it");
+                write.map_err(|why| refused(&why))?;
+            }
+            Ok(step)
+        })
     }
 }
