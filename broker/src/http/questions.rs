@@ -18,8 +18,8 @@ use crate::compare::Compared;
 use crate::controller::{ControllerRequest, Failure, RestoreTopic};
 use crate::metrics::NodeMetrics;
 use crate::server::Server;
-use crate::snapshots::cut::CutMade;
 use crate::snapshots::StoreStatus;
+use crate::snapshots::cut::CutMade;
 use crate::snapshots::mend::Healed;
 
 /// How long the controller may take to ask for a transfer.
@@ -131,7 +131,9 @@ pub async fn answer(broker: Rc<Broker>, server: Rc<Server>, mut asked: mpsc::Rec
                 tell(broker, to, async move |broker| restore(broker, step).await);
             }
             Question::Begun(incarnation, to) => {
-                tell(broker, to, async move |broker| begun(broker, incarnation).await);
+                tell(broker, to, async move |broker| {
+                    begun(broker, incarnation).await
+                });
             }
             Question::Snapshot {
                 topic,
@@ -199,7 +201,9 @@ async fn begun(broker: &Broker, incarnation: u32) -> Result<StoreStatus, Failure
     let shard = broker.shard.borrow();
     let status = snapshots.status(shard.image_or_empty(), shard.waiting_for_origins());
     let why = || status.problem.clone().unwrap_or_default();
-    is_known.then(|| status.clone()).ok_or_else(|| Failure::new(code, why()))
+    is_known
+        .then(|| status.clone())
+        .ok_or_else(|| Failure::new(code, why()))
 }
 
 async fn restore(broker: &Rc<Broker>, step: RestoreStep) -> Result<Index, Failure> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raft::types::{EntryKind, GroupId, Index, ReplicaId};
@@ -17,6 +18,9 @@ const PIECES_MAX: usize = 8;
 const NICE: i32 = 15;
 /// The same for those who must not fall behind, where all processors are always busy: a quarter.
 const NICE_LATE: i32 = 5;
+
+/// The longest rest after a piece of the log: what was waited for the store is no work.
+const REST_MAX: Duration = Duration::from_millis(100);
 
 /// Why chunks cannot be made. The log and the store are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +62,7 @@ pub(super) struct Build {
     pub(super) until: Index,
     /// A chunk ends with the batch that brings it to so many bytes.
     pub(super) chunk_bytes: u64,
-    /// More waits than there should be.
+    /// More waits than there should be: else the thread rests for as long as it works.
     pub(super) is_late: bool,
 }
 
@@ -88,10 +92,11 @@ impl Build {
     /// All pieces at once.
     pub(super) fn all(self) -> mpsc::Receiver<Result<Piece, Error>> {
         let all = RefCell::new(Vec::new());
-        let outcome = self.make(&|piece| {
+        let take = |piece| {
             all.borrow_mut().push(Ok(piece));
             Ok(())
-        });
+        };
+        let outcome = self.make(&take, || ());
         let mut all = all.into_inner();
         if let Err(Failed::Error(why)) = outcome {
             all.push(Err(why));
@@ -106,13 +111,26 @@ impl Build {
     /// An error of None: nobody waits.
     fn run(&self, pieces: &mpsc::Sender<Result<Piece, Error>>) -> Result<(), Option<Error>> {
         let send = |piece| pieces.blocking_send(Ok(piece)).map_err(|_| Abandoned);
-        self.make(&send).map_err(|why| match why {
+        let mut worked_since = Instant::now();
+        // On a machine whose processors are all busy whoever asks for a moment of one gets it sooner.
+        let rest = || {
+            if !self.is_late {
+                std::thread::sleep(worked_since.elapsed().min(REST_MAX));
+            }
+            worked_since = Instant::now();
+        };
+        self.make(&send, rest).map_err(|why| match why {
             Failed::Error(why) => Some(why),
             Failed::Abandoned => None,
         })
     }
 
-    fn make(&self, send: &impl Fn(Piece) -> Result<(), Abandoned>) -> Result<(), Failed> {
+    /// Rests after each piece of the log.
+    fn make(
+        &self,
+        send: &impl Fn(Piece) -> Result<(), Abandoned>,
+        mut rest: impl FnMut(),
+    ) -> Result<(), Failed> {
         if self.from >= self.next_offset {
             return Ok(());
         }
@@ -147,6 +165,7 @@ impl Build {
                     chunk.take().expect("it is open").end(send)?;
                 }
             }
+            rest();
         }
         if reached != Some(self.next_offset) {
             return Err(Error::Gone(reached.unwrap_or(self.from)).into());

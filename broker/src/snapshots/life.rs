@@ -79,7 +79,10 @@ impl Snapshots {
     /// Waits until the store is known to be this cluster's in this life, or a later one. It is asked at once, and then
     /// as often as ever.
     pub(crate) async fn await_life(&self, incarnation: Incarnation) {
-        let is_known = || self.life().is_some_and(|life| life.incarnation >= incarnation);
+        let is_known = || {
+            self.life()
+                .is_some_and(|life| life.incarnation >= incarnation)
+        };
         if is_known() {
             return;
         }

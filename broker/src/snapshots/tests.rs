@@ -17,6 +17,7 @@ use super::*;
 
 mod crash;
 mod heal;
+mod life;
 mod own;
 mod sweep;
 
