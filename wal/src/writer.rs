@@ -24,15 +24,32 @@ impl Log {
     /// [`Error::Full`], [`Error::TooLarge`], [`Error::Invalid`]: nothing was written. [`Error::Poisoned`]: the log has
     /// failed; none of these records counts as durable, though a restart may find some of them.
     pub fn write(&mut self, records: Vec<Record>) -> Result<Round, Error> {
+        let purposes = records.iter().map(Record::purpose);
+        let purpose = purposes.max().unwrap_or(Purpose::Housekeeping);
+        self.write_for(purpose, &records)
+    }
+
+    /// The same into the housekeeping reserve, whatever they are: entries before what frees space, in the same group. It is
+    /// for what stays below a segment, and while there are two to spare.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn write_from_reserve(&mut self, records: &[Record]) -> Result<Round, Error> {
         self.check()?;
-        check_records(&self.shared.read(), &records, self.config.entry_bytes_max())?;
-        let mut frames = frames_of(&records);
+        self.spares.unpin();
+        let bytes: usize = frames_of(records).iter().map(Frame::size).sum();
+        let has_room = self.spares.for_housekeeping() >= 2 || self.may_create();
+        if bytes as u64 > self.config.segment_bytes / 4 * 3 || !has_room {
+            return Err(Error::Full);
+        }
+        self.write_for(Purpose::Housekeeping, records)
+    }
+
+    fn write_for(&mut self, purpose: Purpose, records: &[Record]) -> Result<Round, Error> {
+        self.check()?;
+        check_records(&self.shared.read(), records, self.config.entry_bytes_max())?;
+        let mut frames = frames_of(records);
         let chunks = self.split(&frames)?;
-        let purpose = records
-            .iter()
-            .map(Record::purpose)
-            .max()
-            .unwrap_or(Purpose::Housekeeping);
         self.admit(&frames, &chunks, purpose)?;
         let mut done = Round {
             number: self.last_round,

@@ -181,8 +181,10 @@ pub async fn run(
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));
     let storing = snapshots.map(|snapshots| {
+        let space = tokio::task::spawn_local(broker.clone().keep_space());
         if snapshots.is_own() {
             return vec![
+                space,
                 tokio::task::spawn_local(snapshots.keep_claimed()),
                 tokio::task::spawn_local(broker.clone().keep_own_copies_swept()),
             ];
@@ -190,6 +192,7 @@ pub async fn run(
         let metadata = broker.clone().keep_cluster_stored(snapshots.clone());
         let mending = broker.clone().keep_mended(snapshots.clone());
         vec![
+            space,
             tokio::task::spawn_local(snapshots.keep_claimed()),
             tokio::task::spawn_local(metadata),
             tokio::task::spawn_local(broker.clone().keep_cutting()),

@@ -2,11 +2,13 @@
 //! goes on.
 //!
 //! What the shard accepted before it knew of the full disk is on its way already. Of such a group nothing is written
-//! out of order: its later records wait behind. Only its removal ends the wait, because then nobody needs them.
+//! out of order: its later records wait behind. Its removal ends the wait, because then nobody needs them; and a command
+//! among them may be what frees space, a log start that advances or a snapshot's news: what waits before it goes into the
+//! reserve with it, if it is not much.
 
 use std::collections::BTreeSet;
 
-use raft::types::GroupId;
+use raft::types::{Entry, EntryKind, GroupId};
 use wal::{Purpose, Record};
 
 /// See the module.
@@ -57,6 +59,25 @@ impl Held {
         rest
     }
 
+    /// Takes out everything of the groups that have a command among what waits.
+    pub(super) fn take_commanded(&mut self) -> Vec<Record> {
+        let is_command = |entry: &Entry| entry.kind == EntryKind::Command;
+        let has_command = |record: &&Record| match record {
+            Record::Entries { entries, .. } => entries.iter().any(is_command),
+            _ => false,
+        };
+        let commanded = self.records.iter().filter(has_command);
+        let groups: BTreeSet<GroupId> = commanded.map(Record::group).collect();
+        if groups.is_empty() {
+            return Vec::new();
+        }
+        self.groups.retain(|group| !groups.contains(group));
+        let records = std::mem::take(&mut self.records).into_iter();
+        let (taken, kept) = records.partition(|record| groups.contains(&record.group()));
+        self.records = kept;
+        taken
+    }
+
     /// There is no room for entries: keeps the groups that have some, gives back the rest.
     pub(super) fn hold(&mut self, records: Vec<Record>) -> Vec<Record> {
         let needs_room = records.iter().filter(|r| r.purpose() == Purpose::Entries);
@@ -75,16 +96,20 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use raft::types::{Entry, EntryKind, HardState, Index, ReplicaId, Term};
+    use raft::types::{HardState, Index, ReplicaId, Term};
 
     use super::*;
 
     fn entries(group: u64) -> Record {
+        entry(group, EntryKind::Records)
+    }
+
+    fn entry(group: u64, kind: EntryKind) -> Record {
         let (index, term, payload) = (Index(1), Term(1), Bytes::new());
         let entry = Entry {
             index,
             term,
-            kind: EntryKind::Records,
+            kind,
             payload,
         };
         Record::Entries {
@@ -126,6 +151,18 @@ mod tests {
         let mut held = Held::default();
         assert!(held.hold(vec![entries(1), entries(2)]).is_empty());
         assert_eq!(held.divert(vec![state(1), removal(1)]), [removal(1)]);
+        assert_eq!(held.records(), [entries(2)]);
+        assert_eq!(held.groups(), [GroupId(2)]);
+    }
+
+    #[test]
+    fn a_command_takes_with_it_what_waits_before_it() {
+        let mut held = Held::default();
+        assert!(held.hold(vec![entries(1), entries(2)]).is_empty());
+        assert!(held.take_commanded().is_empty());
+        let command = entry(1, EntryKind::Command);
+        assert!(held.divert(vec![command.clone(), state(1)]).is_empty());
+        assert_eq!(held.take_commanded(), [entries(1), command, state(1)]);
         assert_eq!(held.records(), [entries(2)]);
         assert_eq!(held.groups(), [GroupId(2)]);
     }

@@ -29,6 +29,7 @@ mod read;
 mod restore;
 mod retention;
 mod snapshots;
+mod space;
 mod status;
 mod tails;
 mod timers;

@@ -51,11 +51,20 @@ pub enum Trigger {
     Cut,
     /// The last one is damaged, and only another one can take its place.
     Heal,
+    /// The log takes more of its disk than it should, and much of it is this partition's.
+    Space,
 }
 
 impl Trigger {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Time, Self::Size, Self::Manual, Self::Cut, Self::Heal];
+    pub const ALL: [Self; 6] = [
+        Self::Time,
+        Self::Size,
+        Self::Manual,
+        Self::Cut,
+        Self::Heal,
+        Self::Space,
+    ];
 
     /// In metrics.
     #[must_use]
@@ -66,6 +75,7 @@ impl Trigger {
             Self::Manual => "manual",
             Self::Cut => "cut",
             Self::Heal => "heal",
+            Self::Space => "space",
         }
     }
 }
@@ -147,7 +157,17 @@ impl Io {
     /// Asks what may go from a log because this snapshot holds it.
     pub(super) fn order_local_retention(&mut self, group: &Group, stored: Option<Stored>) {
         let config = &group.config;
-        let (ms, bytes) = (config.local_retention_ms, config.local_retention_bytes);
+        let keep = (config.local_retention_ms, config.local_retention_bytes);
+        self.order_local_cut(group, stored, keep);
+    }
+
+    /// The same, whatever the topic asks to keep.
+    pub(super) fn order_local_cut(
+        &mut self,
+        group: &Group,
+        stored: Option<Stored>,
+        (ms, bytes): (Option<u64>, Option<u64>),
+    ) {
         let stored = stored.filter(|stored| stored.next_offset > group.local_start());
         if let Some(stored) = stored.filter(|_| ms.is_some() || bytes.is_some()) {
             self.orders.push(Order::CheckLocalRetention {

@@ -1,6 +1,6 @@
 //! Snapshots as the broker takes and reads them: from its log into a store (`take`, `build`, `plan`; `tail`), what older reads need
 //! from there, whose the store is (`life`), the cluster's own metadata in it (`cluster`), what nobody needs any more (`clean`; `sweep`
-//! without brokers), what a restored replica begins with (`origin`), copies of this broker's own (`own`), and what is done about
+//! without brokers), what a restored replica begins with (`origin`), a log whose disk gets full (`space`), copies of this broker's own (`own`), and what is done about
 //! damage (`mend`, with copies from `logs`). What a snapshot is, crate `snapshot` knows; when one is taken, `shard::snapshots`
 //! decides.
 
@@ -14,6 +14,7 @@ pub(crate) mod mend;
 mod origin;
 pub mod own;
 mod plan;
+mod space;
 pub mod sweep;
 pub mod tail;
 pub mod take;
@@ -44,8 +45,8 @@ use crate::metrics::histogram::Histogram;
 use crate::metrics::node::SnapshotMetrics;
 use crate::partition::stored::Stored;
 use crate::shard::{TailFate, TailPart, TailWanted, Trigger, Wanted};
-use life::{Claims, Standing};
 pub use life::StoreStatus;
+use life::{Claims, Standing};
 pub(crate) use own::FOLDER as OWN_FOLDER;
 use take::{Subject, Take, Taken};
 

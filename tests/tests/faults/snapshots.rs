@@ -335,3 +335,72 @@ fn what_another_broker_alone_has_stored_is_not_dropped() {
     moved.unwrap_or_else(|late| cluster.fail(&late.to_string()));
     expect_all(&cluster, &batches, "after the death of who had stored it");
 }
+
+/// More than the log may take is produced to a topic that asks to keep everything: it waits for room at most, since a snapshot
+/// frees what it holds.
+fn fill_beyond_the_log(store: &str) {
+    let extra = [
+        format!("snapshot.store = \"{store}\""),
+        "log.max = \"32MiB\"".to_owned(),
+        "segment.size = \"4MiB\"".to_owned(),
+        "entry.max = \"1MiB\"".to_owned(),
+        "spares.size = \"8MiB\"".to_owned(),
+        "unsorted.max = \"8MiB\"".to_owned(),
+        "message.max.bytes = \"1MiB\"".to_owned(),
+        // For lack of space, and for nothing else.
+        "snapshot.max.lag = \"1h\"".to_owned(),
+        "snapshot.size = \"1GiB\"".to_owned(),
+        "snapshot.tail.size = 0".to_owned(),
+        "tail.cache.size = \"1MiB\"".to_owned(),
+    ];
+    let options = Options {
+        extra: extra.to_vec(),
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start(3, &options);
+    cluster.create_topic(TOPIC, 1, &[("retention.ms", "-1")]);
+    let batches: Vec<Vec<u8>> = (0..BATCHES).map(batch).collect();
+    let mut connection = connect(&cluster, leader(&cluster));
+    for (at, batch) in batches.iter().enumerate() {
+        // It waits, as every producer does, until there is room.
+        let produce = || match requests::produce(&mut connection, TOPIC, PARTITION, batch) {
+            Ok((STORAGE_ERROR, _)) => None,
+            produced => Some(produced.unwrap()),
+        };
+        let produced = wait_for("room", failover() * 4, Duration::from_millis(50), produce);
+        let produced = produced.unwrap_or_else(|late| cluster.fail(&late.to_string()));
+        assert_eq!(produced, (0, at as i64));
+    }
+    for node in 1..=3 {
+        let starts = || figure(&cluster, node, "walser_local_start_offset").filter(|at| *at > 0.0);
+        wait_for(
+            "a trimmed log",
+            failover() * 4,
+            Duration::from_millis(100),
+            starts,
+        )
+        .unwrap_or_else(|late| cluster.fail(&format!("broker {node}: {late}")));
+    }
+    let taken = "walser_raft_snapshots_total{trigger=\"space\"}";
+    let taken = (1..=3).filter_map(|node| total(&cluster, node, taken));
+    assert!(taken.sum::<f64>() > 0.0, "snapshots for lack of space");
+    expect_all(&cluster, &batches, "beyond what the log may take");
+    for node in 1..=3 {
+        cluster.kill(node);
+    }
+    for node in 1..=3 {
+        cluster.spawn(node);
+    }
+    expect_all(&cluster, &batches, "after all were killed");
+}
+
+#[test]
+fn a_log_that_gets_full_gives_up_what_the_store_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    fill_beyond_the_log(folder.path().join("store").to_str().unwrap());
+}
+
+#[test]
+fn a_log_that_gets_full_gives_up_what_own_copies_hold() {
+    fill_beyond_the_log("local");
+}

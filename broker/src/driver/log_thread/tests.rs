@@ -114,6 +114,44 @@ fn a_disk_that_is_found_full_by_the_write_itself_ends_nothing() {
     assert_eq!(last, Index(index), "what waited was written");
 }
 
+/// What shortens a partition stands behind its records: it does not wait for the room that it brings.
+#[test]
+fn a_command_goes_into_the_reserve_with_what_waits_before_it() {
+    let disk = ModelDisk::new(4);
+    let (mut worker, ..) = worker(log(disk.clone()));
+    disk.set_capacity(worker.log.stats().used_bytes + (1 << 20));
+    let mut index = 0;
+    let done = loop {
+        index += 1;
+        let done = worker.write(AppendId::default(), entry(index));
+        let done = done.expect("a full disk is no failure");
+        if !done.held.is_empty() {
+            break done;
+        }
+        assert!(index < 2000, "the disk never became full");
+    };
+    assert_eq!(done.held, [GroupId(1)]);
+    assert_eq!(last_index(&worker.log.reader()), index - 1);
+    let command = Entry {
+        index: Index(index + 1),
+        term: Term(1),
+        kind: EntryKind::Command,
+        payload: Bytes::from_static(b"a snapshot"),
+    };
+    let command = Record::Entries {
+        group: GroupId(1),
+        replica: ReplicaId(1),
+        entries: vec![command],
+    };
+    let done = worker.write(AppendId(index), vec![command]);
+    let done = done.expect("the reserve is there");
+    assert!(done.held.is_empty() && done.disk_full, "{done:?}");
+    assert_eq!(
+        (done.through, last_index(&worker.log.reader())),
+        (AppendId(index), index + 1)
+    );
+}
+
 /// What a log gives back when it is quiet it gives back without a write: the thread looks again by itself.
 #[test]
 fn a_log_that_nobody_writes_to_is_looked_at_when_it_is_due() {

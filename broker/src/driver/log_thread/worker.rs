@@ -151,7 +151,36 @@ impl Worker {
         records: Vec<Record>,
     ) -> Result<LogDone, wal::Error> {
         self.through = id;
-        let mut records = self.held.divert(records);
+        let records = self.held.divert(records);
+        let Some(round) = self.write_commanded()? else {
+            return self.write_what_fits(records);
+        };
+        let done = self.done(Some(round));
+        if records.is_empty() {
+            return Ok(done);
+        }
+        let mut later = self.write_what_fits(records)?;
+        later.sealed.extend(done.sealed);
+        Ok(later)
+    }
+
+    /// Writes what waits before a command, with it, into the reserve: it may be what frees space. None when there is no such
+    /// thing, or too much of it.
+    fn write_commanded(&mut self) -> Result<Option<wal::Round>, wal::Error> {
+        let records = self.held.take_commanded();
+        if records.is_empty() {
+            return Ok(None);
+        }
+        match self.log.write_from_reserve(&records) {
+            Err(wal::Error::Full) => {
+                self.held.hold_all(records);
+                Ok(None)
+            }
+            round => round.map(Some),
+        }
+    }
+
+    fn write_what_fits(&mut self, mut records: Vec<Record>) -> Result<LogDone, wal::Error> {
         for hold in [Held::hold, Held::hold_all] {
             match self.log.write(records.clone()) {
                 Err(wal::Error::Full) => records = hold(&mut self.held, records),
@@ -172,7 +201,10 @@ impl Worker {
             return Ok(None);
         }
         match self.log.write(self.held.records()) {
-            Err(wal::Error::Full) => Ok(None),
+            Err(wal::Error::Full) => {
+                let round = self.write_commanded()?;
+                Ok(round.map(|round| self.done(Some(round))))
+            }
             Err(why) => Err(why),
             Ok(round) => {
                 self.held.clear();

@@ -12,6 +12,7 @@ mod produce;
 mod restart;
 mod retention;
 mod snapshots;
+mod space;
 mod tail;
 mod tails;
 

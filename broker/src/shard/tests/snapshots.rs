@@ -84,7 +84,7 @@ fn collections(cluster: &mut Cluster, node: NodeId) -> Vec<Stored> {
 }
 
 /// Everything produced is in a snapshot that all replicas know.
-fn snapshotted(brokers: i32, topic: &[(&str, &str)]) -> (Cluster, Wanted) {
+pub(super) fn snapshotted(brokers: i32, topic: &[(&str, &str)]) -> (Cluster, Wanted) {
     let mut cluster = with_store(brokers, topic);
     fill_twelve(&mut cluster);
     cluster.run(LAG_MS + 200);
@@ -255,7 +255,7 @@ fn an_operator_does_not_wait() {
 }
 
 /// Answers the questions what may go, with this; who asked.
-fn cut(cluster: &mut Cluster, offset: i64) -> Vec<NodeId> {
+pub(super) fn cut(cluster: &mut Cluster, offset: i64) -> Vec<NodeId> {
     let mut asked = Vec::new();
     for node in cluster.nodes() {
         let broker = cluster.at(node);
