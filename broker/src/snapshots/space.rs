@@ -114,8 +114,8 @@ mod tests {
         assert_eq!(
             marks,
             Marks {
-                high: 686,
-                low: 588
+                high: 665,
+                low: 570
             }
         );
         let small = Marks::of(80, 10);
