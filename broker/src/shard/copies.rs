@@ -24,6 +24,8 @@ use crate::partition::stored::Stored;
 const AT_ONCE: usize = 4;
 /// Before newcomers are asked again whether they are whole, in ms.
 const ASK_PAUSE_MS: u64 = 500;
+/// Before the leadership is handed over again for what copies lack, in ms: where all lack something each leads for a while.
+const HAND_OVER_PAUSE_MS: u64 = 30_000;
 /// Before a snapshot is taken that frees what was deleted, in ms.
 const FREE_AFTER_MS: u64 = 10_000;
 
@@ -40,6 +42,8 @@ pub(super) struct OwnCopies {
     pub(super) is_lost: bool,
     /// As leader: when newcomers were asked last.
     pub(super) asked_at: Option<Tick>,
+    /// When the leadership was last given to one that may be whole.
+    handed_at: Option<Tick>,
 }
 
 /// Whose turn it is to be brought up.
@@ -195,7 +199,11 @@ impl Shard {
             // NB: not tried again with this snapshot. Nothing is dropped for it, and the next one is compared anew.
             Copied::Differs => copies.differs = Some(of.stored),
             Copied::Lost(_) if is_newest && group.is_leader() => {
+                let is_whole = group.is_whole();
                 self.snapshots.want(id, Trigger::Time);
+                if !is_whole {
+                    self.hand_over_lacking(now, id);
+                }
             }
             Copied::Failed | Copied::Lost(_) => {
                 let rest_ms = self.config.snapshot_rest_ms();
@@ -204,6 +212,20 @@ impl Shard {
         }
         if !is_newest {
             self.io.stored.insert(id);
+        }
+    }
+
+    /// A leader that lacks a part of its own copies cannot take the snapshot in whose place there is none: another one
+    /// may be whole.
+    fn hand_over_lacking(&mut self, now: Tick, id: GroupId) {
+        let to = self.successor(id);
+        let group = self.groups.get_mut(&id);
+        let rests = |at: Tick| now.0 < at.0 + HAND_OVER_PAUSE_MS;
+        let group = group.filter(|group| !group.copies.handed_at.is_some_and(rests));
+        if let (Some(group), Some(to)) = (group, to) {
+            group.copies.handed_at = Some(now);
+            tracing::warn!(target: "raft", group = id.0, to = to.0, "hands over a group of whose own copies some are damaged here");
+            self.transfer(now, id, to);
         }
     }
 

@@ -115,7 +115,7 @@ impl Shard {
     }
 
     /// Of a group that is led here: the voter in sync that has most of the log.
-    fn successor(&self, id: GroupId) -> Option<NodeId> {
+    pub(super) fn successor(&self, id: GroupId) -> Option<NodeId> {
         let group = self.groups.get(&id).filter(|group| group.is_leader())?;
         let voters = group.node.membership().voters.iter();
         let others = voters.filter(|voter| voter.replica != group.me.replica);
