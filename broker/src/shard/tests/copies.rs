@@ -298,3 +298,27 @@ fn a_leader_that_is_not_whole_takes_no_snapshot_and_a_lost_one_is_taken_again() 
         "it lacks what that would continue"
     );
 }
+
+#[test]
+fn a_leader_that_cannot_take_the_place_of_a_lost_one_hands_over_now_and_then() {
+    let mut cluster = with_copies(3);
+    fill_twelve(&mut cluster);
+    held_by_two(&mut cluster);
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+    committed(&mut cluster);
+    let lost = |cluster: &mut Cluster, node| {
+        let holding = holdings(cluster, node).remove(0);
+        cluster.at(node).shard.note_copies_damaged(GROUP);
+        tell(cluster, node, &holding, Copied::Lost(None));
+        cluster.run(200);
+    };
+    lost(&mut cluster, ONE);
+    assert_ne!(cluster.leader(), Some(ONE), "another one may be whole");
+    cluster.lead(ONE);
+    lost(&mut cluster, ONE);
+    assert_eq!(cluster.leader(), Some(ONE), "they have just given it back");
+    cluster.run(30_000);
+    lost(&mut cluster, ONE);
+    assert_ne!(cluster.leader(), Some(ONE));
+}
