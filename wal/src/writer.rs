@@ -30,7 +30,7 @@ impl Log {
     }
 
     /// The same into the housekeeping reserve, whatever they are: entries before what frees space, in the same group. It is
-    /// for what stays below a segment, and while there are two to spare.
+    /// for less than three quarters of a segment, and while there are two to spare.
     ///
     /// # Errors
     /// As above.

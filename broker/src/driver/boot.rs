@@ -181,23 +181,23 @@ pub async fn run(
     let registration = registration(&broker.config, directory.identity().directory, boot);
     let registering = tokio::task::spawn_local(register(broker.clone(), record, registration));
     let storing = snapshots.map(|snapshots| {
-        let space = tokio::task::spawn_local(broker.clone().keep_space());
+        let mut tasks = vec![
+            tokio::task::spawn_local(broker.clone().keep_space()),
+            tokio::task::spawn_local(snapshots.clone().keep_claimed()),
+        ];
         if snapshots.is_own() {
-            return vec![
-                space,
-                tokio::task::spawn_local(snapshots.keep_claimed()),
-                tokio::task::spawn_local(broker.clone().keep_own_copies_swept()),
-            ];
+            let swept = broker.clone().keep_own_copies_swept();
+            tasks.push(tokio::task::spawn_local(swept));
+            return tasks;
         }
         let metadata = broker.clone().keep_cluster_stored(snapshots.clone());
-        let mending = broker.clone().keep_mended(snapshots.clone());
-        vec![
-            space,
-            tokio::task::spawn_local(snapshots.keep_claimed()),
+        let mending = broker.clone().keep_mended(snapshots);
+        tasks.extend([
             tokio::task::spawn_local(metadata),
             tokio::task::spawn_local(broker.clone().keep_cutting()),
             tokio::task::spawn_local(mending),
-        ]
+        ]);
+        tasks
     });
     let controlling = tokio::task::spawn_local(super::control::tick_controller(broker.clone()));
     let healing = tokio::task::spawn_local(broker.clone().heal_damage());

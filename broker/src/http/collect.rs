@@ -79,7 +79,7 @@ impl Broker {
             snapshot_store: self
                 .snapshots
                 .as_ref()
-                .map(|snapshots| snapshots.status(image, shard.waiting_for_origins())),
+                .map(|snapshots| snapshots.status(&shard)),
             groups,
         }
     }

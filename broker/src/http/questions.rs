@@ -197,13 +197,12 @@ async fn begun(broker: &Broker, incarnation: u32) -> Result<StoreStatus, Failure
     let none = || Failure::new(code, "snapshot.store is not set on this broker");
     let snapshots = broker.snapshots.as_ref().ok_or_else(none)?;
     let life = snapshots.await_life(Incarnation(incarnation));
-    let is_known = timeout(RESTORE_WAIT, life).await.is_ok();
-    let shard = broker.shard.borrow();
-    let status = snapshots.status(shard.image_or_empty(), shard.waiting_for_origins());
-    let why = || status.problem.clone().unwrap_or_default();
-    is_known
-        .then(|| status.clone())
-        .ok_or_else(|| Failure::new(code, why()))
+    let known = timeout(RESTORE_WAIT, life).await;
+    let status = snapshots.status(&broker.shard.borrow());
+    match known {
+        Ok(()) => Ok(status),
+        Err(_) => Err(Failure::new(code, status.problem.unwrap_or_default())),
+    }
 }
 
 async fn restore(broker: &Rc<Broker>, step: RestoreStep) -> Result<Index, Failure> {

@@ -17,6 +17,7 @@ use super::membership::next_change;
 use super::output::Order;
 use super::snapshots::Trigger;
 use super::timers::Timers;
+use super::unreadable;
 use crate::partition::state::PartitionState;
 use crate::partition::stored::Stored;
 
@@ -24,8 +25,6 @@ use crate::partition::stored::Stored;
 const AT_ONCE: usize = 4;
 /// Before newcomers are asked again whether they are whole, in ms.
 const ASK_PAUSE_MS: u64 = 500;
-/// Before the leadership is handed over again for what copies lack, in ms: where all lack something each leads for a while.
-const HAND_OVER_PAUSE_MS: u64 = 30_000;
 /// Before a snapshot is taken that frees what was deleted, in ms.
 const FREE_AFTER_MS: u64 = 10_000;
 
@@ -218,14 +217,13 @@ impl Shard {
     /// A leader that lacks a part of its own copies cannot take the snapshot in whose place there is none: another one
     /// may be whole.
     fn hand_over_lacking(&mut self, now: Tick, id: GroupId) {
-        let to = self.successor(id);
-        let group = self.groups.get_mut(&id);
-        let rests = |at: Tick| now.0 < at.0 + HAND_OVER_PAUSE_MS;
-        let group = group.filter(|group| !group.copies.handed_at.is_some_and(rests));
-        if let (Some(group), Some(to)) = (group, to) {
+        let handed_at = self.groups.get(&id).and_then(|g| g.copies.handed_at);
+        let rests = handed_at.is_some_and(|at| now.0 < at.0 + unreadable::PAUSE_MS);
+        if !rests
+            && self.hand_over(now, id, "of whose own copies some are damaged here")
+            && let Some(group) = self.groups.get_mut(&id)
+        {
             group.copies.handed_at = Some(now);
-            tracing::warn!(target: "raft", group = id.0, to = to.0, "hands over a group of whose own copies some are damaged here");
-            self.transfer(now, id, to);
         }
     }
 

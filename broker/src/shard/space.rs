@@ -11,15 +11,13 @@ const REST_MS: u64 = 10_000;
 
 impl Shard {
     /// Replicas with more than `most` of these bytes in the log here keep so many, if a snapshot holds the rest.
-    pub fn free_log(&mut self, now: Tick, most: u64, bytes_of: impl Fn(GroupId, ReplicaId) -> u64) {
+    pub fn free_log(&mut self, now: Tick, most: u64, sizes: &[(GroupId, u64)]) {
         let has_own = self.config.has_own_copies();
-        for group in self.groups.values() {
-            let Some(partition) = group.partition() else {
+        for (id, _) in sizes.iter().filter(|(_, bytes)| *bytes > most) {
+            let group = self.groups.get(id);
+            let Some((group, partition)) = group.and_then(|g| Some((g, g.partition()?))) else {
                 continue;
             };
-            if bytes_of(group.id, group.me.replica) <= most {
-                continue;
-            }
             let config = &group.config;
             let bytes = config
                 .local_retention_bytes

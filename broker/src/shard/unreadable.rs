@@ -11,7 +11,7 @@ use super::Shard;
 
 /// How long it leads on when the others have given the leadership back: where each of them lacks something else, each
 /// leads for a while, and everything is read from somebody.
-const PAUSE_MS: u64 = 30_000;
+pub(super) const PAUSE_MS: u64 = 30_000;
 
 /// A replica here with damage in its log.
 #[derive(Clone, Copy, Debug)]
@@ -97,16 +97,7 @@ impl Shard {
         let due = |(id, found): (&GroupId, &Unreadable)| (found.rests_until <= now).then_some(*id);
         let due: Vec<GroupId> = self.unreadable.iter().filter_map(due).collect();
         for id in due {
-            let Some(to) = self.successor(id) else {
-                continue;
-            };
-            tracing::warn!(
-                target: "raft",
-                group = id.0,
-                to = to.0,
-                "hands over a group whose log is damaged here"
-            );
-            if self.transfer(now, id, to)
+            if self.hand_over(now, id, "whose log is damaged here")
                 && let Some(found) = self.unreadable.get_mut(&id)
             {
                 found.rests_until = Tick(now.0 + PAUSE_MS);
@@ -114,8 +105,17 @@ impl Shard {
         }
     }
 
+    /// Gives a group that is led here to whom it is better with. False when there is nobody.
+    pub(super) fn hand_over(&mut self, now: Tick, id: GroupId, what: &str) -> bool {
+        let Some(to) = self.successor(id) else {
+            return false;
+        };
+        tracing::warn!(target: "raft", group = id.0, to = to.0, "hands over a group {what}");
+        self.transfer(now, id, to)
+    }
+
     /// Of a group that is led here: the voter in sync that has most of the log.
-    pub(super) fn successor(&self, id: GroupId) -> Option<NodeId> {
+    fn successor(&self, id: GroupId) -> Option<NodeId> {
         let group = self.groups.get(&id).filter(|group| group.is_leader())?;
         let voters = group.node.membership().voters.iter();
         let others = voters.filter(|voter| voter.replica != group.me.replica);

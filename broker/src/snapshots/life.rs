@@ -11,7 +11,7 @@ use snapshot::source::Incarnation;
 use tokio::sync::Notify;
 
 use super::Snapshots;
-use crate::metadata::Image;
+use crate::shard::Shard;
 
 /// Before the store is asked again whose it is, where it is not known to be this cluster's and nobody waits for it.
 const CLAIM_PAUSE: Duration = Duration::from_millis(500);
@@ -141,7 +141,8 @@ impl Snapshots {
     }
 
     /// What `/status` shows.
-    pub(crate) fn status(&self, image: &Image, waiting_replicas: usize) -> StoreStatus {
+    pub(crate) fn status(&self, shard: &Shard) -> StoreStatus {
+        let image = shard.image_or_empty();
         let life = self.life();
         let unfinished =
             || "the restore into this cluster has not ended: run `walser restore` again".to_owned();
@@ -159,7 +160,7 @@ impl Snapshots {
             store_id: life.as_ref().map(|life| life.store_id.clone()),
             incarnation: life.map(|life| life.incarnation.0),
             problem,
-            waiting_replicas,
+            waiting_replicas: shard.waiting_for_origins(),
         }
     }
 }

@@ -31,13 +31,13 @@ impl Broker {
     }
 
     fn free_log(&self, excess: u64) {
-        let bytes_of = |group, replica| self.reader.group_bytes(group, replica);
         let mut shard = self.shard.borrow_mut();
-        let sizes = shard
-            .replicas_here()
-            .map(|(group, replica)| bytes_of(group, replica));
-        let most = level(sizes.collect(), excess);
-        shard.free_log(self.now(), most, bytes_of);
+        let here = shard.replicas_here();
+        let sizes: Vec<_> = here
+            .map(|(group, replica)| (group, self.reader.group_bytes(group, replica)))
+            .collect();
+        let most = level(sizes.iter().map(|(_, bytes)| *bytes).collect(), excess);
+        shard.free_log(self.now(), most, &sizes);
         drop(shard);
         self.work.notify_one();
     }

@@ -11,7 +11,10 @@ const BYTES: u64 = 5000;
 fn free(cluster: &mut Cluster, most: u64) {
     let now = cluster.now;
     for node in cluster.nodes() {
-        cluster.at(node).shard.free_log(now, most, |_, _| BYTES);
+        cluster
+            .at(node)
+            .shard
+            .free_log(now, most, &[(GROUP, BYTES)]);
     }
     cluster.run(50);
 }
