@@ -31,6 +31,9 @@ pub struct Config {
     pub inflight_max_bytes: u64,
     /// Entry bytes in one append; a single larger entry passes alone. Default 1 MiB.
     pub append_max_bytes: u64,
+    /// Entry bytes that a follower whose disk is full is sent in one append together with a command behind them, which
+    /// may be what frees it. Default 32 MiB.
+    pub command_max_bytes: u64,
     /// Bytes proposed by this leader and not yet committed, above which proposals are refused as
     /// busy (one proposal always passes). Default 64 MiB.
     pub uncommitted_max_bytes: u64,
@@ -54,6 +57,7 @@ impl Default for Config {
             transfer_timeout_ms: 1000,
             inflight_max_bytes: 4 << 20,
             append_max_bytes: 1 << 20,
+            command_max_bytes: 32 << 20,
             uncommitted_max_bytes: 64 << 20,
             announce_commit: false,
             announce_received: false,
@@ -78,6 +82,7 @@ impl Config {
             transfer_timeout_ms: 200,
             inflight_max_bytes: 4096,
             append_max_bytes: 1024,
+            command_max_bytes: 32 << 10,
             uncommitted_max_bytes: 64 << 10,
             announce_commit: false,
             announce_received: false,

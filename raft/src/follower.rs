@@ -177,12 +177,14 @@ impl Node {
         }
     }
 
-    /// A full disk takes what frees it, and what keeps the group alive, but no records.
+    /// A full disk takes what frees it, with what comes before that, and what keeps the group alive, but no other records.
     fn drop_records(&self, entries: &mut Vec<Entry>) -> bool {
+        let is_command = |e: &Entry| e.kind == EntryKind::Command && self.is_new(e);
+        let taken = entries.iter().rposition(is_command).map_or(0, |at| at + 1);
         let is_refused = |e: &Entry| e.kind == EntryKind::Records && self.is_new(e);
-        let first = entries.iter().position(is_refused);
+        let first = entries[taken..].iter().position(is_refused);
         if let Some(first) = first {
-            entries.truncate(first);
+            entries.truncate(taken + first);
         }
         first.is_some()
     }

@@ -9,7 +9,7 @@ use crate::progress::{Progress, Sample};
 use crate::quorum;
 use crate::read_index::Reads;
 use crate::transfer::Transfer;
-use crate::types::{Entry, EntryKind, Index, ReplicaId, Tick};
+use crate::types::{Entry, EntryKind, Index, Membership, ReplicaId, Tick};
 use bytes::Bytes;
 
 /// What only a leader has.
@@ -74,6 +74,12 @@ impl Leader {
             .iter()
             .find(|p| p.member.replica == replica)
             .map_or(0, value)
+    }
+
+    /// Whether too few others have room: what cannot be committed would be in the way of what frees it.
+    fn is_quorum_full(&self, membership: &Membership) -> bool {
+        let has_room = |replica| self.position(replica, |p| u64::from(p.full)) == 0;
+        self.followers.iter().any(|p| p.full) && !quorum::has(membership, has_room)
     }
 }
 
@@ -158,7 +164,8 @@ impl Node {
         let bytes = payload.len() as u64 + ENTRY_OVERHEAD_BYTES;
         let full =
             leader.uncommitted_bytes.saturating_add(bytes) > self.config.uncommitted_max_bytes;
-        let no_room = self.disk_full && kind == EntryKind::Records;
+        let no_room = kind == EntryKind::Records
+            && (self.disk_full || leader.is_quorum_full(self.history.effective()));
         if no_room || (full && leader.uncommitted_bytes > 0) {
             return Err(Refused::Busy);
         }

@@ -172,14 +172,8 @@ impl Log {
         }
     }
 
-    /// Entries in memory from `from` on: at least one, then while they fit `max_bytes`. Also their
-    /// bytes.
-    pub(crate) fn collect(
-        &self,
-        from: Index,
-        max_bytes: u64,
-        max_entries: usize,
-    ) -> (Vec<Entry>, u64) {
+    /// Entries in memory from `from` on: at least one, then while they fit `max_bytes`.
+    pub(crate) fn collect(&self, from: Index, max_bytes: u64) -> Vec<Entry> {
         assert!(
             from >= self.first_in_memory() && from <= self.last,
             "collect from memory"
@@ -187,7 +181,7 @@ impl Log {
         let skip = (from.0 - self.first_in_memory().0) as usize;
         let mut bytes = 0;
         let mut entries = Vec::new();
-        for entry in self.tail.range(skip..).take(max_entries) {
+        for entry in self.tail.range(skip..) {
             let size = entry_bytes(entry);
             if !entries.is_empty() && bytes + size > max_bytes {
                 break;
@@ -195,7 +189,7 @@ impl Log {
             bytes += size;
             entries.push(entry.clone());
         }
-        (entries, bytes)
+        entries
     }
 
     /// The entries in memory from `from` on.

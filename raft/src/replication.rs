@@ -6,7 +6,7 @@ use crate::log::{Log, entry_bytes};
 use crate::message::{Append, AppendResponse, AppendResult, Body, Message};
 use crate::node::{Node, State};
 use crate::progress::{self, Progress, Sample};
-use crate::types::{Base, Entry, Index, NodeId, ReplicaId, Term, Tick};
+use crate::types::{Base, Entry, EntryKind, Index, NodeId, ReplicaId, Term, Tick};
 
 /// What sending needs to see of the leader.
 struct Feed<'a> {
@@ -58,8 +58,11 @@ impl Feed<'_> {
             });
             return false;
         }
-        let most = if p.full { 1 } else { usize::MAX };
-        let (entries, bytes) = self.log.collect(p.next, max_bytes, most);
+        let entries = match p.full {
+            true => up_to_command(self.log.collect(p.next, self.config.command_max_bytes)),
+            false => self.log.collect(p.next, max_bytes),
+        };
+        let bytes = entries.iter().map(entry_bytes).sum();
         if bytes > max_bytes && p.has_inflight() {
             // One entry above the limit passes, but alone.
             return false;
@@ -344,7 +347,7 @@ impl Node {
         &mut self,
         to: ReplicaId,
         session: u64,
-        mut entries: Vec<Entry>,
+        entries: Vec<Entry>,
         out: &mut Vec<Effect>,
     ) {
         let Self {
@@ -384,9 +387,10 @@ impl Node {
             }
             expected = expected.next();
         }
-        if p.full {
-            entries.truncate(1);
-        }
+        let entries = match p.full {
+            true => up_to_command(entries),
+            false => entries,
+        };
         let bytes = entries.iter().map(entry_bytes).sum();
         let me = me.replica;
         let feed = Feed {
@@ -493,6 +497,14 @@ impl Node {
             }
         }
     }
+}
+
+/// What a follower with a full disk is sent: a command may be what frees it, and goes with all before it; where there is
+/// none, one entry asks whether there is room.
+fn up_to_command(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let command = entries.iter().rposition(|e| e.kind == EntryKind::Command);
+    entries.truncate(command.unwrap_or(0) + 1);
+    entries
 }
 
 /// How many bytes of entries may go to a member now.

@@ -69,6 +69,10 @@ impl Broker {
         let snapshots = snapshots.ok_or_else(|| {
             unreadable("snapshot.store is not set on this broker: set it as on the others")
         })?;
+        let stored = match stored {
+            None if snapshots.is_own() => self.looked_at(&snapshots, group).await?,
+            stored => stored,
+        };
         let stored = stored.ok_or_else(|| match snapshots.is_own() {
             true => unreadable(
                 "this replica does not hold these records yet: it fetches them from the others",
@@ -78,6 +82,7 @@ impl Broker {
         if self.image().partition(group).is_none() {
             return Err(self.shard.borrow().unknown(group));
         }
+        snapshots.await_claim().await;
         let source = snapshots.source(&self.image(), group);
         let source = source.ok_or_else(|| unreadable("it is not known yet whose the store is"))?;
         let manifest = snapshots
@@ -86,6 +91,20 @@ impl Broker {
             .await;
         let manifest = manifest.map_err(|why| self.refused(group, &why))?;
         Ok((snapshots, manifest))
+    }
+
+    /// What own copies hold. Just after the start nobody has looked yet: waits a little until somebody has.
+    async fn looked_at(
+        &self,
+        snapshots: &Snapshots,
+        group: GroupId,
+    ) -> Result<Option<Stored>, Rejection> {
+        loop {
+            let (_, stored) = self.shard.borrow().store_of(group)?;
+            if stored.is_some() || !snapshots.await_look().await {
+                return Ok(stored);
+            }
+        }
     }
 
     /// What cannot be read now is never out of range: clients try again, and what is damaged is mended.

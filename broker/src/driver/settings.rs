@@ -53,6 +53,7 @@ pub(super) fn shard(
 ) -> shard::Config {
     let node = &config.node;
     let times = node.election();
+    let defaults = raft::Config::default();
     shard::Config {
         node: identity.node,
         directory: identity.directory,
@@ -62,7 +63,11 @@ pub(super) fn shard(
             election_timeout_max_ms: times.timeout_max_ms,
             heartbeat_ms: times.heartbeat_ms,
             inflight_max_bytes: node.replication_inflight_max_bytes,
-            ..raft::Config::default()
+            // It is one frame.
+            command_max_bytes: defaults
+                .command_max_bytes
+                .min(node.peer_frame_max_bytes / 2),
+            ..defaults
         },
         seed: u64::try_from(uuid::Uuid::new_v4().as_u128() >> 64).expect("64 bits"),
         heartbeat_ms: times.heartbeat_ms,

@@ -10,6 +10,12 @@ use super::snapshots::Trigger;
 const REST_MS: u64 = 10_000;
 
 impl Shard {
+    /// Whether the log takes no records.
+    #[must_use]
+    pub fn has_no_room(&self) -> bool {
+        self.io.disk_full
+    }
+
     /// Replicas with more than `most` of these bytes in the log here keep so many, if a snapshot holds the rest.
     pub fn free_log(&mut self, now: Tick, most: u64, sizes: &[(GroupId, u64)]) {
         let has_own = self.config.has_own_copies();

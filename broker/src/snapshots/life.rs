@@ -9,6 +9,7 @@ use snapshot::collect;
 use snapshot::owner::{self, Life};
 use snapshot::source::Incarnation;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use super::Snapshots;
 use crate::shard::Shard;
@@ -94,6 +95,11 @@ impl Snapshots {
             }
             told.await;
         }
+    }
+
+    /// Just after the start nobody has asked yet whose the store is: waits a little until somebody has.
+    pub(crate) async fn await_claim(&self) {
+        let _ = timeout_at(self.settled_at, self.await_life(Incarnation::FIRST)).await;
     }
 
     fn note_claim(&self, outcome: Result<Life, owner::Error>) -> Duration {

@@ -52,6 +52,8 @@ use take::{Subject, Take, Taken};
 
 /// Manifests that are read at once when replicas begin with them.
 const ORIGIN_READS: usize = 16;
+/// So long after the start who reads waits until it is known whose the store is, and what own copies hold.
+const SETTLING: Duration = Duration::from_secs(5);
 /// Seconds that a snapshot takes.
 const TAKE_SECONDS: &[f64] = &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
 
@@ -67,6 +69,8 @@ pub(crate) struct Snapshots {
     chunk_bytes: u64,
     /// The store is a folder of this broker alone.
     own: Option<own::Own>,
+    /// From when on what is not known is not waited for.
+    settled_at: tokio::time::Instant,
     collection: collect::Policy,
     /// Origins are read a few at a time.
     origin_reads: tokio::sync::Semaphore,
@@ -135,6 +139,7 @@ impl Snapshots {
             claims: Claims::default(),
             chunk_bytes: config.node.snapshot_bytes,
             own,
+            settled_at: tokio::time::Instant::now() + SETTLING,
             collection: collect::Policy {
                 incarnation: Incarnation::FIRST,
                 keep_manifests: config.node.snapshot_keep as usize,

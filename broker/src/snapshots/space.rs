@@ -17,12 +17,18 @@ impl Broker {
         loop {
             tokio::time::sleep(LOOK).await;
             let stats = self.log.stats();
-            let marks = Marks::of(stats.limit_bytes, self.config.cluster.segment_bytes);
-            let was_over = std::mem::replace(&mut is_over, stats.live_bytes > marks.high);
+            let segment = self.config.cluster.segment_bytes;
+            let (live, limit) = (stats.live_bytes, stats.limit_bytes);
+            let mut marks = Marks::of(limit, segment);
+            if self.shard.borrow().has_no_room() {
+                // Whatever it holds is too much.
+                marks.high = 0;
+                marks.low = marks.low.min(live.saturating_sub(2 * segment));
+            }
+            let was_over = std::mem::replace(&mut is_over, live > marks.high);
             if !is_over {
                 continue;
             }
-            let (live, limit) = (stats.live_bytes, stats.limit_bytes);
             if !was_over {
                 tracing::warn!(target: "snapshot", live, limit, "the log's disk gets full: what the store holds is dropped here");
             }
@@ -53,11 +59,11 @@ struct Marks {
 }
 
 impl Marks {
-    /// Some segments are kept free or are being written. What is dead takes room as well until it is cleaned: almost a
-    /// third of what lives.
+    /// Some segments are kept free or are being written. What is dead takes room as well until it is cleaned, and where
+    /// the cleaner makes two segments out of three a third of them is dead.
     fn of(limit_bytes: u64, segment_bytes: u64) -> Self {
-        let room = limit_bytes.saturating_sub((RESERVED * segment_bytes).min(limit_bytes / 2));
-        let high = room / 10 * 7;
+        let room = limit_bytes.saturating_sub(RESERVED * segment_bytes);
+        let high = room / 3 * 2;
         // Logs are cut between segments.
         let less = (room / 10).max(2 * segment_bytes);
         Self {
@@ -114,12 +120,11 @@ mod tests {
         assert_eq!(
             marks,
             Marks {
-                high: 665,
-                low: 570
+                high: 632,
+                low: 537
             }
         );
         let small = Marks::of(80, 10);
-        assert_eq!(small, Marks { high: 28, low: 8 });
-        assert!(small.high + small.high / 10 * 3 <= 80 - 4 * 10);
+        assert_eq!(small, Marks { high: 20, low: 0 });
     }
 }

@@ -132,6 +132,7 @@ scripts! {
     s9_install_names_the_entry_s_term
     trim_is_bounded_by_the_commit
     x23_received_is_told_and_commits_nothing
+    x9_a_full_quorum_takes_no_records
     x9_full_after_a_part_was_taken
     x9_full_disks
 }

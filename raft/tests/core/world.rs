@@ -623,9 +623,14 @@ impl World {
             },
             Body::Append(append) => {
                 let bytes: usize = append.entries.iter().map(|e| e.payload.len()).sum();
-                let bound = self.config.append_max_bytes as usize;
+                let is_command = |e: &Entry| e.kind == EntryKind::Command;
+                let bound = match append.entries.last().is_some_and(is_command) {
+                    // A full disk may wait for it.
+                    true => self.config.command_max_bytes,
+                    false => self.config.append_max_bytes,
+                };
                 assert!(
-                    append.entries.len() == 1 || bytes <= bound,
+                    append.entries.len() == 1 || bytes <= bound as usize,
                     "appends are bounded"
                 );
             }

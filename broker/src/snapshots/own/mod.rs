@@ -22,6 +22,8 @@ use snapshot::collect::{self, Collected};
 use snapshot::copy::Donor;
 use snapshot::key::Key;
 use snapshot::source::{Incarnation, Source};
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::{NOT_OWN, Snapshots, name_of, take};
@@ -49,6 +51,8 @@ pub struct Own {
     suspects: RefCell<BTreeMap<GroupId, BTreeSet<Key>>>,
     /// Partitions whose objects are being written, or removed.
     busy: RefCell<BTreeSet<Place>>,
+    /// Somebody has looked at those of a partition.
+    looked: Notify,
     /// What the folder takes, as of the last look.
     bytes: Cell<u64>,
     differences: Cell<u64>,
@@ -103,6 +107,7 @@ impl Own {
             has_room: Box::new(has_room),
             suspects: RefCell::default(),
             busy: RefCell::default(),
+            looked: Notify::new(),
             bytes: Cell::new(0),
             differences: Cell::new(0),
             failures: Cell::new(0),
@@ -152,6 +157,15 @@ fn add(figure: &Cell<u64>, number: u64) {
     figure.set(figure.get() + number);
 }
 
+impl Snapshots {
+    /// Waits until somebody has looked at a partition's own copies. False when it is no longer just after the start.
+    pub(crate) async fn await_look(&self) -> bool {
+        let Some(own) = &self.own else { return false };
+        let looked = own.looked.notified();
+        timeout_at(self.settled_at, looked).await.is_ok()
+    }
+}
+
 impl Broker {
     /// Begins to bring own copies up to a committed snapshot; the shard is told how it ended.
     pub(crate) fn hold_snapshot(self: &Rc<Self>, holding: Holding) {
@@ -175,6 +189,7 @@ impl Broker {
         holding: &Holding,
     ) -> Result<(), Error> {
         let group = holding.group;
+        snapshots.await_claim().await;
         let source = snapshots.source(&self.image(), group);
         let (source, life) = source.zip(snapshots.life()).ok_or(NOT_OWN)?;
         let donor = |node| peer::Peer {
@@ -307,6 +322,7 @@ impl Own {
         if is_met && copied == Copied::Whole {
             shard.note_copies_damaged(holding.group);
         }
+        self.looked.notify_waiters();
     }
 
     /// A part of own copies could not be read.
@@ -326,9 +342,13 @@ impl Own {
                 );
                 Copied::Differs
             }
-            Error::Lost { former, .. } => {
+            Error::Behind(former) => {
+                tracing::info!(target: "snapshot", group = group.0, offset = former.next_offset, "own copies are those of a former snapshot");
+                Copied::Behind(*former)
+            }
+            Error::Lost(_) => {
                 tracing::warn!(target: "snapshot", group = group.0, %why, "the leader takes another snapshot");
-                Copied::Lost(*former)
+                Copied::Lost
             }
             _ => {
                 add(&self.failures, 1);
