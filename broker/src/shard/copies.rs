@@ -86,10 +86,8 @@ pub enum Copied {
     Failed,
     /// The log here holds other records than were committed.
     Differs,
-    /// Not yet. It was not known what is held: all of this former snapshot.
-    Behind(Stored),
-    /// All other replicas say that they do not have its manifest.
-    Lost,
+    /// All other replicas say that they do not have its manifest. All of this former one is here, if of any.
+    Lost(Option<Stored>),
 }
 
 impl Group {
@@ -185,7 +183,11 @@ impl Shard {
         };
         let is_newest = group.partition().and_then(PartitionState::stored) == Some(of.stored);
         let copies = &mut group.copies;
-        copies.is_lost = copied == Copied::Lost && is_newest;
+        copies.is_lost = matches!(copied, Copied::Lost(_)) && is_newest;
+        if let Copied::Lost(former) = copied {
+            // What is held is forgotten by a restart, but what was dropped for it is not.
+            copies.held = copies.held.or(former);
+        }
         match copied {
             Copied::Whole => {
                 copies.held = Some(of.stored);
@@ -195,20 +197,14 @@ impl Shard {
             }
             // NB: not tried again with this snapshot. Nothing is dropped for it, and the next one is compared anew.
             Copied::Differs => copies.differs = Some(of.stored),
-            // What is held is forgotten by a restart, but what was dropped for it is not.
-            Copied::Behind(former) => {
-                copies.held = copies.held.or(Some(former));
-                self.io.stored.insert(id);
-                self.io.progress.insert(id);
-            }
-            Copied::Lost if is_newest && group.is_leader() => {
+            Copied::Lost(_) if is_newest && group.is_leader() => {
                 let is_whole = group.is_whole();
                 self.snapshots.want(id, Trigger::Time);
                 if !is_whole {
                     self.hand_over_lacking(now, id);
                 }
             }
-            Copied::Failed | Copied::Lost => {
+            Copied::Failed | Copied::Lost(_) => {
                 let rest_ms = self.config.snapshot_rest_ms();
                 self.copies.due.schedule(id, Tick(now.0 + rest_ms));
             }

@@ -1,9 +1,12 @@
 //! What a fetch gets from each of its partitions, within the request's limits.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::messages::fetch::{FetchPartition, FetchRequest};
 use raft::types::GroupId;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::broker::{ColdRead, EpochEnd, FetchAt, Offsets, ReadPath, Rejection};
 use crate::dispatch::Context;
@@ -11,6 +14,8 @@ use crate::handlers::lookup;
 
 /// From this version on topics are named by id.
 pub(super) const IDS_SINCE: i16 = 13;
+/// So many partitions of a request are read from the disk or the store at a time.
+const COLD_AT_ONCE: usize = 8;
 
 /// The request, with its partitions resolved.
 pub(super) struct Asked {
@@ -144,25 +149,50 @@ impl Plan {
         batches.truncate(kept);
     }
 
-    /// Carries out the reads that memory could not serve, as far as there is room.
+    /// Carries out the reads that memory could not serve, as far as there is room: a few at a time, for each may be some
+    /// round trips to a store.
     pub async fn read_cold(&mut self, cx: &Context, asked: &Asked) {
-        for at in 0..self.outcomes.len() {
-            let Outcome::Cold(read) = &self.outcomes[at] else {
-                continue;
-            };
-            let left = asked.max_bytes.saturating_sub(self.bytes as u64);
-            let mut read = read.clone();
-            if left == 0 && self.bytes > 0 {
-                self.outcomes[at] = Outcome::Found(read.offsets, Vec::new());
-                continue;
+        let mut under_way = VecDeque::new();
+        let (mut next, mut promised) = (0, 0);
+        loop {
+            while next < self.outcomes.len() && under_way.len() < COLD_AT_ONCE {
+                let Outcome::Cold(read) = &self.outcomes[next] else {
+                    next += 1;
+                    continue;
+                };
+                let taken = promised + self.bytes as u64;
+                let left = asked.max_bytes.saturating_sub(taken);
+                if left == 0 && promised > 0 {
+                    break;
+                }
+                if left == 0 && self.bytes > 0 {
+                    self.outcomes[next] = Outcome::Found(read.offsets, Vec::new());
+                    next += 1;
+                    continue;
+                }
+                let mut read = read.clone();
+                read.at.max_bytes = read.at.max_bytes.min(left);
+                let (broker, bytes) = (cx.broker.clone(), read.at.max_bytes);
+                let reading = async move { broker.read_cold(read).await };
+                let reading = AbortOnDropHandle::new(tokio::task::spawn_local(reading));
+                promised += bytes;
+                under_way.push_back((next, bytes, reading));
+                next += 1;
             }
-            read.at.max_bytes = read.at.max_bytes.min(left);
-            self.outcomes[at] = match cx.broker.read_cold(read).await {
-                Ok(mut fetched) => {
+            // In the request's order: the first batch of all is always kept.
+            let Some((at, bytes, reading)) = under_way.pop_front() else {
+                return;
+            };
+            let read = reading.await;
+            promised -= bytes;
+            let left = asked.max_bytes.saturating_sub(self.bytes as u64);
+            self.outcomes[at] = match read {
+                Ok(Ok(mut fetched)) => {
                     self.take(&mut fetched.batches, left);
                     Outcome::Found(fetched.offsets, fetched.batches)
                 }
-                Err(rejection) => Outcome::Refused(rejection),
+                Ok(Err(rejection)) => Outcome::Refused(rejection),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             };
         }
     }

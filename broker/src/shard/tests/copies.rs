@@ -259,11 +259,8 @@ fn a_restarted_leader_goes_on_from_the_snapshot_before_one_that_is_lost() {
     let holding = holdings(&mut cluster, ONE).remove(0);
     assert_eq!((holding.stored, holding.before), (second, None));
     assert!(lacks(&cluster, ONE), "it does not know what its disk has");
-    tell(&mut cluster, ONE, &holding, Copied::Behind(first));
+    tell(&mut cluster, ONE, &holding, Copied::Lost(Some(first)));
     assert!(!lacks(&cluster, ONE));
-    let holding = holdings(&mut cluster, ONE).remove(0);
-    assert_eq!((holding.stored, holding.before), (second, Some(first)));
-    tell(&mut cluster, ONE, &holding, Copied::Lost);
     cluster.run(LAG_MS);
     let again = wanted(&mut cluster, ONE).remove(0);
     assert_eq!((again.before, again.next_offset), (Some(first), 15));
@@ -276,7 +273,7 @@ fn a_leader_that_is_not_whole_takes_no_snapshot_and_a_lost_one_is_taken_again() 
     committed(&mut cluster);
     let holding = holdings(&mut cluster, ONE).remove(0);
     // Nobody has the manifest: its leader died with it. This one still has the records.
-    tell(&mut cluster, ONE, &holding, Copied::Lost);
+    tell(&mut cluster, ONE, &holding, Copied::Lost(None));
     cluster.run(LAG_MS);
     let again = wanted(&mut cluster, ONE).remove(0);
     assert_eq!((again.before, again.next_offset), (None, 12));
@@ -313,7 +310,7 @@ fn a_leader_that_cannot_take_the_place_of_a_lost_one_hands_over_now_and_then() {
     let lost = |cluster: &mut Cluster, node| {
         let holding = holdings(cluster, node).remove(0);
         cluster.at(node).shard.note_copies_damaged(GROUP);
-        tell(cluster, node, &holding, Copied::Lost);
+        tell(cluster, node, &holding, Copied::Lost(None));
         cluster.run(200);
     };
     lost(&mut cluster, ONE);

@@ -49,12 +49,14 @@ pub enum Error {
         /// The own one's.
         found: Digest,
     },
-    /// Nothing was known of them, as after a start: they are those of a former snapshot.
-    #[error("they are those of a former snapshot, up to offset {}", .0.next_offset)]
-    Behind(Stored),
     /// Every other replica says that it does not have it.
-    #[error("no other replica has {0}")]
-    Lost(Key),
+    #[error("no other replica has {key}")]
+    Lost {
+        /// Which object.
+        key: Key,
+        /// The newest one before it of which everything is here, where that was not known.
+        former: Option<Stored>,
+    },
     /// Nobody could be asked who has it.
     #[error("{key} is not to be had now: {why}")]
     NotToBeHad {
@@ -106,12 +108,6 @@ impl<D: Donor> Bring<'_, D> {
         }
         let own = self.own_manifest(&name).await?;
         let own = own.filter(|own| own.identity() == identity);
-        if own.is_none() && self.holding.before.is_none() {
-            // What they hold is to be read meanwhile.
-            if let Some(former) = self.former(&name).await? {
-                return Err(Error::Behind(former));
-            }
-        }
         let is_new = own.is_none();
         let mut manifest = match own {
             Some(own) => own,
@@ -181,12 +177,18 @@ impl<D: Donor> Bring<'_, D> {
                 key: name.key(),
                 why,
             }),
-            None => Err(Error::Lost(name.key())),
+            None => Err(Error::Lost {
+                key: name.key(),
+                former: self.former(name).await?,
+            }),
         }
     }
 
-    /// The newest snapshot before this one of which everything is here.
+    /// The newest snapshot before this one of which everything is here; None when it is known what is held.
     async fn former(&self, wanted: &Name) -> Result<Option<Stored>, Error> {
+        if self.holding.before.is_some() {
+            return Ok(None);
+        }
         let prefix = key::manifests_prefix(self.source);
         let manifests = Objects::list(self.store(), &prefix).await?.manifests;
         let older = manifests.into_iter().map(|(age, _)| age);
@@ -213,10 +215,9 @@ impl<D: Donor> Bring<'_, D> {
         Ok(None)
     }
 
-    /// Whether no chunk is gone. Each was read from end to end before the manifest was written.
     async fn has_all(&self, manifest: &Manifest) -> Result<bool, Error> {
-        for chunk in &manifest.chunks {
-            if !copy::has_index(self.store(), self.source, chunk).await? {
+        for Chunk { key, chunk, .. } in &manifest.chunks {
+            if !copy::is_as_written(self.store(), key, chunk).await? {
                 return Ok(false);
             }
         }

@@ -342,13 +342,9 @@ impl Own {
                 );
                 Copied::Differs
             }
-            Error::Behind(former) => {
-                tracing::info!(target: "snapshot", group = group.0, offset = former.next_offset, "own copies are those of a former snapshot");
-                Copied::Behind(*former)
-            }
-            Error::Lost(_) => {
+            Error::Lost { former, .. } => {
                 tracing::warn!(target: "snapshot", group = group.0, %why, "the leader takes another snapshot");
-                Copied::Lost
+                Copied::Lost(*former)
             }
             _ => {
                 add(&self.failures, 1);
