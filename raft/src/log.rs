@@ -172,8 +172,9 @@ impl Log {
         }
     }
 
-    /// Entries in memory from `from` on: at least one, then while they fit `max_bytes`.
-    pub(crate) fn collect(&self, from: Index, max_bytes: u64) -> Vec<Entry> {
+    /// Entries in memory from `from` on: at least one, then while they fit `max_bytes`. Also their
+    /// bytes.
+    pub(crate) fn collect(&self, from: Index, max_bytes: u64) -> (Vec<Entry>, u64) {
         assert!(
             from >= self.first_in_memory() && from <= self.last,
             "collect from memory"
@@ -189,7 +190,7 @@ impl Log {
             bytes += size;
             entries.push(entry.clone());
         }
-        entries
+        (entries, bytes)
     }
 
     /// The entries in memory from `from` on.

@@ -58,11 +58,10 @@ impl Feed<'_> {
             });
             return false;
         }
-        let entries = match p.full {
-            true => up_to_command(self.log.collect(p.next, self.config.command_max_bytes)),
+        let (entries, bytes) = match p.full {
+            true => up_to_command(self.log.collect(p.next, self.config.command_max_bytes).0),
             false => self.log.collect(p.next, max_bytes),
         };
-        let bytes = entries.iter().map(entry_bytes).sum();
         if bytes > max_bytes && p.has_inflight() {
             // One entry above the limit passes, but alone.
             return false;
@@ -387,11 +386,13 @@ impl Node {
             }
             expected = expected.next();
         }
-        let entries = match p.full {
+        let (entries, bytes) = match p.full {
             true => up_to_command(entries),
-            false => entries,
+            false => {
+                let bytes = entries.iter().map(entry_bytes).sum();
+                (entries, bytes)
+            }
         };
-        let bytes = entries.iter().map(entry_bytes).sum();
         let me = me.replica;
         let feed = Feed {
             config,
@@ -500,11 +501,12 @@ impl Node {
 }
 
 /// What a follower with a full disk is sent: a command may be what frees it, and goes with all before it; where there is
-/// none, one entry asks whether there is room.
-fn up_to_command(mut entries: Vec<Entry>) -> Vec<Entry> {
+/// none, one entry asks whether there is room. Also their bytes.
+fn up_to_command(mut entries: Vec<Entry>) -> (Vec<Entry>, u64) {
     let command = entries.iter().rposition(|e| e.kind == EntryKind::Command);
     entries.truncate(command.unwrap_or(0) + 1);
-    entries
+    let bytes = entries.iter().map(entry_bytes).sum();
+    (entries, bytes)
 }
 
 /// How many bytes of entries may go to a member now.

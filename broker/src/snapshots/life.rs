@@ -9,7 +9,7 @@ use snapshot::collect;
 use snapshot::owner::{self, Life};
 use snapshot::source::Incarnation;
 use tokio::sync::Notify;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::Snapshots;
 use crate::shard::Shard;
@@ -99,6 +99,10 @@ impl Snapshots {
 
     /// Just after the start nobody has asked yet whose the store is: waits a little until somebody has.
     pub(crate) async fn await_claim(&self) {
+        // Later a store that fails is not asked more often for those who read.
+        if Instant::now() >= self.settled_at {
+            return;
+        }
         let _ = timeout_at(self.settled_at, self.await_life(Incarnation::FIRST)).await;
     }
 

@@ -142,9 +142,9 @@ proptest! {
             let payload = Bytes::from(vec![0; *size]);
             log.append(Entry { index, term: Term(1), kind, payload });
         }
-        let entries = log.collect(Index(1), max);
+        let (entries, bytes) = log.collect(Index(1), max);
         prop_assert!(!entries.is_empty());
-        let bytes = entries.iter().map(entry_bytes).sum::<u64>();
+        prop_assert_eq!(bytes, entries.iter().map(entry_bytes).sum::<u64>());
         prop_assert!(bytes <= max || entries.len() == 1);
         if let Some(next) = log.tail(Index(entries.len() as u64 + 1)).next() {
             prop_assert!(bytes + entry_bytes(next) > max, "as much as fits");

@@ -624,7 +624,9 @@ impl World {
             Body::Append(append) => {
                 let bytes: usize = append.entries.iter().map(|e| e.payload.len()).sum();
                 let is_command = |e: &Entry| e.kind == EntryKind::Command;
-                let bound = match append.entries.last().is_some_and(is_command) {
+                let node = self.hosts[at].node.as_ref().expect("who sends is up");
+                let is_full = node.progress().iter().any(|p| p.member == to && p.full);
+                let bound = match is_full && append.entries.last().is_some_and(is_command) {
                     // A full disk may wait for it.
                     true => self.config.command_max_bytes,
                     false => self.config.append_max_bytes,

@@ -289,7 +289,7 @@ impl Account {
         let (group, commit) = (status.group, status.commit);
         let entry = self.committed.get(&group).and_then(|c| c.get(&commit));
         let holds = |m: &MemberStatus| {
-            let synced = self.disks.get(m.node, group, m.replica);
+            let synced = self.disks.ever(m.node, group, m.replica);
             synced.is_some_and(|synced| synced.holds(commit, entry))
         };
         let before = self.commits.get(&(node, group, status.replica));

@@ -82,7 +82,8 @@ pub fn content(entry: &Entry) -> Content {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Disks {
-    /// Of disks that were wiped: what was acknowledged before still counts for commits that rest on it.
+    /// Of replicas that were removed, and of disks that were wiped: what was acknowledged before, perhaps in a message
+    /// that is still under way, counts for commits that rest on it.
     lost: BTreeMap<(NodeId, GroupId, ReplicaId), Synced>,
     synced: BTreeMap<(NodeId, GroupId, ReplicaId), Synced>,
 }
@@ -91,8 +92,14 @@ impl Disks {
     /// What a disk has synced of a replica.
     #[must_use]
     pub fn get(&self, node: NodeId, group: GroupId, replica: ReplicaId) -> Option<&Synced> {
-        let key = (node, group, replica);
-        self.synced.get(&key).or_else(|| self.lost.get(&key))
+        self.synced.get(&(node, group, replica))
+    }
+
+    /// Also where it is gone: what it had synced by then.
+    #[must_use]
+    pub fn ever(&self, node: NodeId, group: GroupId, replica: ReplicaId) -> Option<&Synced> {
+        let lost = || self.lost.get(&(node, group, replica));
+        self.get(node, group, replica).or_else(lost)
     }
 
     /// The log of a node acknowledged these records.
@@ -128,7 +135,7 @@ impl Disks {
                 }
                 Record::Remove { replica, .. } => {
                     counts.removals += 1;
-                    self.synced.remove(&(node, group, *replica));
+                    self.remove((node, group, *replica));
                 }
                 Record::Derived { .. } => counts.derived += 1,
             }
@@ -158,8 +165,14 @@ impl Disks {
     }
 
     fn drop_older(&mut self, node: NodeId, group: GroupId, replica: ReplicaId) {
-        self.synced
-            .retain(|(n, g, r), _| *n != node || *g != group || *r >= replica);
+        let older = (node, group, ReplicaId(0))..(node, group, replica);
+        let gone = self.synced.extract_if(older, |_, _| true);
+        self.lost.extend(gone);
+    }
+
+    fn remove(&mut self, key: (NodeId, GroupId, ReplicaId)) {
+        let gone = self.synced.remove(&key);
+        self.lost.extend(gone.map(|synced| (key, synced)));
     }
 
     /// The power went while these records were written: each may be there or not. What only their absence would
@@ -179,9 +192,7 @@ impl Disks {
                         synced.entries = synced.entries.split_off(&base.index.next());
                     }
                 }
-                Record::Remove { replica, .. } => {
-                    self.synced.remove(&(node, group, *replica));
-                }
+                Record::Remove { replica, .. } => self.remove((node, group, *replica)),
                 Record::Entries { .. } | Record::HardState { .. } | Record::Derived { .. } => {}
             }
         }

@@ -19,10 +19,10 @@ const BATCH_BYTES: usize = 400 << 10;
 const FIRST_MS: i64 = 1_700_000_000_000;
 /// The store is there, but not to be read.
 pub const STORAGE_ERROR: i16 = 56;
-/// There is no room, or there was none for too long.
-const NO_ROOM: [i16; 2] = [STORAGE_ERROR, 7];
+/// There is no room here, or not at a majority, or there was none for too long.
+const NO_ROOM: [i16; 3] = [STORAGE_ERROR, 19, 7];
 /// The leader has just changed.
-const NOT_LED: [i16; 4] = [5, 6, 19, 78];
+const NOT_LED: [i16; 3] = [5, 6, 78];
 
 /// Values that nobody could guess, half of them compressible.
 fn value(at: usize) -> Vec<u8> {
@@ -105,7 +105,6 @@ pub fn expect_all_but(cluster: &Cluster, batches: &[Vec<u8>], codes: &[i16], whe
             let fetched = requests::fetch(&mut connection, TOPIC, PARTITION, offset, 8 << 20);
             let (code, _, records) = fetched.ok()?;
             if code != 0 {
-                // Of a leader that has just changed.
                 assert!(
                     NOT_LED.contains(&code) || codes.contains(&code),
                     "{when}: code {code} at {offset}"

@@ -86,6 +86,21 @@ fn a_commit_on_a_quorum_is_good() {
     observe(&mut account, &status(1, 1, 2, 2), &entries).unwrap();
 }
 
+/// Its answer may have been under way when it was removed.
+#[test]
+fn what_a_removed_replica_held_counts() {
+    let mut account = Account::default();
+    let entries = vec![entry(1, 1)];
+    disk(&mut account, 1, entries.clone());
+    disk(&mut account, 2, entries.clone());
+    let removed = Record::Remove {
+        group: GROUP,
+        replica: ReplicaId(2),
+    };
+    account.written(NodeId(2), &[removed]).unwrap();
+    observe(&mut account, &status(1, 1, 1, 1), &entries).unwrap();
+}
+
 #[test]
 fn a_commit_on_one_disk_is_found() {
     let mut account = Account::default();

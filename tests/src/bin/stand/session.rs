@@ -23,7 +23,8 @@ use crate::feed::{self, Feed, PARTITIONS};
 use crate::watch::{Seen, Watch};
 
 const REQUEST: Duration = Duration::from_secs(5);
-const WITHIN: Duration = Duration::from_secs(60);
+/// More than the 45 s for which a member of the consumer protocol is one that left while nobody heard it.
+const WITHIN: Duration = Duration::from_secs(100);
 /// A rebalance lasts from one heartbeat to the next: it is not missed.
 const STEP: Duration = Duration::from_millis(5);
 /// The states of a group while its members change: of the classic protocol, and of the consumer protocol.

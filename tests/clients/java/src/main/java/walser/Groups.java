@@ -81,13 +81,21 @@ public final class Groups {
 
   /** One consumer of a group. All members of a check are polled in turn by its one thread. */
   static final class Member implements ConsumerRebalanceListener, AutoCloseable {
-    final KafkaConsumer<String, String> consumer;
+    private final String topic;
+    private final Map<String, String> more;
+    KafkaConsumer<String, String> consumer;
     /** What was read: partition and value. */
     final List<String> read = new ArrayList<>();
     int assignments;
     int revoked;
 
     Member(String topic, Map<String, String> more) {
+      this.topic = topic;
+      this.more = more;
+      join();
+    }
+
+    private void join() {
       Properties settings = settings();
       settings.put("group.id", topic);
       settings.put("enable.auto.commit", "false");
@@ -106,6 +114,12 @@ public final class Groups {
       } else {
         consumer.subscribe(List.of(topic), this);
       }
+    }
+
+    /** As an application that starts again: from what was committed. */
+    void rejoin() {
+      close();
+      join();
     }
 
     @Override
