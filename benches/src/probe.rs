@@ -175,7 +175,7 @@ pub(crate) fn bytes_read(brokers: &[BrokerProbe]) -> Result<u64> {
 }
 
 /// The sum of a family's series in the Prometheus text format, `None` when there is none.
-fn counter(text: &str, family: &str) -> Option<u64> {
+pub(crate) fn counter(text: &str, family: &str) -> Option<u64> {
     let series = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(family)?;
         let value = match rest.strip_prefix('{') {
@@ -186,6 +186,35 @@ fn counter(text: &str, family: &str) -> Option<u64> {
     });
     let values: Vec<f64> = series.collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() as u64)
+}
+
+/// A histogram's buckets: upper bounds, and how many observations each of them and all below hold.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Buckets(Vec<(f64, u64)>);
+
+impl Buckets {
+    /// Of a family of one series, in the Prometheus text format.
+    pub(crate) fn of(text: &str, family: &str) -> Option<Self> {
+        let prefix = format!("{family}_bucket{{le=\"");
+        let each = text.lines().filter_map(|line| {
+            let (bound, count) = line.strip_prefix(&prefix)?.split_once("\"} ")?;
+            // `+Inf` is a number here.
+            Some((bound.parse().ok()?, count.parse::<f64>().ok()? as u64))
+        });
+        let buckets: Vec<(f64, u64)> = each.collect();
+        (!buckets.is_empty()).then_some(Self(buckets))
+    }
+
+    /// The upper bound of the highest observation since; `None` where there was none, or the counts began anew.
+    pub(crate) fn slowest_since(&self, before: &Self) -> Option<f64> {
+        let pairs = self.0.iter().zip(&before.0);
+        let rises: Vec<(f64, u64)> = pairs
+            .map(|(now, before)| Some((now.0, now.1.checked_sub(before.1)?)))
+            .collect::<Option<_>>()?;
+        let all = rises.last()?.1;
+        let reached = rises.iter().find(|(_, rise)| *rise == all)?;
+        (all > 0).then_some(reached.0)
+    }
 }
 
 fn proc_file(pid: u32, name: &str) -> Result<String> {
@@ -238,6 +267,30 @@ mod tests {
         assert_eq!(counter(text, "walser_wal_rounds_total"), Some(7));
         assert_eq!(counter(text, "walser_wal_fsyncs_total"), Some(1200));
         assert_eq!(counter(text, "walser_wal_bytes_written_total"), None);
+    }
+
+    #[test]
+    fn the_slowest_observation_between_two_looks_is_within_its_bucket() {
+        let text = |counts: [u64; 3]| {
+            let line = |(bound, count)| format!("f_bucket{{le=\"{bound}\"}} {count}\n");
+            let bounds = ["0.001", "0.5", "+Inf"];
+            let lines: String = bounds.into_iter().zip(counts).map(line).collect();
+            lines + "f_sum 3\nf_count 9\n"
+        };
+        let of = |counts| Buckets::of(&text(counts), "f").unwrap();
+        assert_eq!(of([3, 4, 4]).slowest_since(&of([1, 1, 1])), Some(0.5));
+        assert_eq!(of([3, 4, 4]).slowest_since(&of([1, 2, 2])), Some(0.001));
+        assert_eq!(
+            of([3, 4, 5]).slowest_since(&of([3, 4, 4])),
+            Some(f64::INFINITY)
+        );
+        assert_eq!(of([3, 4, 4]).slowest_since(&of([3, 4, 4])), None);
+        assert_eq!(
+            of([0, 1, 1]).slowest_since(&of([3, 4, 4])),
+            None,
+            "a new life"
+        );
+        assert_eq!(Buckets::of("f_count 9\n", "f"), None);
     }
 
     #[test]

@@ -47,7 +47,10 @@ impl SuiteOptions {
         Self {
             stage,
             produce,
-            trials: Trial::ALL.to_vec(),
+            trials: Trial::ALL
+                .into_iter()
+                .filter(|t| t.is_of_the_suite())
+                .collect(),
             sizes: Sizes::full(),
             budget: None,
         }
@@ -93,10 +96,10 @@ impl SuiteOptions {
     /// When a name is none; all names are in the error.
     pub fn choose(&mut self, names: &[String]) -> Result<()> {
         let trials = Trial::ALL.map(Trial::name);
-        self.produce.choose_also(names, &trials).map(|()| {
-            self.trials
-                .retain(|trial| names.iter().any(|n| n == trial.name()))
-        })
+        self.produce.choose_also(names, &trials)?;
+        let is_named = |trial: &Trial| names.iter().any(|name| name == trial.name());
+        self.trials = Trial::ALL.into_iter().filter(is_named).collect();
+        Ok(())
     }
 }
 
@@ -192,6 +195,9 @@ impl SuiteReport {
             let _ = writeln!(text, "HOW {}: {}", row.cell, store.how);
         }
         for row in &self.trials {
+            if let Some(soak) = &row.soak {
+                let _ = write!(text, "HOW {}: {}", row.cell, soak.text());
+            }
             for reason in &row.void {
                 let _ = writeln!(text, "VOID {}: {reason}", row.cell);
             }

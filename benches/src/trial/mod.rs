@@ -16,11 +16,13 @@ mod planned_move;
 mod replicas;
 mod restart;
 mod row;
+mod soak;
 mod store_figures;
 mod stored;
 
 pub(crate) use row::COLUMNS;
 pub use row::TrialRow;
+pub use soak::SoakFigures;
 pub(crate) use store_figures::COLUMNS as STORE_COLUMNS;
 pub use store_figures::StoreFigures;
 
@@ -58,11 +60,13 @@ pub enum Trial {
     Idle,
     /// A topic is put into the snapshot store beside producers, goes from the logs, and is read back from the store.
     Snapshot,
+    /// A long while, with everything that happens in one.
+    Soak,
 }
 
 impl Trial {
     /// In the order in which they are run.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EndToEnd,
         Self::FetchWarm,
         Self::FetchCold,
@@ -72,7 +76,14 @@ impl Trial {
         Self::Restart,
         Self::Idle,
         Self::Snapshot,
+        Self::Soak,
     ];
+
+    /// Whether it is run when nothing is named.
+    #[must_use]
+    pub fn is_of_the_suite(self) -> bool {
+        self != Self::Soak
+    }
 
     /// Short and unique.
     #[must_use]
@@ -87,6 +98,7 @@ impl Trial {
             Self::Restart => "restart",
             Self::Idle => "idle",
             Self::Snapshot => "snapshot",
+            Self::Soak => "soak",
         }
     }
 
@@ -117,6 +129,8 @@ impl Trial {
                 // Filled, stored, read from the store, and read back.
                 6.0 + sizes.window.as_secs_f64() + 4.0 * filling(sizes.snapshot_bytes)
             }
+            // Most of what comes after it is reading back.
+            Self::Soak => 15.0 + sizes.window.as_secs_f64() + 1.1 * sizes.soak.as_secs_f64(),
         };
         Duration::from_secs_f64(seconds)
     }
@@ -155,6 +169,8 @@ pub struct Sizes {
     pub settle: Duration,
     /// How long idle brokers are watched.
     pub idle_window: Duration,
+    /// The long while.
+    pub soak: Duration,
 }
 
 impl Sizes {
@@ -175,6 +191,7 @@ impl Sizes {
             idle_partitions: vec![1, 1_000, 10_000],
             settle: Duration::from_secs(5),
             idle_window: Duration::from_secs(20),
+            soak: Duration::from_secs(600),
         }
     }
 
@@ -195,6 +212,7 @@ impl Sizes {
             idle_partitions: vec![1, 1_000],
             settle: Duration::from_millis(500),
             idle_window: Duration::from_secs(2),
+            soak: Duration::from_secs(20),
         }
     }
 
@@ -215,6 +233,7 @@ impl Sizes {
             idle_partitions: vec![1, 20],
             settle: Duration::ZERO,
             idle_window: Duration::from_millis(500),
+            soak: Duration::from_secs(3),
         }
     }
 }
@@ -234,7 +253,10 @@ impl Scene<'_> {
     /// When the cluster does not come up, or not to the state that a trial waits for.
     pub(crate) fn run(&mut self, trial: Trial) -> Result<Vec<TrialRow>> {
         // Which of the files of earlier trials would be read again, and which memory is theirs, is not to be told apart.
-        let is_alone = matches!(trial, Trial::Restart | Trial::Idle | Trial::Snapshot);
+        let is_alone = matches!(
+            trial,
+            Trial::Restart | Trial::Idle | Trial::Snapshot | Trial::Soak
+        );
         if is_alone {
             self.stage = None;
         }
@@ -243,6 +265,7 @@ impl Scene<'_> {
             Trial::Idle => self.idle(),
             Trial::Restart => self.restart(),
             Trial::Snapshot => self.snapshot(),
+            Trial::Soak => self.soak().map(one),
             Trial::EndToEnd => self.end_to_end().map(one),
             Trial::FetchWarm => self.fetch_warm().map(one),
             Trial::FetchCold => self.fetch_cold().map(one),

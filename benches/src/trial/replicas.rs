@@ -11,6 +11,8 @@ pub(super) struct Replica {
     topic: String,
     pub(super) partition: i32,
     role: String,
+    /// First offset that retention has left.
+    pub(super) log_start_offset: i64,
     /// First offset that is in the log here.
     pub(super) local_start_offset: i64,
     /// Live bytes of it in the log.
@@ -49,6 +51,7 @@ impl Replica {
             topic: "t".into(),
             partition,
             role: "follower".into(),
+            log_start_offset: 0,
             local_start_offset,
             log_bytes: 0,
             snapshot: None,
@@ -87,7 +90,7 @@ mod tests {
     fn a_status_tells_the_replicas_of_a_topic_and_one_without_offsets_is_none() {
         let group = |topic: &str| {
             format!(
-                r#"{{"topic":"{topic}","partition":3,"role":"leader","local_start_offset":7,
+                r#"{{"topic":"{topic}","partition":3,"role":"leader","log_start_offset":5,"local_start_offset":7,
                      "log_bytes":9,"snapshot":{{"next_offset":12}},"term":1}}"#
             )
         };

@@ -1,6 +1,6 @@
 //! What a trial's row says.
 
-use super::StoreFigures;
+use super::{SoakFigures, StoreFigures};
 use crate::kafka::ReadBack;
 use crate::report::{Column, Millis, number};
 use serde::Serialize;
@@ -67,6 +67,8 @@ pub struct TrialRow {
     pub read_back: Option<ReadBack>,
     /// What the row says of the snapshot store.
     pub store: Option<StoreFigures>,
+    /// What the row says of a long while.
+    pub soak: Option<SoakFigures>,
 }
 
 impl TrialRow {
@@ -101,6 +103,7 @@ impl TrialRow {
             rss_bytes: None,
             read_back: None,
             store: None,
+            soak: None,
         }
     }
 

@@ -28,8 +28,8 @@ const BESIDE_RATE: f64 = 100.0;
 const BESIDE_BYTES: usize = 1 << 10;
 /// Fewer are no quantile of 99 %.
 const SAMPLES_MIN: u64 = 100;
-/// Between two looks at what is in the store. Each costs the brokers a little.
-const LOOK: Duration = Duration::from_millis(20);
+/// Between two looks at what is in the store. Each costs the brokers a little, which counts as the snapshot's.
+const LOOK: Duration = Duration::from_millis(100);
 const STORED_MAX: Duration = Duration::from_secs(600);
 /// How long brokers may take to drop what they may; logs that have not changed for `SETTLED` have.
 const DROPPED_MAX: Duration = Duration::from_secs(30);
