@@ -9,6 +9,7 @@ mod choose;
 mod rewrite;
 
 use crate::directory::{Directory, Extent, SegmentState};
+use crate::disk::Disk;
 use crate::error::Error;
 use crate::footer::RunIndex;
 use crate::jobs::Task;
@@ -25,6 +26,18 @@ use raft::types::{Entry, GroupId, ReplicaId};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Why segments are rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Little in them is alive.
+    Dead,
+    /// What lives in them lies in short runs.
+    Scattered,
+    /// Something in them is damaged.
+    Damaged,
+}
 
 /// A live extent to be copied, with its segment pinned.
 struct Piece {
@@ -40,6 +53,9 @@ pub(crate) type Donated = BTreeMap<(GroupId, ReplicaId, u64), Entry>;
 
 /// A rewrite, ready to run on any thread.
 pub(crate) struct CleanTask {
+    reason: Reason,
+    /// For its clock.
+    disk: Arc<dyn Disk>,
     pieces: Vec<Piece>,
     /// Takes damaged segments apart: what stands for their damaged entries. Otherwise a damaged piece stays as a whole.
     donated: Option<Donated>,
@@ -80,6 +96,8 @@ struct Output {
 
 /// What a rewrite has written.
 pub(crate) struct Cleaned {
+    reason: Reason,
+    took: Duration,
     outputs: Vec<Output>,
     moved: Vec<Moved>,
     /// Entries that were not what was written, or cannot be read: never copied, reported.
@@ -95,12 +113,15 @@ pub(crate) struct Cleaned {
 impl CleanTask {
     fn new(
         log: &Log,
+        reason: Reason,
         pieces: Vec<Piece>,
         outputs: Vec<Arc<Segment>>,
         inputs: Vec<u64>,
         donated: Option<Donated>,
     ) -> Self {
         Self {
+            reason,
+            disk: Arc::clone(&log.disk),
             pieces,
             donated,
             outputs,
@@ -122,7 +143,7 @@ impl CleanTask {
         let inputs = vec![sequence];
         let pieces = choose::all_pieces(&log.shared.read(), &inputs);
         let pieces = pieces.into_iter().map(|(_, piece)| piece).collect();
-        Self::new(log, pieces, outputs, inputs, Some(donated))
+        Self::new(log, Reason::Damaged, pieces, outputs, inputs, Some(donated))
     }
 }
 
@@ -152,7 +173,7 @@ impl Log {
         // Outputs are named before anything is written into them. A failure has poisoned the log.
         self.commit(false).ok()?;
         let pieces = choose::pieces(&self.shared.read(), &chosen, &self.config);
-        let task = CleanTask::new(self, pieces, outputs, chosen.inputs, None);
+        let task = CleanTask::new(self, chosen.reason, pieces, outputs, chosen.inputs, None);
         Some(Task::Clean(task))
     }
 
@@ -187,7 +208,8 @@ impl Log {
                 .find(|output| output.segment.number == segment.number)
             {
                 Some(output) => {
-                    self.counters.bytes_cleaned += output.sealed.end - DATA_START;
+                    let bytes = output.sealed.end - DATA_START;
+                    *self.counters.bytes_cleaned.of(cleaned.reason) += bytes;
                     directory
                         .segments
                         .insert(segment.sequence, output_state(output));
@@ -216,6 +238,7 @@ impl Log {
                 .keep_footer(&output.segment, Arc::clone(&output.index));
         }
         self.return_spares(&unused);
+        self.counters.cleaning += cleaned.took;
         self.counters.segments_cleaned += cleaned.inputs.len() as u64;
         self.checkpoint_due = true;
         Ok(())

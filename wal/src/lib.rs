@@ -72,5 +72,6 @@ pub use pages::{PAGE_BYTES, Pages};
 pub use quarantine::{Damages, Lacking};
 pub use reader::Reader;
 pub use record::{
-    Faulty, Identity, Purpose, Record, RecoveredGroup, Recovery, Rolled, Room, Round, Stats, Torn,
+    CleanedBytes, Faulty, Identity, Purpose, Record, RecoveredGroup, Recovery, Rolled, Room, Round,
+    Stats, Torn,
 };

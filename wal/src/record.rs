@@ -1,10 +1,12 @@
 //! What goes into the log and what comes out of it: the crate's plain data.
 
+use crate::cleaner::Reason;
 use crate::error::Damage;
 use bytes::Bytes;
 use raft::types::{
     Base, DirectoryId, Entry, EntryKind, GroupId, HardState, Index, NodeId, ReplicaId, Term,
 };
+use std::time::Duration;
 
 /// One durable statement about one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +227,33 @@ pub struct Torn {
     pub frames: Vec<(GroupId, Index)>,
 }
 
+/// Bytes that the cleaner has written, by why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct CleanedBytes {
+    /// Of segments in which little was alive.
+    pub dead: u64,
+    /// Of segments whose entries lay in short runs.
+    pub scattered: u64,
+    /// Of segments that were damaged.
+    pub damaged: u64,
+}
+
+impl CleanedBytes {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.dead + self.scattered + self.damaged
+    }
+
+    pub(crate) fn of(&mut self, reason: Reason) -> &mut u64 {
+        match reason {
+            Reason::Dead => &mut self.dead,
+            Reason::Scattered => &mut self.scattered,
+            Reason::Damaged => &mut self.damaged,
+        }
+    }
+}
+
 /// Figures for metrics.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Stats {
@@ -271,7 +300,9 @@ pub struct Stats {
     /// Segments that the cleaner has rewritten.
     pub segments_cleaned: u64,
     /// Bytes that the cleaner has written.
-    pub bytes_cleaned: u64,
+    pub bytes_cleaned: CleanedBytes,
+    /// Time that the cleaner has worked.
+    pub cleaning: Duration,
     /// Segments whose data has all died and whose file went back to the pool.
     pub segments_recycled: u64,
     /// Damaged entries that were written again from another replica's copy.

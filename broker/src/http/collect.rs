@@ -239,6 +239,10 @@ impl Broker {
             live_bytes: stats.live_bytes,
             dead_bytes: stats.dead_bytes,
             unsorted_bytes: stats.unsorted_bytes,
+            cleaner_scattered_bytes: stats.bytes_cleaned.scattered,
+            cleaner_dead_bytes: stats.bytes_cleaned.dead,
+            cleaner_damaged_bytes: stats.bytes_cleaned.damaged,
+            cleaner_seconds: stats.cleaning.as_secs_f64(),
             recovery_seconds: self.recovery_seconds,
             poisoned: stats.poisoned,
             acked_not_fsynced_bytes: self.acked_unsynced_bytes(),
@@ -248,7 +252,6 @@ impl Broker {
             repairs: stats.entries_healed,
             damaged_entries: damages.lacking,
             damaged_segments: damages.segments,
-            ..WalMetrics::default()
         }
     }
 

@@ -68,8 +68,8 @@ pub struct WalMetrics {
     pub cleaner_scattered_bytes: u64,
     /// Bytes that the cleaner rewrote because little around them was live.
     pub cleaner_dead_bytes: u64,
-    /// Bytes that the cleaner rewrote in compacted topics.
-    pub cleaner_compact_bytes: u64,
+    /// Bytes that the cleaner rewrote to take what was damaged apart.
+    pub cleaner_damaged_bytes: u64,
     /// Time that the cleaner worked, in seconds.
     pub cleaner_seconds: f64,
     /// How long the last start took to recover, in seconds.
@@ -80,8 +80,6 @@ pub struct WalMetrics {
     pub acked_not_fsynced_bytes: u64,
     /// Free bytes of the log's file system.
     pub disk_free_bytes: u64,
-    /// Whether the fields of the cleaner and recovery are measured. If not, they are not shown.
-    pub background_measured: bool,
     /// Reads of the log that met damage.
     pub corruptions_detected: u64,
     /// Live entries of the log that were found damaged.
@@ -114,13 +112,12 @@ impl Default for WalMetrics {
             unsorted_bytes: 0,
             cleaner_scattered_bytes: 0,
             cleaner_dead_bytes: 0,
-            cleaner_compact_bytes: 0,
+            cleaner_damaged_bytes: 0,
             cleaner_seconds: 0.0,
             recovery_seconds: 0.0,
             poisoned: false,
             acked_not_fsynced_bytes: 0,
             disk_free_bytes: 0,
-            background_measured: false,
             corruptions_detected: 0,
             damaged_found: 0,
             repairs: 0,

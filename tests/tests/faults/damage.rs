@@ -106,6 +106,8 @@ fn wait_healed(cluster: &Cluster, node: i32, entries: u64) {
     assert_eq!(found, Some(entries));
     let repairs = figure(cluster, node, "walser_repairs_total");
     assert_eq!(repairs, Some(entries));
+    let apart = "walser_cleaner_rewritten_bytes_total{reason=\"damaged\"}";
+    assert!(figure(cluster, node, apart) > Some(0), "node {node}");
 }
 
 /// Makes a node the leader and reads everything from it, whatever that takes.

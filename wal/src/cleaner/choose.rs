@@ -1,7 +1,7 @@
 //! What to rewrite: which segments, into how many outputs, and what of them fits there.
 
-use super::Piece;
 use super::rewrite::piece_bytes;
+use super::{Piece, Reason};
 use crate::config::Config;
 use crate::directory::{Directory, Extent, SegmentState, Sums};
 use crate::layout::{DATA_START, ROUND_HEADER_BYTES, ROUND_ITEM_BYTES};
@@ -15,6 +15,7 @@ const FOOTER_BYTES: u64 = 96;
 
 /// Segments to be rewritten.
 pub(super) struct Chosen {
+    pub(super) reason: Reason,
     /// The best first.
     pub(super) inputs: Vec<u64>,
     pub(super) outputs: usize,
@@ -73,6 +74,7 @@ impl Log {
                 .collect();
             if !inputs.is_empty() {
                 return Some(Chosen {
+                    reason: Reason::Scattered,
                     inputs,
                     outputs: 2,
                     room_bytes: u64::MAX,
@@ -139,6 +141,7 @@ fn most_dead(
     // One for one gains nothing.
     if inputs.len() >= 2 {
         return Some(Chosen {
+            reason: Reason::Dead,
             inputs,
             outputs: 1,
             room_bytes,
@@ -151,6 +154,7 @@ fn most_dead(
         more
     });
     (spares >= 2 && inputs.len() >= 3).then_some(Chosen {
+        reason: Reason::Dead,
         inputs,
         outputs: 2,
         room_bytes,

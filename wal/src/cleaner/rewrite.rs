@@ -70,6 +70,7 @@ pub(super) struct Rewrite {
 impl CleanTask {
     /// Copies everything; one sync per output.
     pub(crate) fn run(self) -> Cleaned {
+        let began = self.disk.elapsed();
         let mut unused = self.outputs.clone();
         unused.reverse();
         let mut rewrite = Rewrite {
@@ -111,6 +112,8 @@ impl CleanTask {
             });
         }
         Cleaned {
+            reason: task.reason,
+            took: task.disk.elapsed().saturating_sub(began),
             outputs: done,
             stuck: stuck.into_iter().collect(),
             moved,

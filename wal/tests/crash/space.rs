@@ -145,9 +145,9 @@ fn x20_space_stays_bounded_under_mixed_retention() {
     }
     let stats = log.stats();
     assert!(stats.bytes_written > 100 << 20, "{stats:?}");
-    assert!(stats.bytes_cleaned > 10 << 20, "{stats:?}");
+    assert!(stats.bytes_cleaned.total() > 10 << 20, "{stats:?}");
     assert!(
-        stats.bytes_cleaned < 2 * stats.bytes_written,
+        stats.bytes_cleaned.total() < 2 * stats.bytes_written,
         "no spiral: {stats:?}"
     );
     assert_eq!(stats.used_bytes, on_disk(&disk));

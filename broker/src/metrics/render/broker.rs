@@ -140,9 +140,7 @@ fn log(wal: &WalMetrics, out: &mut Families) {
     .row(&[], wal.corruptions_detected)
     .end();
     damage(wal, out);
-    if wal.background_measured {
-        background(wal, out);
-    }
+    background(wal, out);
 }
 
 fn damage(wal: &WalMetrics, out: &mut Families) {
@@ -185,7 +183,7 @@ fn background(wal: &WalMetrics, out: &mut Families) {
     )
     .row(&[("reason", "scattered")], wal.cleaner_scattered_bytes)
     .row(&[("reason", "dead")], wal.cleaner_dead_bytes)
-    .row(&[("reason", "compact")], wal.cleaner_compact_bytes)
+    .row(&[("reason", "damaged")], wal.cleaner_damaged_bytes)
     .end();
     out.counter(
         "walser_cleaner_seconds_total",
