@@ -174,8 +174,13 @@ pub(crate) fn bytes_read(brokers: &[BrokerProbe]) -> Result<u64> {
         .sum()
 }
 
-/// The sum of a family's series in the Prometheus text format, `None` when there is none.
+/// A whole number, see [`figure`].
 pub(crate) fn counter(text: &str, family: &str) -> Option<u64> {
+    figure(text, family).map(|figure| figure as u64)
+}
+
+/// The sum of a family's series in the Prometheus text format, `None` when there is none.
+pub(crate) fn figure(text: &str, family: &str) -> Option<f64> {
     let series = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(family)?;
         let value = match rest.strip_prefix('{') {
@@ -185,7 +190,7 @@ pub(crate) fn counter(text: &str, family: &str) -> Option<u64> {
         value.split_whitespace().next()?.parse::<f64>().ok()
     });
     let values: Vec<f64> = series.collect();
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() as u64)
+    (!values.is_empty()).then(|| values.iter().sum())
 }
 
 /// A histogram's buckets: upper bounds, and how many observations each of them and all below hold.

@@ -43,6 +43,11 @@ impl Pages {
         self.memory.capacity().saturating_sub(PAGE_BYTES) / PAGE_BYTES * PAGE_BYTES
     }
 
+    /// Bytes of memory behind it, those for its alignment included.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.memory.capacity()
+    }
+
     /// Appends bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         assert!(

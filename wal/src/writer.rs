@@ -315,7 +315,7 @@ impl Log {
         }
         drop(directory);
         if self.config.tail_bytes > 0 {
-            let held = encoded.pages.capacity();
+            let held = encoded.pages.held_bytes();
             let bytes = Bytes::from_owner(encoded.pages);
             self.shared.tail().push(sequence, position, bytes, held);
         }

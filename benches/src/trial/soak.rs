@@ -10,7 +10,7 @@ use super::{PATIENCE, REPLICAS, Scene, TrialRow, delete, topic, until};
 use crate::error::Result;
 use crate::kafka::{Cluster, prime, read_back};
 use crate::probe::{self, BrokerProbe, Buckets, Sample};
-use crate::report::Millis;
+use crate::report::{Millis, number};
 use crate::stage::{Stage, StageOptions};
 use crate::steady::{self, Plan, Sent, Steady};
 use serde::Serialize;
@@ -19,6 +19,9 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Each has one producer with one record on the way. So many that half of the most is not most of what a few could do one after the
+/// other: on a disk that is slow for some seconds these would come into arrears of seconds.
+const PRODUCERS: i32 = 24;
 const SIZE_BYTES: usize = 4 << 10;
 /// Records per second and partition of a topic that keeps everything: a little in every segment, which the cleaner brings
 /// together when the rest of it is gone.
@@ -62,7 +65,11 @@ pub struct Stall {
     pub ms: f64,
     /// Whether a broker was restarted then.
     pub restart: bool,
-    /// The slowest sync of a log lasted at most so long.
+    /// Syncs of logs lasted so long in the mean, which is usually
+    pub sync_ms_mean: Option<f64>,
+    /// so long,
+    pub sync_ms_usual: Option<f64>,
+    /// and the slowest at most so long.
     pub sync_ms_at_most: Option<f64>,
     /// Bytes that cleaners rewrote meanwhile.
     pub rewritten_bytes: u64,
@@ -81,14 +88,15 @@ impl SoakFigures {
             mebibytes(Some(late), 1),
         );
         for stall in &self.stalls {
-            let sync = stall.sync_ms_at_most;
             let _ = writeln!(
                 text,
-                "  second {}: {:.1} ms{}; slowest sync {}; {} MiB rewritten",
+                "  second {}: {:.1} ms{}; a sync took {} ms ({} in the whole time), the slowest at most {}; {} MiB rewritten",
                 stall.at_seconds,
                 stall.ms,
                 if stall.restart { ", a restart" } else { "" },
-                sync.map_or("unknown".into(), |ms| format!("at most {ms:.0} ms")),
+                number(stall.sync_ms_mean, 2),
+                number(stall.sync_ms_usual, 2),
+                number(stall.sync_ms_at_most, 0),
                 mebibytes(Some(stall.rewritten_bytes), 1),
             );
         }
@@ -103,35 +111,32 @@ impl Scene<'_> {
         stage.await_spares()?;
         let cluster = stage.cluster();
         let most = most(&cluster, self.sizes.window)?;
-        let rate = most / 2.0 / f64::from(PARTITIONS);
+        let rate = most / 2.0 / f64::from(PRODUCERS);
         let to_come = rate * SIZE_BYTES as f64 * self.sizes.soak.as_secs_f64();
         let retained = (to_come / 4.0).min(RETAINED_MAX).to_string();
         let retained = retained.split('.').next().unwrap_or("1");
         let name = format!("bench-soak-{}", std::process::id());
         let little = [("retention.bytes", retained)];
-        cluster.create_topic_with(&name, PARTITIONS, REPLICAS, &little)?;
-        prime(&cluster, &name, PARTITIONS, PATIENCE)?;
+        cluster.create_topic_with(&name, PRODUCERS, REPLICAS, &little)?;
+        prime(&cluster, &name, PRODUCERS, PATIENCE)?;
         let kept = topic(&cluster, "soak-kept", PARTITIONS)?.name;
         prime(&cluster, &kept, PARTITIONS, PATIENCE)?;
         let mut meter = Meter::new(&stage)?;
-        let plan = |topic: &str, size_bytes, rate| Plan {
-            cluster: cluster.clone(),
-            topic: topic.into(),
+        let producers = Steady::start(&plan(&cluster, &name, rate));
+        let keepers = Steady::start(&Plan {
             partitions: PARTITIONS,
-            size_bytes,
-            rate,
-        };
-        let producers = Steady::start(&plan(&name, SIZE_BYTES, rate));
-        let keepers = Steady::start(&plan(&kept, KEPT_BYTES, KEPT_RATE));
+            size_bytes: KEPT_BYTES,
+            ..plan(&cluster, &kept, KEPT_RATE)
+        });
         until_all_flow(&producers)?;
         until("producers without arrears", || Ok(producers.are_on_time()))?;
         let watched = Watched::go(&mut stage, &mut meter, self.sizes.soak, &kept)?;
         let (sent, of_kept) = (producers.stop(), keepers.stop());
 
         let mut row = TrialRow::new("soak", "intended instant to acknowledgement");
-        row.partitions = PARTITIONS;
+        row.partitions = PRODUCERS;
         row.size_bytes = SIZE_BYTES;
-        row.offered_per_second = Some(rate * f64::from(PARTITIONS));
+        row.offered_per_second = Some(rate * f64::from(PRODUCERS));
         watched.fill(&mut row, &sent, most);
         meter.finish(&stage, &mut row)?;
         let starts = log_starts(&stage, &name)?;
@@ -166,17 +171,21 @@ fn options(options: &StageOptions) -> StageOptions {
     own
 }
 
+fn plan(cluster: &Cluster, topic: &str, rate: f64) -> Plan {
+    Plan {
+        cluster: cluster.clone(),
+        topic: topic.into(),
+        partitions: PRODUCERS,
+        size_bytes: SIZE_BYTES,
+        rate,
+    }
+}
+
 /// Records a second that such producers have acknowledged when each sends its next as soon as it may.
 fn most(cluster: &Cluster, window: Duration) -> Result<f64> {
-    let name = topic(cluster, "soak-most", PARTITIONS)?.name;
-    prime(cluster, &name, PARTITIONS, PATIENCE)?;
-    let producers = Steady::start(&Plan {
-        cluster: cluster.clone(),
-        topic: name.clone(),
-        partitions: PARTITIONS,
-        size_bytes: SIZE_BYTES,
-        rate: f64::INFINITY,
-    });
+    let name = topic(cluster, "soak-most", PRODUCERS)?.name;
+    prime(cluster, &name, PRODUCERS, PATIENCE)?;
+    let producers = Steady::start(&plan(cluster, &name, f64::INFINITY));
     until_all_flow(&producers)?;
     let from = Instant::now();
     thread::sleep(window);
@@ -200,7 +209,7 @@ fn log_starts(stage: &Stage, name: &str) -> Result<BTreeMap<i32, i64>> {
         if now != last {
             (last, since) = (now, Instant::now());
         }
-        Ok(last.len() == PARTITIONS as usize && since.elapsed() >= RETAINED_AFTER)
+        Ok(last.len() == PRODUCERS as usize && since.elapsed() >= RETAINED_AFTER)
     })?;
     Ok(last)
 }
@@ -217,8 +226,25 @@ struct Watched {
 
 struct Look {
     at: Instant,
-    syncs: Vec<Option<Buckets>>,
+    syncs: Vec<Option<Syncs>>,
     rewritten: Vec<u64>,
+}
+
+/// Of one broker's log, since its start.
+struct Syncs {
+    seconds: f64,
+    count: f64,
+    buckets: Buckets,
+}
+
+impl Syncs {
+    fn of(metrics: &str) -> Option<Self> {
+        Some(Self {
+            seconds: probe::figure(metrics, &format!("{FSYNC}_sum"))?,
+            count: probe::figure(metrics, &format!("{FSYNC}_count"))?,
+            buckets: Buckets::of(metrics, FSYNC)?,
+        })
+    }
 }
 
 impl Look {
@@ -231,7 +257,7 @@ impl Look {
         let each = texts.iter().map(|text| text.as_deref().unwrap_or(""));
         Self {
             at: Instant::now(),
-            syncs: each.clone().map(|text| Buckets::of(text, FSYNC)).collect(),
+            syncs: each.clone().map(Syncs::of).collect(),
             rewritten: each
                 .map(|text| probe::counter(text, REWRITTEN).unwrap_or(0))
                 .collect(),
@@ -240,9 +266,29 @@ impl Look {
 
     /// The slowest sync since another look, at most; what was restarted meanwhile says nothing.
     fn slowest_since(&self, before: &Self) -> Option<f64> {
-        let pairs = self.syncs.iter().zip(&before.syncs);
-        let each = pairs.filter_map(|(now, before)| now.as_ref()?.slowest_since(before.as_ref()?));
+        let each = self.with(before);
+        let each = each.filter_map(|(now, before)| now.buckets.slowest_since(&before.buckets));
         each.max_by(f64::total_cmp)
+    }
+
+    /// How long a sync has taken since another look, mean of all logs.
+    fn mean_since(&self, before: &Self) -> Option<f64> {
+        let each = self
+            .with(before)
+            .filter(|(now, before)| now.count >= before.count);
+        let rise = |(now, before): (&Syncs, &Syncs)| {
+            (now.seconds - before.seconds, now.count - before.count)
+        };
+        let (seconds, count) = each
+            .map(rise)
+            .fold((0.0, 0.0), |(s, c), (t, d)| (s + t, c + d));
+        (count > 0.0).then(|| seconds / count)
+    }
+
+    /// Brokers that ran at both looks.
+    fn with<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a Syncs, &'a Syncs)> {
+        let pairs = self.syncs.iter().zip(&before.syncs);
+        pairs.filter_map(|(now, before)| now.as_ref().zip(before.as_ref()))
     }
 
     fn rewritten_since(&self, before: &Self) -> u64 {
@@ -342,6 +388,9 @@ impl Watched {
         let mut worst: Vec<_> = worst.into_iter().collect();
         worst.sort_by_key(|(_, one)| std::cmp::Reverse(one.at - one.intended));
         worst.truncate(STALLS);
+        let ms = |seconds: f64| seconds * 1e3;
+        let ends = self.looks.first().zip(self.looks.last());
+        let usual = ends.and_then(|(first, last)| last.mean_since(first));
         let stall = |(at_seconds, one): (u64, &Sent)| {
             // The looks around the wait.
             let until = self.looks.partition_point(|look| look.at <= one.at);
@@ -351,11 +400,15 @@ impl Watched {
             let pair = before.zip(after);
             Stall {
                 at_seconds,
-                ms: (one.at - one.intended).as_secs_f64() * 1e3,
+                ms: ms((one.at - one.intended).as_secs_f64()),
                 restart: self.is_around_restart(one.intended),
+                sync_ms_mean: pair
+                    .and_then(|(before, after)| after.mean_since(before))
+                    .map(ms),
+                sync_ms_usual: usual.map(ms),
                 sync_ms_at_most: pair
                     .and_then(|(before, after)| after.slowest_since(before))
-                    .map(|s| s * 1e3),
+                    .map(ms),
                 rewritten_bytes: pair.map_or(0, |(before, after)| after.rewritten_since(before)),
             }
         };
