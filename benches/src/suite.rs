@@ -196,7 +196,7 @@ impl SuiteReport {
         }
         for row in &self.trials {
             if let Some(soak) = &row.soak {
-                let _ = write!(text, "HOW {}: {}", row.cell, soak.text());
+                let _ = write!(text, "HOW {}: {}", row.cell, soak.text(row.took_ms));
             }
             for reason in &row.void {
                 let _ = writeln!(text, "VOID {}: {reason}", row.cell);

@@ -77,11 +77,12 @@ pub struct Stall {
 
 impl SoakFigures {
     /// Under the table.
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn text(&self, took_ms: Option<Millis>) -> String {
         let (early, late) = self.rss_bytes;
         let mut text = format!(
-            "half of {:.0}/s; retention deleted {} records, cleaners rewrote {} MiB; RSS {} MiB after a quarter, {} at the end\n",
+            "half of {:.0}/s, p99.9 {} ms; retention deleted {} records, cleaners rewrote {} MiB; RSS {} MiB after a quarter, {} at the end\n",
             self.most_per_second,
+            number(took_ms.map(|ms| ms.p999), 1),
             self.deleted,
             mebibytes(Some(self.rewritten_bytes), 0),
             mebibytes(Some(early), 1),
