@@ -234,6 +234,25 @@ impl Stage {
         killed.map(drop).doing(|| format!("kill broker {id}"))
     }
 
+    /// SIGSTOP; it holds its connections and says nothing.
+    pub(crate) fn freeze(&self, id: u16) -> Result<()> {
+        self.signal(id, Signal::STOP, "freeze")
+    }
+
+    /// It goes on.
+    pub(crate) fn thaw(&self, id: u16) -> Result<()> {
+        self.signal(id, Signal::CONT, "thaw")
+    }
+
+    /// To a broker that runs.
+    fn signal(&self, id: u16, signal: Signal, deed: &str) -> Result<()> {
+        let child = self.node(id).child.as_ref();
+        match child.and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?)) {
+            Some(pid) => kill_process(pid, signal).doing(|| format!("{deed} broker {id}")),
+            None => Ok(()),
+        }
+    }
+
     /// SIGKILL to all, one directly after the other.
     pub(crate) fn kill_all(&mut self) -> Result<()> {
         self.ids().into_iter().try_for_each(|id| self.kill(id))
@@ -242,11 +261,7 @@ impl Stage {
     /// SIGTERM to these brokers at once; returns when all have ended.
     pub(crate) fn stop(&mut self, ids: &[u16]) -> Result<()> {
         for id in ids {
-            let child = self.node(*id).child.as_ref();
-            let pid = child.and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
-            if let Some(pid) = pid {
-                kill_process(pid, Signal::TERM).doing(|| format!("stop broker {id}"))?;
-            }
+            self.signal(*id, Signal::TERM, "stop")?;
         }
         let began = Instant::now();
         for id in ids {

@@ -21,7 +21,10 @@ const RETRY: Duration = Duration::from_millis(2);
 const ID_BITS: u32 = 40;
 /// Newer than this are the last acknowledged records of producers that have no arrears.
 const ON_TIME: Duration = Duration::from_millis(50);
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// The patience of producers that expect an answer.
+pub(crate) const PATIENT: Duration = Duration::from_secs(10);
+/// Who did not answer is asked again after so long if it still is the leader.
+const FORGIVEN: Duration = Duration::from_secs(1);
 
 /// What is produced.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) size_bytes: usize,
     /// Records per second and partition.
     pub(crate) rate: f64,
+    /// How long a producer waits for an answer before it asks the other brokers who leads.
+    pub(crate) patience: Duration,
 }
 
 /// A record that was acknowledged.
@@ -137,6 +142,19 @@ struct Producer {
     newest: Arc<Mutex<Option<Sent>>>,
 }
 
+/// Whom a producer sends to.
+#[derive(Default)]
+struct Lead {
+    link: Option<Link>,
+    /// The broker that did not answer last, and when it was given up.
+    silent: Option<(Arc<str>, Instant)>,
+}
+
+fn is_silence(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error.kind(), TimedOut | WouldBlock)
+}
+
 /// A connection to who leads, or led.
 struct Link {
     leader: Arc<str>,
@@ -150,12 +168,12 @@ impl Producer {
     fn run(self) -> Vec<Sent> {
         let began = Instant::now();
         let mut sent = Vec::new();
-        let mut link: Option<Link> = None;
+        let mut lead = Lead::default();
         for number in 0_u64.. {
             let intended = began + Duration::from_secs_f64(number as f64 / self.plan.rate);
             thread::sleep(intended.saturating_duration_since(Instant::now()));
             let id = ((self.partition as u64) << ID_BITS) + number;
-            let Some((leader, offset)) = self.deliver(&mut link, id) else {
+            let Some((leader, offset)) = self.deliver(&mut lead, id) else {
                 break;
             };
             let partition = self.partition;
@@ -176,31 +194,40 @@ impl Producer {
     }
 
     /// Sends until it is acknowledged; None when the end comes first.
-    fn deliver(&self, link: &mut Option<Link>, id: u64) -> Option<(Arc<str>, i64)> {
+    fn deliver(&self, lead: &mut Lead, id: u64) -> Option<(Arc<str>, i64)> {
         while !self.stop.load(Ordering::Relaxed) {
-            if link.is_none() {
-                *link = self.link().ok().flatten();
+            if lead.link.is_none() {
+                lead.link = self.link(lead.silent.as_ref()).ok().flatten();
             }
-            let answered = link.as_mut().map(|link| link.exchange(id));
-            if let (Some(Ok(Verdict::Acked { offset })), Some(link)) = (answered, link.as_ref()) {
-                return Some((link.leader.clone(), offset));
+            if let Some(link) = &mut lead.link {
+                match link.exchange(id) {
+                    Ok(Verdict::Acked { offset }) => return Some((link.leader.clone(), offset)),
+                    Err(e) if is_silence(&e) => {
+                        lead.silent = Some((link.leader.clone(), Instant::now()));
+                    }
+                    _ => {}
+                }
             }
             // Whatever it was, it is sent again: a client of this kind delivers at least once.
-            *link = None;
+            lead.link = None;
             thread::sleep(RETRY);
         }
         None
     }
 
-    fn link(&self) -> Result<Option<Link>> {
+    fn link(&self, silent: Option<&(Arc<str>, Instant)>) -> Result<Option<Link>> {
         let plan = &self.plan;
-        let topic = plan.cluster.topic(&plan.topic)?;
-        let Some(leader) = topic.leader_of(self.partition) else {
+        let silent = silent.filter(|(_, since)| since.elapsed() < FORGIVEN);
+        let asked = silent.map(|(broker, _)| plan.cluster.without(broker));
+        let topic = asked.as_ref().unwrap_or(&plan.cluster).topic(&plan.topic)?;
+        let leader = topic.leader_of(self.partition);
+        let Some(leader) = leader.filter(|leader| silent.is_none_or(|(b, _)| **b != **leader))
+        else {
             return Ok(None);
         };
         let socket = connect(leader)?;
         // A socket that cannot be given a patience waits for ever; nothing else depends on it.
-        let _ = socket.set_read_timeout(Some(ANSWER_MAX));
+        let _ = socket.set_read_timeout(Some(plan.patience));
         Ok(Some(Link {
             leader: leader.into(),
             socket,

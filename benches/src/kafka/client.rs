@@ -129,6 +129,12 @@ impl Cluster {
         }
     }
 
+    /// The same, without the broker at this address.
+    pub(crate) fn without(&self, broker: &str) -> Self {
+        let others: Vec<_> = self.bootstrap.split(',').filter(|b| *b != broker).collect();
+        Self::new(&others.join(","))
+    }
+
     /// Creates a topic and waits until every partition has a leader.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::{PATIENCE, Scene, TrialRow, delete, topic, until};
 use crate::error::Result;
 use crate::kafka::{prime, read_back};
 use crate::report::{Millis, latencies, note};
-use crate::steady::{self, Plan, Steady};
+use crate::steady::{self, PATIENT, Plan, Steady};
 use std::time::Instant;
 
 /// Records per second and partition of those who must not notice.
@@ -31,6 +31,7 @@ impl Scene<'_> {
             partitions: PARTITIONS,
             size_bytes: SIZE_BYTES,
             rate: RATE,
+            patience: PATIENT,
         };
         let producers = Steady::start(&plan);
         until_all_flow(&producers)?;

@@ -1,11 +1,12 @@
-//! Leaders die under load: how long their partitions' producers hear nothing.
+//! Leaders die or hang under load: how long their partitions' producers hear nothing.
 
 use super::meter::Meter;
 use super::{SETTLE, Scene, TrialRow, delete, topic, until};
 use crate::error::Result;
 use crate::kafka::{Topic, read_back};
 use crate::report::{Millis, latencies, note};
-use crate::steady::{self, Plan, Sent, Steady};
+use crate::stage::Stage;
+use crate::steady::{self, PATIENT, Plan, Sent, Steady};
 use std::time::{Duration, Instant};
 
 /// Of the topics whose leaders move: more than brokers, so that each leads some.
@@ -29,16 +30,70 @@ pub(super) fn plan(scene: &Scene<'_>, topic: &Topic) -> Plan {
         partitions: PARTITIONS,
         size_bytes: SIZE_BYTES,
         rate: RATE,
+        patience: PATIENT,
+    }
+}
+
+/// How a leader is lost.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// SIGKILL: its connections are closed, which is evidence.
+    Killed,
+    /// SIGSTOP: it holds its connections and says nothing. It goes on afterwards.
+    Hung,
+}
+
+impl Way {
+    /// Of topics and progress.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "failover",
+            Self::Hung => "hang",
+        }
+    }
+
+    fn row(self) -> TrialRow {
+        let times_of = match self {
+            Self::Killed => "last ack before kill -9 to first after",
+            Self::Hung => "last ack before SIGSTOP to first after",
+        };
+        TrialRow::new(self.name(), times_of)
+    }
+
+    /// A client hears nothing from one that hangs, so it has to lose patience to find out who leads now.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Killed => PATIENT,
+            Self::Hung => Duration::from_millis(100),
+        }
+    }
+
+    fn take(self, stage: &mut Stage, node: u16) -> Result<()> {
+        match self {
+            Self::Killed => stage.kill(node),
+            Self::Hung => stage.freeze(node),
+        }
+    }
+
+    fn give_back(self, stage: &mut Stage, node: u16) -> Result<()> {
+        match self {
+            Self::Killed => stage.spawn(node)?,
+            Self::Hung => stage.thaw(node)?,
+        }
+        stage.await_ready(node)
     }
 }
 
 impl Scene<'_> {
-    /// Kills the leader of one partition after the other.
-    pub(super) fn failover(&mut self) -> Result<TrialRow> {
+    /// Kills the leader of one partition after the other, or has it hang.
+    pub(super) fn lost_leaders(&mut self, way: Way) -> Result<TrialRow> {
         let kills = self.sizes.kills;
         let cluster = self.stage()?.cluster();
-        let topic = topic(&cluster, "failover", PARTITIONS)?;
-        let plan = plan(self, &topic);
+        let topic = topic(&cluster, way.name(), PARTITIONS)?;
+        let plan = Plan {
+            patience: way.patience(),
+            ..plan(self, &topic)
+        };
         let stage = self.stage()?;
         let mut meter = Meter::new(stage)?;
         let began = Instant::now();
@@ -53,27 +108,29 @@ impl Scene<'_> {
                 continue;
             };
             let node = stage.node_at(leader)?;
-            meter.look_and_forget(stage, node)?;
+            if matches!(way, Way::Killed) {
+                meter.look_and_forget(stage, node)?;
+            }
             let loss = Loss {
                 at: Instant::now(),
                 leader: leader.to_owned(),
                 partitions: now.by_leader[leader].clone(),
             };
-            stage.kill(node)?;
+            way.take(stage, node)?;
             until_regained(&producers, &loss)?;
             eprintln!(
-                "bench: failover: kill {} of {kills}, {:.0} ms",
+                "bench: {}: {} of {kills}, {:.0} ms",
+                way.name(),
                 number + 1,
                 loss.at.elapsed().as_secs_f64() * 1e3
             );
             losses.push(loss);
-            stage.spawn(node)?;
-            stage.await_ready(node)?;
+            way.give_back(stage, node)?;
             stage.await_level(node, &topic.name)?;
         }
         let elapsed = began.elapsed();
         let sent = producers.stop();
-        let mut row = TrialRow::new("failover", "last ack before kill -9 to first after");
+        let mut row = way.row();
         meter.finish(stage, &mut row)?;
         row.void.extend(none_happened(losses.len(), kills));
         of_gaps(&mut row, &plan, &sent, &losses, elapsed);

@@ -26,6 +26,7 @@ pub use soak::SoakFigures;
 pub(crate) use store_figures::COLUMNS as STORE_COLUMNS;
 pub use store_figures::StoreFigures;
 
+use self::failover::Way;
 use crate::error::{Error, Result};
 use crate::kafka::{Cluster, Topic};
 use crate::stage::{Stage, StageOptions};
@@ -54,6 +55,8 @@ pub enum Trial {
     PlannedMove,
     /// Leaders are killed under load.
     Failover,
+    /// Leaders hang under load.
+    Hang,
     /// All brokers are stopped, or killed, and started again.
     Restart,
     /// Nothing happens.
@@ -66,13 +69,14 @@ pub enum Trial {
 
 impl Trial {
     /// In the order in which they are run.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::EndToEnd,
         Self::FetchWarm,
         Self::FetchCold,
         Self::CatchUp,
         Self::PlannedMove,
         Self::Failover,
+        Self::Hang,
         Self::Restart,
         Self::Idle,
         Self::Snapshot,
@@ -95,6 +99,7 @@ impl Trial {
             Self::CatchUp => "catch-up",
             Self::PlannedMove => "planned-move",
             Self::Failover => "failover",
+            Self::Hang => "hang",
             Self::Restart => "restart",
             Self::Idle => "idle",
             Self::Snapshot => "snapshot",
@@ -111,7 +116,7 @@ impl Trial {
             Self::FetchCold => 3.0 + 2.0 * filling(sizes.fetch_bytes),
             Self::CatchUp => 1.0 + sizes.window.as_secs_f64() + 2.0 * filling(sizes.catch_up_bytes),
             Self::PlannedMove => 1.0 + 0.1 * f64::from(sizes.moves),
-            Self::Failover => 1.0 + 1.6 * f64::from(sizes.kills),
+            Self::Failover | Self::Hang => 1.0 + 1.6 * f64::from(sizes.kills),
             Self::Restart => {
                 let filled: u64 = sizes.restart_bytes.iter().sum();
                 let events = 2 * sizes.restart_bytes.len() * sizes.restarts;
@@ -271,7 +276,8 @@ impl Scene<'_> {
             Trial::FetchCold => self.fetch_cold().map(one),
             Trial::CatchUp => self.catch_up().map(one),
             Trial::PlannedMove => self.planned_move().map(one),
-            Trial::Failover => self.failover().map(one),
+            Trial::Failover => self.lost_leaders(Way::Killed).map(one),
+            Trial::Hang => self.lost_leaders(Way::Hung).map(one),
         }
     }
 

@@ -179,6 +179,7 @@ fn plan(cluster: &Cluster, topic: &str, rate: f64) -> Plan {
         partitions: PRODUCERS,
         size_bytes: SIZE_BYTES,
         rate,
+        patience: steady::PATIENT,
     }
 }
 

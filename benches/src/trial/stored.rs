@@ -16,7 +16,7 @@ use crate::kafka::{Cluster, prime, read_back, text};
 use crate::probe::{self, Sample};
 use crate::report::{Millis, latencies, note};
 use crate::stage::{Stage, StageOptions, drop_cached};
-use crate::steady::{self, Plan, Sent, Steady};
+use crate::steady::{self, PATIENT, Plan, Sent, Steady};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
@@ -148,6 +148,7 @@ impl Held {
             partitions: PARTITIONS,
             size_bytes: BESIDE_BYTES,
             rate: BESIDE_RATE,
+            patience: PATIENT,
         });
         until_all_flow(&producers)?;
         until("producers without arrears", || Ok(producers.are_on_time()))?;
