@@ -5,9 +5,11 @@ use crate::error::{Doing, Error, Result};
 use bytes::Bytes;
 use protocol::header::{decode_response_header, request_frame};
 use protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
+use protocol::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use protocol::messages::metadata::MetadataRequestTopic;
 use protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, Message, MetadataRequest, MetadataResponse, Request,
+    CreateTopicsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest, Message,
+    MetadataRequest, MetadataResponse, Request,
 };
 use protocol::wire::Reader;
 use std::collections::BTreeMap;
@@ -20,6 +22,10 @@ use std::time::{Duration, Instant};
 const METADATA_VERSION: i16 = 5;
 const CREATE_TOPICS_VERSION: i16 = 4;
 const DELETE_TOPICS_VERSION: i16 = 1;
+const ALTER_CONFIGS_VERSION: i16 = 1;
+/// Of configs: the kind of a topic, and the operation that sets a value.
+const TOPIC: i8 = 2;
+const SET: i8 = 0;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Kafka has no push for "every partition has its leader": it has to be asked.
@@ -176,6 +182,26 @@ impl Cluster {
             answer.topics.first().map(|topic| topic.error_code),
         )?;
         self.await_leaders(name, partitions)
+    }
+
+    /// Sets configs of a topic that is there.
+    pub(crate) fn set_topic_configs(&self, topic: &str, configs: &[(&str, &str)]) -> Result<()> {
+        let config = |(name, value): &(&str, &str)| AlterableConfig {
+            name: (*name).into(),
+            config_operation: SET,
+            value: Some((*value).into()),
+        };
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: TOPIC,
+                resource_name: topic.into(),
+                configs: configs.iter().map(config).collect(),
+            }],
+            validate_only: false,
+        };
+        let answer = self.ask(&request, ALTER_CONFIGS_VERSION)?;
+        let code = answer.responses.first().map(|topic| topic.error_code);
+        refused("set configs of", topic, code)
     }
 
     pub(crate) fn ask<M: Request>(&self, request: &M, version: i16) -> Result<M::Response> {

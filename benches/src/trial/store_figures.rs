@@ -20,6 +20,10 @@ pub struct StoreFigures {
     pub gzip_share: Option<f64>,
     /// p99 of the producers during the event through theirs before.
     pub p99_ratio: Option<f64>,
+    /// User and system time of all brokers, as above, while they drop from their logs what the store holds.
+    pub drop_cpu_seconds: Option<f64>,
+    /// p99 of the producers meanwhile through theirs before.
+    pub drop_p99_ratio: Option<f64>,
     /// Bytes of records that the brokers put into chunks, or got from the store.
     pub store_bytes: u64,
     /// Bytes of the topic in the logs of all brokers, before the event and when they had dropped what they may.
@@ -39,6 +43,8 @@ impl StoreFigures {
             gzip_bytes_per_cpu_second: None,
             gzip_share: None,
             p99_ratio: None,
+            drop_cpu_seconds: None,
+            drop_p99_ratio: None,
             store_bytes: 0,
             live_bytes: None,
             saved: None,
@@ -102,6 +108,12 @@ pub(crate) const COLUMNS: &[Column<TrialRow>] = &[
     }),
     ("share", |row| of(row, |store| store.gzip_share, 2)),
     ("p99 ratio", |row| of(row, |store| store.p99_ratio, 2)),
+    ("drop: CPU s", |row| {
+        of(row, |store| store.drop_cpu_seconds, 2)
+    }),
+    ("drop: p99 ratio", |row| {
+        of(row, |store| store.drop_p99_ratio, 2)
+    }),
     ("store MiB", |row| {
         mebibytes_of(row, |store| Some(store.store_bytes))
     }),

@@ -38,10 +38,11 @@ const SETTLED: Duration = Duration::from_secs(1);
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 
 const TAKEN_HOW: &str = "MB/s: payload from the order to the last partition's commit, \
-     leaders at once, the partitions of one in turn; a core: through the CPU seconds of all brokers \
+     leaders at once, the partitions of one in turn; nothing is dropped from a log before the last one is there; a core: through the CPU seconds of all brokers \
      (known to 10 ms each), less their share in the quiet window; gzip alone: flate2 at level 1, members \
      of 1 MiB of the same batches, by its thread's own time, mean of before and after; store: raw bytes \
-     put into chunks; live: bytes of the topic in all replicas' logs (/status); disk: all data \
+     put into chunks; drop: from the order to keep little in the logs until they are small, by followers too, CPU seconds \
+     and p99 as above; live: bytes of the topic in all replicas' logs (/status); disk: all data \
      directories, spare segments included, before the order and after the read";
 const READ_HOW: &str = "MB/s: batches below every leader's local start, one consumer a partition, \
      the page cache without the store; a core: through the CPU seconds of all brokers (known to 10 ms \
@@ -61,7 +62,6 @@ impl Scene<'_> {
         let stage = Stage::start(&options(self.options, &place, bytes))?;
         let mut held = Held::fill(stage, bytes)?;
         let (mut taken, beside) = held.take(self.sizes.window)?;
-        held.await_dropped(&mut taken)?;
         let mut read = held.consume(&place)?;
         held.finish(beside, &mut taken, &mut read)?;
         Ok(vec![taken, read])
@@ -101,8 +101,7 @@ impl Held {
     fn fill(stage: Stage, bytes: u64) -> Result<Self> {
         let cluster = stage.cluster();
         let name = format!("bench-snapshot-{}", std::process::id());
-        let little = [("local.retention.bytes", "1")];
-        cluster.create_topic_with(&name, PARTITIONS, REPLICAS, &little)?;
+        cluster.create_topic(&name, PARTITIONS, REPLICAS)?;
         let topic = prime(&cluster, &name, PARTITIONS, PATIENCE)?;
         let meter = Meter::new(&stage)?;
         let payload = text(SIZE_BYTES);
@@ -136,7 +135,8 @@ impl Held {
         (self.acked.len() * SIZE_BYTES) as u64
     }
 
-    /// Orders a snapshot of every partition beside producers that go on; also what these sent, and where.
+    /// Orders a snapshot of every partition, then has the logs drop it, beside producers that go on; also what these sent,
+    /// and where.
     fn take(&mut self, quiet: Duration) -> Result<(TrialRow, Beside)> {
         let before = replicas(&self.stage, &self.name)?;
         let gzip_before = gzip::raw_bytes_per_second(&self.payload);
@@ -159,6 +159,10 @@ impl Held {
         let ordered = Looked::now(&self.stage)?;
         let took = self.order(&before)?;
         let stored = Looked::now(&self.stage)?;
+        let little = [("local.retention.bytes", "1")];
+        self.cluster.set_topic_configs(&self.name, &little)?;
+        let left = self.await_dropped()?;
+        let dropped = Looked::now(&self.stage)?;
         let sent = producers.stop();
         let gzip_after = gzip::raw_bytes_per_second(&self.payload);
         let mut row = TrialRow::new("snapshot", "order to a partition's snapshot, committed");
@@ -181,8 +185,12 @@ impl Held {
             &mut row,
             &mut store,
             &sent,
-            [from.at, ordered.at, stored.at],
+            [from.at, ordered.at, stored.at, dropped.at],
         );
+        store.dropped(self.live_bytes, live_bytes(&left));
+        let quietly = quiet_share * (dropped.at - stored.at).as_secs_f64();
+        store.drop_cpu_seconds = Some(stored.cpu_until(&dropped) - quietly);
+        row.void.extend(keep_doubts(&left));
         row.void
             .extend(taken_doubts(&before, self.payload_bytes(), &store));
         row.store = Some(store);
@@ -211,8 +219,8 @@ impl Held {
         Ok(took)
     }
 
-    /// Waits until the logs are as small as they get, and notes how small.
-    fn await_dropped(&self, row: &mut TrialRow) -> Result<()> {
+    /// Waits until the logs are as small as they get; what is left of them.
+    fn await_dropped(&self) -> Result<Vec<Replica>> {
         let began = Instant::now();
         let (mut since, mut last) = (began, replicas(&self.stage, &self.name)?);
         loop {
@@ -228,10 +236,7 @@ impl Held {
             }
             last = now;
         }
-        row.void.extend(keep_doubts(&last));
-        let store = row.store.as_mut().expect("a snapshot was taken");
-        store.dropped(self.live_bytes, live_bytes(&last));
-        Ok(())
+        Ok(last)
     }
 
     /// Reads everything that no leader's log holds.
@@ -331,12 +336,12 @@ fn live_bytes(replicas: &[Replica]) -> u64 {
     replicas.iter().map(|replica| replica.log_bytes).sum()
 }
 
-/// The producers' latencies before and during the event.
+/// The producers' latencies before and during the event, and while the logs drop it.
 fn compare(
     row: &mut TrialRow,
     store: &mut StoreFigures,
     sent: &[Vec<Sent>],
-    [from, ordered, stored]: [Instant; 3],
+    [from, ordered, stored, dropped]: [Instant; 4],
 ) {
     let quiet = steady::latency(sent, (from, ordered));
     let meanwhile = steady::latency(sent, (ordered, stored));
@@ -349,7 +354,10 @@ fn compare(
         }
     }
     let (quiet, meanwhile) = (Millis::new(&quiet), Millis::new(&meanwhile));
-    store.p99_ratio = (quiet.p99 > 0.0).then(|| meanwhile.p99 / quiet.p99);
+    let dropping = Millis::new(&steady::latency(sent, (stored, dropped)));
+    let ratio = |p99: f64| (quiet.p99 > 0.0).then(|| p99 / quiet.p99);
+    store.p99_ratio = ratio(meanwhile.p99);
+    store.drop_p99_ratio = ratio(dropping.p99);
     row.quiet_ms = Some(quiet);
     row.meanwhile_ms = Some(meanwhile);
 }
@@ -448,7 +456,7 @@ mod tests {
     fn too_few_records_are_no_p99() {
         let mut row = TrialRow::new("snapshot", "times");
         let now = Instant::now();
-        compare(&mut row, &mut figures(0), &[], [now; 3]);
+        compare(&mut row, &mut figures(0), &[], [now; 4]);
         assert_eq!(row.void.len(), 2);
     }
 
