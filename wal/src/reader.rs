@@ -32,6 +32,18 @@ enum Runs {
     Footer(u64),
 }
 
+/// Whether what is read is likely to be read again soon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// By other consumers.
+    Often,
+    /// The page cache would keep it for nobody, and bring what lies around it.
+    Once,
+}
+
+/// A smaller run gains by what the page cache reads around it.
+const DIRECT_BYTES_MIN: usize = 64 << 10;
+
 /// Runs of an unsealed segment that one lookup copies at most.
 const RUNS_AT_ONCE: usize = 256;
 
@@ -53,14 +65,40 @@ impl Reader {
         until: Index,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, ReadError> {
+        self.entries_read((group, replica), from, until, max_bytes, Reading::Often)
+    }
+
+    /// The same, of what is read in order and once: large runs past the page cache.
+    ///
+    /// # Errors
+    /// As [`Reader::entries`].
+    pub fn entries_once(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        from: Index,
+        until: Index,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, ReadError> {
+        self.entries_read((group, replica), from, until, max_bytes, Reading::Once)
+    }
+
+    fn entries_read(
+        &self,
+        (group, replica): (GroupId, ReplicaId),
+        from: Index,
+        until: Index,
+        max_bytes: u64,
+        reading: Reading,
+    ) -> Result<Vec<Entry>, ReadError> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         let mut next = from;
         while next <= until && (entries.is_empty() || bytes < max_bytes) {
             let left = max_bytes.saturating_sub(bytes);
-            let more = self
-                .pin_or_why(group, replica, next)
-                .and_then(|pinned| self.read(&pinned, (group, replica), next, until, left));
+            let more = self.pin_or_why(group, replica, next).and_then(|pinned| {
+                self.read(&pinned, (group, replica), next, until, left, reading)
+            });
             match more {
                 Ok(more) => {
                     for entry in more {
@@ -218,7 +256,7 @@ impl Reader {
                     .iter()
                     .filter(|run| run.last() >= next && wanted(&run.span))
                 {
-                    let found = self.read_run(&pinned, (group, replica), run)?;
+                    let found = self.read_run(&pinned, (group, replica), run, Reading::Often)?;
                     let hit = found.into_iter().find(|entry| {
                         (next..=upto).contains(&entry.index.0)
                             && entry.kind == EntryKind::Records
@@ -327,6 +365,7 @@ impl Reader {
         from: Index,
         until: Index,
         max_bytes: u64,
+        reading: Reading,
     ) -> Result<Vec<Entry>, ReadError> {
         let last = until.0.min(pinned.extent.last);
         let mut entries: Vec<Entry> = Vec::new();
@@ -340,7 +379,7 @@ impl Reader {
             if run.first > expected.0 {
                 break;
             }
-            let (found, damage) = match self.read_run(pinned, key, &run) {
+            let (found, damage) = match self.read_run(pinned, key, &run, reading) {
                 Ok(found) => (found, None),
                 Err(error) => {
                     let found = whole_before_damage(pinned, key, &run, expected);
@@ -377,6 +416,7 @@ impl Reader {
         pinned: &Pinned,
         key: (GroupId, ReplicaId),
         run: &Run,
+        reading: Reading,
     ) -> Result<Vec<Entry>, ReadError> {
         let segment = &pinned.segment;
         if let Some(bytes) = self.shared.tail().find(segment.sequence, run.position)
@@ -385,7 +425,9 @@ impl Reader {
             return parse_run(segment, key, run, &bytes);
         }
         let length = run.bytes as usize;
-        let first_try = if matches!(pinned.runs, Runs::Footer(_)) {
+        let is_sealed = matches!(pinned.runs, Runs::Footer(_));
+        let is_direct = reading == Reading::Once && length >= DIRECT_BYTES_MIN;
+        let first_try = if is_sealed && !is_direct {
             let mut buffer = vec![0; length];
             match segment.file.read_mapped(run.position, &mut buffer) {
                 Ok(()) => parse_run(segment, key, run, &Bytes::from(buffer)),

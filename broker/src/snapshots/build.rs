@@ -144,7 +144,7 @@ impl Build {
         while next <= self.until && reached < Some(self.next_offset) {
             let entries = self
                 .reader
-                .entries(self.group, self.replica, next, self.until, READ_BYTES)
+                .entries_once(self.group, self.replica, next, self.until, READ_BYTES)
                 .map_err(Error::Log)?;
             let Some(last) = entries.last() else { break };
             next = last.index.next();
