@@ -315,3 +315,15 @@ fn leaders(name: &str, answer: MetadataResponse) -> Topic {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cluster;
+
+    #[test]
+    fn without_a_broker_the_others_are_left() {
+        let cluster = Cluster::new("a:1,a:12,b:1");
+        assert_eq!(cluster.without("a:1").bootstrap, "a:12,b:1");
+        assert_eq!(cluster.without("c:1").bootstrap, "a:1,a:12,b:1");
+    }
+}

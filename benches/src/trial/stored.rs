@@ -80,6 +80,7 @@ fn options(options: &StageOptions, store: &Path, bytes: u64) -> StageOptions {
         format!("spares.size = {}", 4 * segment),
         format!("snapshot.store = {:?}", store.display().to_string()),
         "snapshot.max.lag = \"1h\"".into(),
+        "retention.check.interval = \"1s\"".into(),
         "snapshot.size = \"16GiB\"".into(),
     ]);
     own

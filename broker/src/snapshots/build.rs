@@ -11,7 +11,7 @@ use snapshot::source::{Incarnation, Source};
 use tokio::sync::mpsc;
 
 /// Bytes of the log that are read at once.
-const READ_BYTES: u64 = 4 << 20;
+const READ_BYTES: u64 = 1 << 20;
 /// Pieces that are made ahead of the store.
 const PIECES_MAX: usize = 8;
 /// Less urgent than what clients wait for: a thirtieth of a processor that somebody else keeps busy.
@@ -19,8 +19,9 @@ const NICE: i32 = 15;
 /// The same for those who must not fall behind, where all processors are always busy: a quarter.
 const NICE_LATE: i32 = 5;
 
-/// The longest rest after a piece of the log: what was waited for the store is no work.
-const REST_MAX: Duration = Duration::from_millis(100);
+/// It rests when it has worked for so long. The kernel lets whoever runs go on for some milliseconds although somebody
+/// more urgent has woken up.
+const WORK: Duration = Duration::from_millis(1);
 
 /// Why chunks cannot be made. The log and the store are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,40 @@ pub(super) fn be_polite(is_late: bool) {
     let _ = rustix::process::setpriority_process(None, nice);
 }
 
+/// Rests for as long as this thread has worked; what it waited for the log or the store is no work.
+struct Pace {
+    looked: Instant,
+    /// This thread's time at the end of the last rest.
+    rested: Duration,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            looked: Instant::now(),
+            rested: own_time(),
+        }
+    }
+
+    fn rest(&mut self) {
+        if self.looked.elapsed() < WORK {
+            return;
+        }
+        let worked = own_time().saturating_sub(self.rested);
+        if worked >= WORK {
+            std::thread::sleep(worked);
+            self.rested = own_time();
+        }
+        self.looked = Instant::now();
+    }
+}
+
+/// Of a processor, that this thread has had.
+fn own_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// Who waits for the pieces has gone.
 struct Abandoned;
 
@@ -111,13 +146,12 @@ impl Build {
     /// An error of None: nobody waits.
     fn run(&self, pieces: &mpsc::Sender<Result<Piece, Error>>) -> Result<(), Option<Error>> {
         let send = |piece| pieces.blocking_send(Ok(piece)).map_err(|_| Abandoned);
-        let mut worked_since = Instant::now();
+        let mut pace = Pace::new();
         // On a machine whose processors are all busy whoever asks for a moment of one gets it sooner.
         let rest = || {
             if !self.is_late {
-                std::thread::sleep(worked_since.elapsed().min(REST_MAX));
+                pace.rest();
             }
-            worked_since = Instant::now();
         };
         self.make(&send, rest).map_err(|why| match why {
             Failed::Error(why) => Some(why),
@@ -125,7 +159,7 @@ impl Build {
         })
     }
 
-    /// Rests after each piece of the log.
+    /// May rest after each batch.
     fn make(
         &self,
         send: &impl Fn(Piece) -> Result<(), Abandoned>,
@@ -164,8 +198,8 @@ impl Build {
                 if open.bytes >= self.chunk_bytes && reached < Some(self.next_offset) {
                     chunk.take().expect("it is open").end(send)?;
                 }
+                rest();
             }
-            rest();
         }
         if reached != Some(self.next_offset) {
             return Err(Error::Gone(reached.unwrap_or(self.from)).into());

@@ -100,6 +100,58 @@ fn d10_truncated_under_the_mapping_is_an_error_not_a_signal() {
     }
 }
 
+#[test]
+fn what_is_read_once_is_what_was_written_and_damage_in_it_is_an_error() {
+    const LAST: u64 = 30;
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config {
+        segment_bytes: 1 << 20,
+        ..Config::tiny()
+    };
+    let disk = RealDisk::open(directory.path()).unwrap();
+    let (mut log, _) = Log::open(disk, config, identity()).unwrap();
+    log.write(vec![base(1, 0, 0)]).unwrap();
+    // Large runs and small ones.
+    let bytes = |index: u64| {
+        if index.is_multiple_of(3) {
+            700
+        } else {
+            100_000
+        }
+    };
+    for index in 1..=LAST {
+        log.write(vec![entries(1, index, 1, 1, bytes(index))])
+            .unwrap();
+        run_jobs(&mut log).unwrap();
+    }
+    let reader = log.reader();
+    let read = |from: u64| {
+        let (from, until) = (Index(from), Index(LAST));
+        reader.entries_once(GroupId(1), R1, from, until, 350_000)
+    };
+    let mut next = 1;
+    while next <= LAST {
+        for found in read(next).unwrap() {
+            assert_eq!(found, entry(1, next, 1, found.kind, bytes(next)));
+            next += 1;
+        }
+    }
+    // One byte in each page of what is sealed; headers are read by nobody here.
+    for item in std::fs::read_dir(directory.path()).unwrap() {
+        let path = item.unwrap().path();
+        if path.to_string_lossy().contains("segment-") {
+            let mut all = std::fs::read(&path).unwrap();
+            all.iter_mut()
+                .skip(9_000)
+                .step_by(4_096)
+                .for_each(|b| *b ^= 1);
+            std::fs::write(&path, all).unwrap();
+        }
+    }
+    let error = read(1).unwrap_err();
+    assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
+}
+
 /// X21: readers on other threads while segments are sealed, cleaned and recycled under them: an entry is what was
 /// written there, or an error says that it is gone; never bytes of another life.
 #[test]
