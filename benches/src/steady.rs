@@ -23,8 +23,6 @@ const ID_BITS: u32 = 40;
 const ON_TIME: Duration = Duration::from_millis(50);
 /// The patience of producers that expect an answer.
 pub(crate) const PATIENT: Duration = Duration::from_secs(10);
-/// Who did not answer is asked again after so long if it still is the leader.
-const FORGIVEN: Duration = Duration::from_secs(1);
 
 /// What is produced.
 #[derive(Clone, Debug)]
@@ -35,7 +33,8 @@ pub(crate) struct Plan {
     pub(crate) size_bytes: usize,
     /// Records per second and partition.
     pub(crate) rate: f64,
-    /// How long a producer waits for an answer before it asks the other brokers who leads.
+    /// How long a producer waits for an answer before it asks another broker who leads; and before it asks one again that
+    /// did not answer and still is the leader.
     pub(crate) patience: Duration,
 }
 
@@ -148,6 +147,8 @@ struct Lead {
     link: Option<Link>,
     /// The broker that did not answer last, and when it was given up.
     silent: Option<(Arc<str>, Instant)>,
+    /// The number of the broker that is asked who leads.
+    asked: usize,
 }
 
 fn is_silence(error: &std::io::Error) -> bool {
@@ -197,7 +198,7 @@ impl Producer {
     fn deliver(&self, lead: &mut Lead, id: u64) -> Option<(Arc<str>, i64)> {
         while !self.stop.load(Ordering::Relaxed) {
             if lead.link.is_none() {
-                lead.link = self.link(lead.silent.as_ref()).ok().flatten();
+                lead.link = self.link(lead);
             }
             if let Some(link) = &mut lead.link {
                 match link.exchange(id) {
@@ -215,26 +216,34 @@ impl Producer {
         None
     }
 
-    fn link(&self, silent: Option<&(Arc<str>, Instant)>) -> Result<Option<Link>> {
+    fn link(&self, lead: &mut Lead) -> Option<Link> {
         let plan = &self.plan;
-        let silent = silent.filter(|(_, since)| since.elapsed() < FORGIVEN);
-        let asked = silent.map(|(broker, _)| plan.cluster.without(broker));
-        let topic = asked.as_ref().unwrap_or(&plan.cluster).topic(&plan.topic)?;
-        let leader = topic.leader_of(self.partition);
-        let Some(leader) = leader.filter(|leader| silent.is_none_or(|(b, _)| **b != **leader))
-        else {
-            return Ok(None);
+        let asked = |number| plan.cluster.beginning_with(number, plan.patience);
+        let is_silent = |broker: &str| lead.silent.as_ref().is_some_and(|(b, _)| **b == *broker);
+        if is_silent(asked(lead.asked).first()) {
+            lead.asked += 1;
+        }
+        let Ok(topic) = asked(lead.asked).topic(&plan.topic) else {
+            lead.asked += 1;
+            return None;
         };
-        let socket = connect(leader)?;
+        let leader = topic.leader_of(self.partition)?;
+        if let Some((broker, since)) = &lead.silent
+            && **broker == *leader
+            && since.elapsed() < plan.patience
+        {
+            return None;
+        }
+        let socket = connect(leader).ok()?;
         // A socket that cannot be given a patience waits for ever; nothing else depends on it.
         let _ = socket.set_read_timeout(Some(plan.patience));
-        Ok(Some(Link {
+        Some(Link {
             leader: leader.into(),
             socket,
             dialect: Produce::new(&plan.topic, vec![self.partition], 0, -1, plan.size_bytes),
             out: Vec::new(),
             inbox: Vec::new(),
-        }))
+        })
     }
 }
 

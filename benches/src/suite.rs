@@ -35,7 +35,7 @@ pub struct SuiteOptions {
 }
 
 impl SuiteOptions {
-    /// For a comparison: about ten minutes.
+    /// For a comparison: about twelve minutes.
     #[must_use]
     pub fn full(mut stage: StageOptions) -> Self {
         // Enough for the windows of a few cells.
@@ -196,7 +196,12 @@ impl SuiteReport {
         }
         for row in &self.trials {
             if let Some(soak) = &row.soak {
-                let _ = write!(text, "HOW {}: {}", row.cell, soak.text(row.took_ms));
+                let _ = write!(
+                    text,
+                    "HOW {}: {}",
+                    row.cell,
+                    soak.text(row.took_ms, row.quiet_ms)
+                );
             }
             for reason in &row.void {
                 let _ = writeln!(text, "VOID {}: {reason}", row.cell);

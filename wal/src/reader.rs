@@ -37,12 +37,12 @@ enum Runs {
 enum Reading {
     /// By other consumers.
     Often,
-    /// The page cache would keep it for nobody, and bring what lies around it.
+    /// In order: the page cache would keep it for nobody, and bring what lies around it.
     Once,
 }
 
 /// A smaller run gains by what the page cache reads around it.
-const DIRECT_BYTES_MIN: usize = 64 << 10;
+const DIRECT_BYTES_MIN: usize = 16 << 10;
 
 /// Runs of an unsealed segment that one lookup copies at most.
 const RUNS_AT_ONCE: usize = 256;
@@ -68,7 +68,8 @@ impl Reader {
         self.entries_read((group, replica), from, until, max_bytes, Reading::Often)
     }
 
-    /// The same, of what is read in order and once: large runs past the page cache.
+    /// The same, of what is read in order and once: runs of 16 KiB and more past the page cache, and no entry twice: the
+    /// last may go over `max_bytes`.
     ///
     /// # Errors
     /// As [`Reader::entries`].
@@ -103,7 +104,8 @@ impl Reader {
                 Ok(more) => {
                     for entry in more {
                         let size = entry.payload.len() as u64;
-                        if !entries.is_empty() && bytes + size > max_bytes {
+                        let is_over = !entries.is_empty() && bytes + size > max_bytes;
+                        if is_over && reading == Reading::Often {
                             return Ok(entries);
                         }
                         bytes += size;

@@ -41,9 +41,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(peer: &str) -> Result<Self> {
+        Self::connect_with(peer, ANSWER_TIMEOUT)
+    }
+
+    fn connect_with(peer: &str, patience: Duration) -> Result<Self> {
         let socket = connect(peer)?;
         socket
-            .set_read_timeout(Some(ANSWER_TIMEOUT))
+            .set_read_timeout(Some(patience))
             .doing(|| format!("prepare the connection to {peer}"))?;
         Ok(Self {
             peer: peer.into(),
@@ -104,6 +108,8 @@ pub(crate) fn connect(peer: &str) -> Result<TcpStream> {
 pub struct Cluster {
     /// `host:port,host:port,...`
     bootstrap: String,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 /// Where a topic's partitions are led.
@@ -132,13 +138,24 @@ impl Cluster {
     pub fn new(bootstrap: &str) -> Self {
         Self {
             bootstrap: bootstrap.into(),
+            patience: ANSWER_TIMEOUT,
         }
     }
 
-    /// The same, without the broker at this address.
-    pub(crate) fn without(&self, broker: &str) -> Self {
-        let others: Vec<_> = self.bootstrap.split(',').filter(|b| *b != broker).collect();
-        Self::new(&others.join(","))
+    /// The same, that asks another of its brokers first and waits so long for an answer.
+    pub(crate) fn beginning_with(&self, number: usize, patience: Duration) -> Self {
+        let mut brokers: Vec<_> = self.bootstrap.split(',').collect();
+        let first = number % brokers.len();
+        brokers.rotate_left(first);
+        Self {
+            bootstrap: brokers.join(","),
+            patience,
+        }
+    }
+
+    /// The broker that is asked first.
+    pub(crate) fn first(&self) -> &str {
+        self.bootstrap.split(',').next().unwrap_or_default()
     }
 
     /// Creates a topic and waits until every partition has a leader.
@@ -212,7 +229,7 @@ impl Cluster {
     fn connect(&self) -> Result<Client> {
         let mut unreachable = Error::Usage("no broker is named".into());
         for broker in self.bootstrap.split(',') {
-            match Client::connect(broker) {
+            match Client::connect_with(broker, self.patience) {
                 Ok(client) => return Ok(client),
                 Err(e) => unreachable = e,
             }
@@ -318,12 +335,13 @@ fn leaders(name: &str, answer: MetadataResponse) -> Topic {
 
 #[cfg(test)]
 mod tests {
-    use super::Cluster;
+    use super::*;
 
     #[test]
-    fn without_a_broker_the_others_are_left() {
-        let cluster = Cluster::new("a:1,a:12,b:1");
-        assert_eq!(cluster.without("a:1").bootstrap, "a:12,b:1");
-        assert_eq!(cluster.without("c:1").bootstrap, "a:1,a:12,b:1");
+    fn every_broker_can_be_the_first_that_is_asked() {
+        let cluster = Cluster::new("a:1,b:1,c:1");
+        let from = |number| cluster.beginning_with(number, Duration::ZERO);
+        assert_eq!(from(0).first(), "a:1");
+        assert_eq!(from(4).bootstrap, "b:1,c:1,a:1");
     }
 }

@@ -55,7 +55,7 @@ impl Way {
     fn row(self) -> TrialRow {
         let times_of = match self {
             Self::Killed => "last ack before kill -9 to first after",
-            Self::Hung => "last ack before SIGSTOP to first after",
+            Self::Hung => "last ack before SIGSTOP to first after, client's patience 100 ms",
         };
         TrialRow::new(self.name(), times_of)
     }

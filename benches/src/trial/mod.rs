@@ -76,10 +76,10 @@ impl Trial {
         Self::CatchUp,
         Self::PlannedMove,
         Self::Failover,
-        Self::Hang,
         Self::Restart,
         Self::Idle,
         Self::Snapshot,
+        Self::Hang,
         Self::Soak,
     ];
 
@@ -131,8 +131,8 @@ impl Trial {
                 sizes.idle_partitions.iter().map(each).sum()
             }
             Self::Snapshot => {
-                // Filled, stored, read from the store, and read back.
-                6.0 + sizes.window.as_secs_f64() + 4.0 * filling(sizes.snapshot_bytes)
+                // Filled, stored, dropped, read from the store, and read back.
+                8.0 + sizes.window.as_secs_f64() + 4.0 * filling(sizes.snapshot_bytes)
             }
             // Most of what comes after it is reading back.
             Self::Soak => 15.0 + sizes.window.as_secs_f64() + 1.1 * sizes.soak.as_secs_f64(),
@@ -147,7 +147,7 @@ const FILL_BYTES_PER_SECOND: f64 = 60e6;
 /// How much of everything.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Leaders that are killed.
+    /// Leaders that are killed, and that hang.
     pub kills: u32,
     /// Leaderships that are moved.
     pub moves: u32,

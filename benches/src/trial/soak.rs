@@ -77,12 +77,14 @@ pub struct Stall {
 
 impl SoakFigures {
     /// Under the table.
-    pub(crate) fn text(&self, took_ms: Option<Millis>) -> String {
+    pub(crate) fn text(&self, took_ms: Option<Millis>, quiet_ms: Option<Millis>) -> String {
         let (early, late) = self.rss_bytes;
+        let p999 = |ms: Option<Millis>| number(ms.map(|ms| ms.p999), 1);
         let mut text = format!(
-            "half of {:.0}/s, p99.9 {} ms; retention deleted {} records, cleaners rewrote {} MiB; RSS {} MiB after a quarter, {} at the end\n",
+            "half of {:.0}/s, p99.9 {} ms, {} without the restart; retention deleted {} records, cleaners rewrote {} MiB; RSS {} MiB after a quarter, {} at the end\n",
             self.most_per_second,
-            number(took_ms.map(|ms| ms.p999), 1),
+            p999(took_ms),
+            p999(quiet_ms),
             self.deleted,
             mebibytes(Some(self.rewritten_bytes), 0),
             mebibytes(Some(early), 1),

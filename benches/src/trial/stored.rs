@@ -38,11 +38,13 @@ const SETTLED: Duration = Duration::from_secs(1);
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 
 const TAKEN_HOW: &str = "MB/s: payload from the order to the last partition's commit, \
-     leaders at once, the partitions of one in turn; nothing is dropped from a log before the last one is there; a core: through the CPU seconds of all brokers \
+     leaders at once, the partitions of one in turn; nothing is dropped from a log before the last \
+     one is there; a core: through the CPU seconds of all brokers \
      (known to 10 ms each), less their share in the quiet window; gzip alone: flate2 at level 1, members \
      of 1 MiB of the same batches, by its thread's own time, mean of before and after; store: raw bytes \
-     put into chunks; drop: from the order to keep little in the logs until they are small, by followers too, CPU seconds \
-     and p99 as above; live: bytes of the topic in all replicas' logs (/status); disk: all data \
+     put into chunks; drop: from the order to keep little in the logs, which brokers see within a second, \
+     until they have not changed for a second; its p99 without that second, its CPU seconds less the \
+     quiet share and with some 30 looks a second; live: bytes of the topic in all replicas' logs (/status); disk: all data \
      directories, spare segments included, before the order and after the read";
 const READ_HOW: &str = "MB/s: batches below every leader's local start, one consumer a partition, \
      the page cache without the store; a core: through the CPU seconds of all brokers (known to 10 ms \
@@ -162,7 +164,7 @@ impl Held {
         let stored = Looked::now(&self.stage)?;
         let little = [("local.retention.bytes", "1")];
         self.cluster.set_topic_configs(&self.name, &little)?;
-        let left = self.await_dropped()?;
+        let (left, small) = self.await_dropped()?;
         let dropped = Looked::now(&self.stage)?;
         let sent = producers.stop();
         let gzip_after = gzip::raw_bytes_per_second(&self.payload);
@@ -186,11 +188,12 @@ impl Held {
             &mut row,
             &mut store,
             &sent,
-            [from.at, ordered.at, stored.at, dropped.at],
+            [from.at, ordered.at, stored.at, small],
         );
         store.dropped(self.live_bytes, live_bytes(&left));
         let quietly = quiet_share * (dropped.at - stored.at).as_secs_f64();
-        store.drop_cpu_seconds = Some(stored.cpu_until(&dropped) - quietly);
+        let cpu = stored.cpu_until(&dropped) - quietly;
+        store.drop_cpu_seconds = (cpu > 0.0).then_some(cpu);
         row.void.extend(keep_doubts(&left));
         row.void
             .extend(taken_doubts(&before, self.payload_bytes(), &store));
@@ -220,8 +223,8 @@ impl Held {
         Ok(took)
     }
 
-    /// Waits until the logs are as small as they get; what is left of them.
-    fn await_dropped(&self) -> Result<Vec<Replica>> {
+    /// Waits until the logs are as small as they get; what is left of them, and since when.
+    fn await_dropped(&self) -> Result<(Vec<Replica>, Instant)> {
         let began = Instant::now();
         let (mut since, mut last) = (began, replicas(&self.stage, &self.name)?);
         loop {
@@ -237,7 +240,7 @@ impl Held {
             }
             last = now;
         }
-        Ok(last)
+        Ok((last, since))
     }
 
     /// Reads everything that no leader's log holds.
@@ -355,10 +358,11 @@ fn compare(
         }
     }
     let (quiet, meanwhile) = (Millis::new(&quiet), Millis::new(&meanwhile));
-    let dropping = Millis::new(&steady::latency(sent, (stored, dropped)));
+    let dropping = steady::latency(sent, (stored, dropped));
+    let is_enough = dropping.len() >= SAMPLES_MIN;
     let ratio = |p99: f64| (quiet.p99 > 0.0).then(|| p99 / quiet.p99);
     store.p99_ratio = ratio(meanwhile.p99);
-    store.drop_p99_ratio = ratio(dropping.p99);
+    store.drop_p99_ratio = ratio(Millis::new(&dropping).p99).filter(|_| is_enough);
     row.quiet_ms = Some(quiet);
     row.meanwhile_ms = Some(meanwhile);
 }

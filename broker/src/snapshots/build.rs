@@ -19,8 +19,8 @@ const NICE: i32 = 15;
 /// The same for those who must not fall behind, where all processors are always busy: a quarter.
 const NICE_LATE: i32 = 5;
 
-/// It rests when it has worked for so long. The kernel lets whoever runs go on for some milliseconds although somebody
-/// more urgent has woken up.
+/// It rests when it has worked for so long, between two batches: a member of a chunk is compressed without a rest. The
+/// kernel lets whoever runs go on for some milliseconds although somebody more urgent has woken up.
 const WORK: Duration = Duration::from_millis(1);
 
 /// Why chunks cannot be made. The log and the store are as they were.
@@ -88,16 +88,19 @@ impl Pace {
         }
     }
 
-    fn rest(&mut self) {
+    /// Whether it did.
+    fn maybe_rest(&mut self) -> bool {
         if self.looked.elapsed() < WORK {
-            return;
+            return false;
         }
         let worked = own_time().saturating_sub(self.rested);
-        if worked >= WORK {
+        let is_due = worked >= WORK;
+        if is_due {
             std::thread::sleep(worked);
             self.rested = own_time();
         }
         self.looked = Instant::now();
+        is_due
     }
 }
 
@@ -150,7 +153,7 @@ impl Build {
         // On a machine whose processors are all busy whoever asks for a moment of one gets it sooner.
         let rest = || {
             if !self.is_late {
-                pace.rest();
+                pace.maybe_rest();
             }
         };
         self.make(&send, rest).map_err(|why| match why {

@@ -68,7 +68,7 @@ fn the_suite_fills_stops_and_kills_a_cluster_of_its_own() {
     }
     let output = Command::new(binary())
         .args(["bench", "--tiny", "--json", "--cells"])
-        .arg("1k-x1,saturation,end-to-end,fetch-warm,fetch-cold,catch-up,planned-move,failover,restart,idle,snapshot")
+        .arg("1k-x1,saturation,end-to-end,fetch-warm,fetch-cold,catch-up,planned-move,failover,restart,idle,snapshot,hang")
         .args(["--dir", env!("CARGO_TARGET_TMPDIR")])
         .output()
         .expect("the binary is there");
@@ -102,7 +102,8 @@ fn the_suite_fills_stops_and_kills_a_cluster_of_its_own() {
             "idle-1",
             "idle-20",
             "snapshot",
-            "restore-read"
+            "restore-read",
+            "hang"
         ],
         "{said}"
     );
