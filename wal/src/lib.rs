@@ -34,6 +34,7 @@ mod directory;
 mod disk;
 mod error;
 mod footer;
+mod footers;
 mod format;
 mod frame;
 mod heal;

@@ -7,7 +7,8 @@
 use crate::directory::{Directory, Extent};
 use crate::error::ReadError;
 use crate::footer::{Run, RunIndex};
-use crate::reader::{self, Reader, load_footer};
+use crate::footers::{self, load_footer};
+use crate::reader::Reader;
 use crate::salvage::salvage;
 use crate::segment::Segment;
 use raft::types::{Entry, GroupId, Index, ReplicaId};
@@ -269,7 +270,7 @@ impl Reader {
             Some(index) => (Some(index), false),
             None => (
                 load_footer(segment, footer_at, segment_bytes, run_bytes_max).ok(),
-                !reader::footer_is_whole(segment, footer_at, segment_bytes),
+                !footers::footer_is_whole(segment, footer_at, segment_bytes),
             ),
         };
         let mut lacking = Vec::new();

@@ -18,7 +18,7 @@ impl Rewrite {
     pub(super) fn take_apart(&mut self, at: usize) -> io::Result<()> {
         let piece = &self.task.pieces[at];
         let (extent, key) = (piece.extent, (piece.group, piece.replica));
-        let footer = crate::reader::load_footer(
+        let footer = crate::footers::load_footer(
             &piece.segment,
             piece.footer_at,
             self.task.segment_bytes,

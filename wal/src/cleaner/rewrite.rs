@@ -176,7 +176,7 @@ impl Rewrite {
             first,
             last,
         };
-        let footer = crate::reader::load_footer(
+        let footer = crate::footers::load_footer(
             &piece.segment,
             piece.footer_at,
             self.task.segment_bytes,
