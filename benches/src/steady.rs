@@ -3,7 +3,6 @@
 //!
 //! Latency counts from the intended instant, so that what could not be sent while nobody led has waited too.
 
-use crate::error::Result;
 use crate::generator::{Ack, Dialect, Verdict};
 use crate::kafka::{Cluster, Produce, connect};
 use crate::report::{latencies, note};
