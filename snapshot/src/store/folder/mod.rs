@@ -8,7 +8,6 @@
 //! folder and no name is relied upon before this process, too, has synced it.
 
 mod files;
-mod piece;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +26,7 @@ use uuid::Uuid;
 use super::{Condition, Error, Later, Listed, Store, Upload, Version};
 use crate::digest::Digest;
 use crate::key::Key;
-use files::{Files, System, is_direct};
-use piece::{PIECE_BYTES, Piece};
+use files::{Files, System};
 
 /// What is being written. No object's name begins with a point.
 const TEMPORARY: &str = ".writing";
@@ -297,14 +295,13 @@ struct Writing {
     path: PathBuf,
     file: File,
     hash: Sha256,
-    piece: Piece,
-    /// In the page cache since the last sync.
-    cached_bytes: usize,
+    /// Since the last sync.
+    unsynced_bytes: usize,
 }
 
-/// A sync after so many bytes in the page cache, so that the last one is short: whoever syncs something else on this disk
-/// meanwhile, a log, would wait for all of it.
-const CACHED_BYTES_MAX: usize = 2 << 20;
+/// A sync after so many bytes, so that the last one is short: whoever syncs something else on this disk meanwhile, a log,
+/// would wait for all of it.
+const SYNC_BYTES: usize = 2 << 20;
 
 impl Writing {
     fn begin(folder: &Folder, key: &Key) -> std::io::Result<Self> {
@@ -315,41 +312,24 @@ impl Writing {
             key: key.clone(),
             path,
             hash: Sha256::new(),
-            piece: Piece::new(),
-            cached_bytes: 0,
+            unsynced_bytes: 0,
         })
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.hash.update(bytes);
-        while !bytes.is_empty() {
-            let taken = self.piece.fill(bytes);
-            bytes = &bytes[taken..];
-            if self.piece.is_full() {
-                self.write_piece()?;
+        for piece in bytes.chunks(SYNC_BYTES) {
+            self.folder.files.write(&mut self.file, piece)?;
+            self.unsynced_bytes += piece.len();
+            if self.unsynced_bytes >= SYNC_BYTES {
+                self.folder.files.sync(&self.file)?;
+                self.unsynced_bytes = 0;
             }
         }
         Ok(())
     }
 
-    fn write_piece(&mut self) -> std::io::Result<()> {
-        let files = &self.folder.files;
-        files.write(&mut self.file, self.piece.bytes())?;
-        self.piece.clear();
-        if !is_direct(&self.file)? {
-            self.cached_bytes += PIECE_BYTES;
-        }
-        if self.cached_bytes >= CACHED_BYTES_MAX {
-            files.sync(&self.file)?;
-            self.cached_bytes = 0;
-        }
-        Ok(())
-    }
-
     fn finish(mut self, condition: &Condition) -> std::io::Result<Version> {
-        if !self.piece.bytes().is_empty() {
-            self.write_piece()?;
-        }
         self.folder.files.sync(&self.file)?;
         self.folder.publish(&self.path, &self.key, condition)?;
         let digest = Digest(std::mem::take(&mut self.hash).finalize().into());
