@@ -30,6 +30,8 @@ pub trait Disk: Send + Sync {
     fn direct(&self) -> bool;
     /// Time on a monotonic clock; only differences mean anything.
     fn elapsed(&self) -> Duration;
+    /// Lets others go first for so long.
+    fn rest(&self, time: Duration);
     /// A random number, for a segment's seed.
     fn random(&self) -> u64;
 }
@@ -41,6 +43,10 @@ pub trait File: Send + Sync {
     /// Reads exactly this many bytes through a read-only mapping: any position, any length. Neither a bad sector nor a
     /// file that somebody has cut short raises a signal; both are errors.
     fn read_mapped(&self, position: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Has the kernel read a range, and no more than that, of which [`File::read_mapped`] will read pieces.
+    fn bring(&self, position: u64, bytes: usize) -> io::Result<()>;
+    /// Forgets what was brought.
+    fn forget(&self) -> io::Result<()>;
     /// Writes all of it, or fails. A failure leaves the range undefined.
     fn write_at(&self, position: u64, data: &[u8]) -> io::Result<()>;
     /// Makes all that was written durable (fdatasync). After an error nothing is known; never retry.

@@ -465,6 +465,8 @@ impl Disk for ModelDisk {
         self.state().elapsed
     }
 
+    fn rest(&self, _time: Duration) {}
+
     fn random(&self) -> u64 {
         next_random(&mut self.state().random)
     }

@@ -1,60 +1,61 @@
-//! An open loop's thread is put before the brokers that it shares the cores with.
+//! An open loop's thread gets a processor when it wakes up.
 //!
-//! A thread that wakes for its due instant waits, in the system's ordinary class, until whoever runs has used its slice up:
-//! on a kernel that preempts at its tick that is up to 4 ms, which is more than an acknowledgement takes. No schedule can be
-//! kept so. The load stands for clients on machines of their own; the real-time class gives it their punctuality, for
-//! the little that one thread does.
+//! A thread that wakes for its due instant waits until whoever runs has used its slice up: some milliseconds, more than an
+//! acknowledgement takes. No schedule can be kept so. The kernel lets one with a shorter slice go first (Linux 6.12;
+//! before that this changes nothing, and the lag that is measured says what came of it).
+//!
+//! The real-time class did it as well, and too much: the load has one of two cores then whenever it wants it, at every
+//! single answer. At 20,000 requests a second the brokers' p99 was 85 to 94 ms under it, and 12 under a load of the ordinary class.
 
 use std::io;
 
-/// The class, and the priority within it, that this thread had.
-pub(super) struct Ordinary {
-    policy: i32,
-    priority: libc::sched_param,
+/// The shortest that the kernel takes.
+const SLICE_NS: u64 = 100_000;
+
+/// As the kernel has it: the first version of `struct sched_attr`.
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
 }
 
-/// Hurries from here on. Returns what to go back to; `None` where the system does not allow it (it takes `CAP_SYS_NICE` or
-/// a limit of real-time priority), and then the lag that is measured says what came of that.
-pub(super) fn hurry() -> Option<Ordinary> {
-    let before = current()?;
-    let hurried = Ordinary {
-        policy: libc::SCHED_FIFO,
-        priority: libc::sched_param { sched_priority: 1 },
-    };
-    hurried.restore().ok()?;
-    Some(before)
+/// Has this thread go first from here on. Whether the system allowed it.
+pub(super) fn hurry() -> bool {
+    set_slice(SLICE_NS).is_ok()
+}
+
+/// The slice is the system's again.
+pub(super) fn calm_down() -> io::Result<()> {
+    set_slice(0)
 }
 
 #[allow(
     unsafe_code,
     reason = "the scheduler's calls have no safe form in the standard library"
 )]
-fn current() -> Option<Ordinary> {
-    let mut priority = libc::sched_param { sched_priority: 0 };
-    // SAFETY: both calls concern the calling thread; the second writes to `priority`, which is alive and of its type.
-    let (policy, got) = unsafe {
-        (
-            libc::sched_getscheduler(0),
-            libc::sched_getparam(0, &raw mut priority),
-        )
+fn set_slice(runtime: u64) -> io::Result<()> {
+    let size = u32::try_from(size_of::<Attributes>()).expect("48");
+    let attributes = Attributes {
+        size,
+        runtime,
+        // NB: it is set with the rest.
+        nice: rustix::process::getpriority_process(None)?,
+        ..Attributes::default()
     };
-    (policy >= 0 && got == 0).then_some(Ordinary { policy, priority })
-}
-
-impl Ordinary {
-    /// Gives the calling thread this class.
-    #[allow(
-        unsafe_code,
-        reason = "the scheduler's calls have no safe form in the standard library"
-    )]
-    pub(super) fn restore(&self) -> io::Result<()> {
-        // SAFETY: it reads `priority`, which is alive and of its type, and concerns the calling thread.
-        let set = unsafe { libc::sched_setscheduler(0, self.policy, &raw const self.priority) };
-        if set == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+    // SAFETY: it reads `attributes`, which is alive, of the size that it names and of the kernel's layout, and concerns the
+    // calling thread.
+    let set = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 
@@ -63,12 +64,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_hurried_is_an_ordinary_one_again() {
-        let before = current().unwrap();
-        if let Some(ordinary) = hurry() {
-            assert_eq!(current().unwrap().policy, libc::SCHED_FIFO);
-            ordinary.restore().unwrap();
+    fn a_thread_that_hurried_can_calm_down() {
+        if hurry() {
+            calm_down().unwrap();
         }
-        assert_eq!(current().unwrap().policy, before.policy);
     }
 }

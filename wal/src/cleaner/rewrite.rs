@@ -1,6 +1,6 @@
 //! The cleaner's job: copies live extents into output segments, frame by frame, each checked before it is copied.
 
-use super::{CleanTask, Cleaned, Met, Moved, Output, Piece};
+use super::{CleanTask, Cleaned, Met, Moved, Output, Piece, Reason};
 use crate::directory::{Extent, span_of};
 use crate::footer::{Run, RunIndex};
 use crate::frame::{self, Frame, FrameHeader};
@@ -12,12 +12,18 @@ use crate::round::{self, FLAG_CLEANED, RoundHeader, unpadded_bytes};
 use crate::segment::{Segment, SegmentHeader, encode_header};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of frames that are written at once.
 const PIECE_BYTES: u64 = 128 << 10;
+
+/// Of a segment that is read as a whole, read at once.
+const BROUGHT_BYTES: u64 = 256 << 10;
+/// It rests after so much work, for as long: whoever waits for the disk or a processor waits no longer than that.
+const WORK: Duration = Duration::from_millis(2);
 
 /// The same, for segments of this size.
 pub(super) fn piece_bytes(segment_bytes: u64) -> u64 {
@@ -65,6 +71,10 @@ pub(super) struct Rewrite {
     pub(super) damaged: Vec<Met>,
     /// Inputs with something that stays where it is: damaged, or no room.
     stuck: BTreeSet<u64>,
+    /// Segments that the kernel has read.
+    brought: BTreeMap<u64, Arc<Segment>>,
+    /// When the last rest ended.
+    rested: Duration,
 }
 
 impl CleanTask {
@@ -83,8 +93,15 @@ impl CleanTask {
             parts: Vec::new(),
             damaged: Vec::new(),
             stuck: BTreeSet::new(),
+            brought: BTreeMap::new(),
+            rested: began,
         };
         let failed = rewrite.copy_all().err();
+        for segment in rewrite.brought.values() {
+            if let Err(error) = segment.file.forget() {
+                tracing::debug!(segment = segment.sequence, %error, "stays in the page cache");
+            }
+        }
         let Rewrite {
             task,
             done,
@@ -132,6 +149,9 @@ impl Rewrite {
                 self.take_apart(piece)?;
                 continue;
             }
+            if self.task.reason == Reason::Scattered {
+                self.bring(piece);
+            }
             // Read first, append then: a damaged piece stays where it is as a whole.
             match self.read_piece(piece) {
                 Some(copied) => {
@@ -146,6 +166,44 @@ impl Rewrite {
         }
         self.flush()?;
         self.seal(false)
+    }
+
+    /// Has the kernel read a piece's segment as a whole, once and in order. Everything in it is copied, from short runs all
+    /// over it, each of which would be a read of its own.
+    fn bring(&mut self, at: usize) {
+        let piece = &self.task.pieces[at];
+        let (segment, end) = (Arc::clone(&piece.segment), piece.footer_at);
+        if self.brought.contains_key(&segment.sequence) {
+            return;
+        }
+        self.brought.insert(segment.sequence, Arc::clone(&segment));
+        let mut position = DATA_START;
+        while position < end {
+            let bytes = BROUGHT_BYTES.min(end - position);
+            let length = usize::try_from(bytes).expect("a fraction of a MiB");
+            let mut last = [0];
+            let begun = segment.file.bring(position, length);
+            let came =
+                begun.and_then(|()| segment.file.read_mapped(position + bytes - 1, &mut last));
+            if let Err(error) = came {
+                // What cannot be read is met again where it is copied, and named there.
+                tracing::debug!(segment = segment.sequence, %error, "is not read ahead");
+                return;
+            }
+            position += bytes;
+            self.maybe_rest();
+        }
+    }
+
+    /// What is only scattered can wait. Whether it did.
+    fn maybe_rest(&mut self) -> bool {
+        let worked = self.task.disk.elapsed().saturating_sub(self.rested);
+        let is_due = self.task.reason == Reason::Scattered && worked >= WORK;
+        if is_due {
+            self.task.disk.rest(worked);
+            self.rested = self.task.disk.elapsed();
+        }
+        is_due
     }
 
     /// Something of a piece stays where it is.
@@ -189,13 +247,21 @@ impl Rewrite {
         };
         let key = (piece.group, piece.replica);
         let runs = footer.within(key, piece.extent.position, piece.extent.end);
+        let is_brought = self.brought.contains_key(&piece.extent.segment);
         let mut copied = Vec::new();
         let mut next = piece.extent.first;
         for run in runs {
             if run.last() < next || run.first > piece.extent.last {
                 continue;
             }
-            if let Err(last) = read_run(piece, run, self.parts.len(), &mut next, &mut copied) {
+            if let Err(last) = read_run(
+                piece,
+                run,
+                self.parts.len(),
+                is_brought,
+                &mut next,
+                &mut copied,
+            ) {
                 self.damaged
                     .push(met(next, last.clamp(next, piece.extent.last)));
                 return None;
@@ -284,6 +350,7 @@ impl Rewrite {
             };
             join(&mut self.parts[copied.part].new, extent);
         }
+        self.maybe_rest();
         Ok(())
     }
 
@@ -345,24 +412,47 @@ impl Rewrite {
 }
 
 /// Reads the frames of a run from `next` on, checks them, and moves `next` behind them. An error from `next` to the
-/// index that it names.
+/// index that it names. Where the segment was brought, what is damaged is read again from the disk.
 fn read_run(
     piece: &Piece,
     run: &Run,
     part: usize,
+    is_brought: bool,
     next: &mut u64,
     copied: &mut Vec<Copied>,
 ) -> Result<(), u64> {
+    if is_brought {
+        let (began, before) = (*next, copied.len());
+        let mut bytes = vec![0; run.bytes as usize];
+        let read = piece.segment.file.read_mapped(run.position, &mut bytes);
+        if read.is_ok() && copy_run(piece, run, &bytes, part, next, copied).is_ok() {
+            return Ok(());
+        }
+        *next = began;
+        copied.truncate(before);
+    }
     let read = || piece.segment.read_pages(run.position, run.bytes as usize);
     let (pages, skip) = read().or_else(|_| read()).map_err(|error| {
         tracing::error!(group = %piece.group, %error, "the cleaner cannot read a run");
         run.last()
     })?;
+    let bytes = &pages[skip..skip + run.bytes as usize];
+    copy_run(piece, run, bytes, part, next, copied)
+}
+
+/// The same, of bytes that were read.
+fn copy_run(
+    piece: &Piece,
+    run: &Run,
+    bytes: &[u8],
+    part: usize,
+    next: &mut u64,
+    copied: &mut Vec<Copied>,
+) -> Result<(), u64> {
     let mut offset = 0;
-    while offset < run.bytes as usize {
+    while offset < bytes.len() {
         let place = piece.segment.place(run.position + offset as u64);
-        let bytes = &pages[skip + offset..skip + run.bytes as usize];
-        let Some((header, frame)) = frame::parse(place, bytes) else {
+        let Some((header, frame)) = frame::parse(place, &bytes[offset..]) else {
             return Err(*next);
         };
         if header.group != piece.group || header.replica != piece.replica {

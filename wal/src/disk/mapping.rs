@@ -44,20 +44,35 @@ impl Mapping {
         copy_from_self(from, into)
     }
 
+    /// Begins to read a range, and waits for nothing.
+    pub(super) fn bring(&self, position: u64, bytes: usize) -> io::Result<()> {
+        let start = usize::try_from(position).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let end = start
+            .checked_add(bytes)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        if end > self.map.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.advise(start, end, rustix::mm::Advice::WillNeed)
+    }
+
     /// Brings the pages of a range in; a bad sector or a missing page is an error here.
     fn populate(&self, start: usize, end: usize) -> io::Result<()> {
+        match self.advise(start, end, rustix::mm::Advice::LinuxPopulateRead) {
+            // A kernel before 5.14: the copy below then brings the pages in, and answers EFAULT for a bad one.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Only advice that changes no byte.
+    fn advise(&self, start: usize, end: usize, advice: rustix::mm::Advice) -> io::Result<()> {
         let first = start / 4096 * 4096;
         let address = self.map.as_ptr().wrapping_add(first).cast_mut().cast();
-        // SAFETY: the range lies within the mapping (the caller checked `end`, and a mapping reaches to the end of its
-        // last page). MADV_POPULATE_READ changes no byte of it.
-        let result = unsafe {
-            rustix::mm::madvise(address, end - first, rustix::mm::Advice::LinuxPopulateRead)
-        };
-        match result {
-            // A kernel before 5.14: the copy below then brings the pages in, and answers EFAULT for a bad one.
-            Err(rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        // SAFETY: the range lies within the mapping (the callers checked `end`, and a mapping reaches to the end of its
+        // last page). Neither MADV_POPULATE_READ nor MADV_WILLNEED changes a byte of it.
+        unsafe { rustix::mm::madvise(address, end - first, advice) }?;
+        Ok(())
     }
 }
 

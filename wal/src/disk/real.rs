@@ -249,6 +249,10 @@ impl Disk for RealDisk {
         self.started.elapsed()
     }
 
+    fn rest(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
     fn random(&self) -> u64 {
         use std::hash::{BuildHasher, Hasher};
         // Keyed by the operating system's randomness once per process, by the clock and a counter per call.
@@ -292,6 +296,16 @@ impl File for RealFile {
         }
     }
 
+    fn bring(&self, position: u64, bytes: usize) -> io::Result<()> {
+        self.mapping()?.bring(position, bytes)
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        self.unmap();
+        rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
+    }
+
     fn write_at(&self, position: u64, data: &[u8]) -> io::Result<()> {
         debug_assert!(position.is_multiple_of(PAGE_BYTES as u64));
         // A short write is followed by the attempt to write the rest, which then reports its cause.
@@ -329,11 +343,7 @@ impl File for RealFile {
     }
 
     fn evict(&self) -> io::Result<()> {
-        if !self.direct {
-            self.unmap();
-            rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
-        }
-        Ok(())
+        if self.direct { Ok(()) } else { self.forget() }
     }
 
     fn unmap(&self) {

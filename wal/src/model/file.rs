@@ -94,6 +94,14 @@ impl File for ModelFile {
         self.read(position, into)
     }
 
+    fn bring(&self, _position: u64, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn write_at(&self, position: u64, data: &[u8]) -> io::Result<()> {
         assert!(
             position.is_multiple_of(4096) && data.len().is_multiple_of(4096),

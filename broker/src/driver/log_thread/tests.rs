@@ -329,6 +329,9 @@ impl Disk for Trap {
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+    fn rest(&self, time: Duration) {
+        self.0.rest(time);
+    }
     fn random(&self) -> u64 {
         self.0.random()
     }
