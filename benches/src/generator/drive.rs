@@ -1,7 +1,7 @@
 //! The loop: send what is due, wait for answers or for the next due instant, settle.
 
 use super::connection::{Connection, Progress, Waiting};
-use super::hurry::{calm_down, hurry};
+use super::hurry::hurry;
 use super::{Ack, Answer, Dialect, Load, Outcome, Verdict};
 use crate::error::{Doing, Error, Result};
 use crate::report::note;
@@ -39,10 +39,12 @@ pub fn run<D: Dialect>(
     let slack = rustix::thread::current_timer_slack().doing(|| "read the timer slack".into())?;
     let set = |ns| rustix::thread::set_current_timer_slack(NonZeroU64::new(ns));
     set(1).doing(|| "set the timer slack".into())?;
-    let hurries = load.rate.is_some() && hurry();
+    let ordinary = load.rate.and_then(|_| hurry());
     let outcome = Driver::new(load, start, clients).and_then(Driver::run);
-    if hurries {
-        calm_down().doing(|| "restore the scheduler's slice".into())?;
+    if let Some(ordinary) = ordinary {
+        ordinary
+            .restore()
+            .doing(|| "restore the scheduler's slice".into())?;
     }
     set(slack).doing(|| "restore the timer slack".into())?;
     outcome

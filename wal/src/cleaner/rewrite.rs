@@ -173,10 +173,10 @@ impl Rewrite {
     fn bring(&mut self, at: usize) {
         let piece = &self.task.pieces[at];
         let (segment, end) = (Arc::clone(&piece.segment), piece.footer_at);
-        if self.brought.contains_key(&segment.sequence) {
+        let before = self.brought.insert(segment.sequence, Arc::clone(&segment));
+        if before.is_some() {
             return;
         }
-        self.brought.insert(segment.sequence, Arc::clone(&segment));
         let mut position = DATA_START;
         while position < end {
             let bytes = BROUGHT_BYTES.min(end - position);

@@ -29,13 +29,7 @@ impl Mapping {
 
     /// Copies a range out.
     pub(super) fn copy_out(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-        let start = usize::try_from(position).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let end = start
-            .checked_add(into.len())
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        if end > self.map.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let (start, end) = self.range(position, into.len())?;
         if into.is_empty() {
             return Ok(());
         }
@@ -46,6 +40,12 @@ impl Mapping {
 
     /// Begins to read a range, and waits for nothing.
     pub(super) fn bring(&self, position: u64, bytes: usize) -> io::Result<()> {
+        let (start, end) = self.range(position, bytes)?;
+        self.advise(start, end, rustix::mm::Advice::WillNeed)
+    }
+
+    /// Where a range begins and ends, which lies within the mapping.
+    fn range(&self, position: u64, bytes: usize) -> io::Result<(usize, usize)> {
         let start = usize::try_from(position).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let end = start
             .checked_add(bytes)
@@ -53,7 +53,7 @@ impl Mapping {
         if end > self.map.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.advise(start, end, rustix::mm::Advice::WillNeed)
+        Ok((start, end))
     }
 
     /// Brings the pages of a range in; a bad sector or a missing page is an error here.
@@ -69,7 +69,7 @@ impl Mapping {
     fn advise(&self, start: usize, end: usize, advice: rustix::mm::Advice) -> io::Result<()> {
         let first = start / 4096 * 4096;
         let address = self.map.as_ptr().wrapping_add(first).cast_mut().cast();
-        // SAFETY: the range lies within the mapping (the callers checked `end`, and a mapping reaches to the end of its
+        // SAFETY: the range lies within the mapping (`Mapping::range` says so, and a mapping reaches to the end of its
         // last page). Neither MADV_POPULATE_READ nor MADV_WILLNEED changes a byte of it.
         unsafe { rustix::mm::madvise(address, end - first, advice) }?;
         Ok(())
