@@ -9,7 +9,9 @@ use bytes::{Bytes, BytesMut};
 use protocol::frame::next_frame;
 use protocol::peer::{Frame, Hello};
 use raft::types::NodeId;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -31,7 +33,9 @@ pub(super) struct Link {
     pub since: Instant,
     pub counters: Rc<Counters>,
     pub limits: Limits,
-    pub stream: TcpStream,
+    sending: OwnedWriteHalf,
+    /// Until its task takes it.
+    receiving: Cell<Option<OwnedReadHalf>>,
     /// `Down` was told, or never will be.
     pub announced: Cell<bool>,
     queue: RefCell<WriteQueue>,
@@ -87,6 +91,7 @@ impl Link {
             unformed,
         } = greeted;
         add(&counters.connects, 1);
+        let (receiving, sending) = stream.into_split();
         Self {
             node: theirs.node,
             serial,
@@ -97,7 +102,8 @@ impl Link {
             since: Instant::now(),
             counters,
             limits,
-            stream,
+            sending,
+            receiving: Cell::new(Some(receiving)),
             announced: Cell::new(false),
             queue: RefCell::default(),
             waiting: Notify::new(),
@@ -159,7 +165,7 @@ impl Link {
         while !queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
             let count = queue.front(&mut slices);
-            match self.stream.try_write_vectored(&slices[..count]) {
+            match self.sending.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     queue.advance(written);
@@ -198,7 +204,7 @@ impl Link {
                     Err(error) => return DownReason::Failed(error.kind()),
                 }
                 let deadline = self.progress.get() + self.limits.stall;
-                match tokio::time::timeout_at(deadline, self.stream.writable()).await {
+                match tokio::time::timeout_at(deadline, self.sending.writable()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return DownReason::Failed(error.kind()),
                     Err(_) => return DownReason::Stalled,
@@ -208,6 +214,7 @@ impl Link {
     }
 
     async fn read(&self, network: &Weak<Network>, mut buffer: BytesMut) -> DownReason {
+        let mut stream = self.receiving.take().expect("a link runs once");
         loop {
             if let Err(reason) = self.deliver(network, &mut buffer) {
                 return reason;
@@ -215,13 +222,10 @@ impl Link {
             make_room(&mut buffer, self.limits.read_bytes);
             // NB: a peer that never stops sending must not keep the thread from everybody else.
             tokio::task::yield_now().await;
-            if let Err(error) = self.stream.readable().await {
-                return DownReason::Failed(error.kind());
-            }
-            match self.stream.try_read_buf(&mut buffer) {
+            // NB: not `readable` and `try_read`, which asks a socket that it emptied once more before it waits.
+            match stream.read_buf(&mut buffer).await {
                 Ok(0) => return DownReason::Closed,
                 Ok(count) => add(&self.counters.received_bytes, count as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return DownReason::Failed(error.kind()),
             }

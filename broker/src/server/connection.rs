@@ -4,13 +4,17 @@
 //! far as there is room for their answers.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
 
 use super::limits::Limits;
 use super::memory::Partial;
@@ -108,7 +112,7 @@ impl Connection {
 /// Receives until the connection ends; says why it did.
 pub async fn receive(
     connection: &Connection,
-    stream: &TcpStream,
+    stream: &mut OwnedReadHalf,
     mut account: Partial,
     service: &dyn Service,
     limits: &Limits,
@@ -142,11 +146,17 @@ pub async fn receive(
             () = std::future::ready(()), if more => Ok(()),
         };
         if !more {
-            let received = match readable.and_then(|()| input.read(stream)) {
+            if readable.is_err() {
+                return "the connection broke";
+            }
+            let received = match input.read(stream).await {
                 Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => return "the connection broke",
             };
+            if received.bytes == 0 && !received.end {
+                tokio::task::yield_now().await;
+                continue;
+            }
             connection.received.set(Instant::now());
             account.received(received.bytes);
             end = received.end;
@@ -209,7 +219,7 @@ struct Input<'a> {
 
 impl Input<'_> {
     /// Reads what is there, at most a turn's worth.
-    fn read(&mut self, stream: &TcpStream) -> io::Result<Received> {
+    async fn read(&mut self, stream: &mut OwnedReadHalf) -> io::Result<Received> {
         let mut received = Received {
             bytes: 0,
             end: false,
@@ -217,25 +227,21 @@ impl Input<'_> {
         while received.bytes < TURN_BYTES {
             self.reserve();
             let room = self.buffer.capacity() - self.buffer.len();
-            match stream.try_read_buf(&mut self.buffer) {
-                Ok(0) => {
+            match read_now(stream, &mut self.buffer).await? {
+                None => {
+                    self.release();
+                    break;
+                }
+                Some(0) => {
                     received.end = true;
                     break;
                 }
-                Ok(bytes) => {
+                Some(bytes) => {
                     received.bytes += bytes;
                     if bytes < room {
                         break;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if received.bytes == 0 {
-                        self.release();
-                        return Err(error);
-                    }
-                    break;
-                }
-                Err(error) => return Err(error),
             }
         }
         Ok(received)
@@ -303,6 +309,17 @@ impl Input<'_> {
             Err("a large first request of no known kind")
         }
     }
+}
+
+/// Reads what is there; none: nothing is. NB: not `try_read`, which leaves a socket that it emptied marked readable, so
+/// that each wait would begin with a read that finds nothing.
+async fn read_now(stream: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+    let mut read = pin!(stream.read_buf(buffer));
+    poll_fn(|context| match read.as_mut().poll(context) {
+        Poll::Ready(read) => Poll::Ready(read.map(Some)),
+        Poll::Pending => Poll::Ready(Ok(None)),
+    })
+    .await
 }
 
 /// What those who announce giant requests mostly are.

@@ -211,8 +211,8 @@ impl Server {
         }
         let number = self.next.get();
         self.next.set(number + 1);
-        let stream = Rc::new(stream);
-        let output = Output::new(Rc::clone(&stream), &self.dirty);
+        let (mut stream, sending) = stream.into_split();
+        let output = Output::new(sending, &self.dirty);
         let connection = Connection::new(
             Peer {
                 address,
@@ -228,8 +228,14 @@ impl Server {
             connection.output.drain();
         }
         let account = self.pool.account(number);
-        let reason =
-            connection::receive(&connection, &stream, account, &*self.service, &self.limits).await;
+        let reason = connection::receive(
+            &connection,
+            &mut stream,
+            account,
+            &*self.service,
+            &self.limits,
+        )
+        .await;
         connection.output.close(reason);
         debug!(peer = %address, reason, "connection closed");
         self.connections.borrow_mut().remove(&number);

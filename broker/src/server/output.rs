@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, Semaphore};
 
 use super::limits::Limits;
@@ -59,7 +59,7 @@ impl Dirty {
 
 /// The sending half of one connection.
 pub struct Output {
-    stream: RefCell<Option<Rc<TcpStream>>>,
+    stream: RefCell<Option<Rc<OwnedWriteHalf>>>,
     queue: RefCell<Queue>,
     dirty: Weak<Dirty>,
     registered: Cell<bool>,
@@ -90,9 +90,9 @@ struct Queue {
 
 impl Output {
     /// The output of this socket.
-    pub fn new(stream: Rc<TcpStream>, dirty: &Rc<Dirty>) -> Rc<Self> {
+    pub fn new(stream: OwnedWriteHalf, dirty: &Rc<Dirty>) -> Rc<Self> {
         Rc::new(Self {
-            stream: RefCell::new(Some(stream)),
+            stream: RefCell::new(Some(Rc::new(stream))),
             queue: RefCell::default(),
             dirty: Rc::downgrade(dirty),
             registered: Cell::new(false),
@@ -256,7 +256,7 @@ impl Output {
     }
 
     /// Writes what a slow socket did not take at once.
-    async fn write_rest(self: Rc<Self>, stream: Rc<TcpStream>) {
+    async fn write_rest(self: Rc<Self>, stream: Rc<OwnedWriteHalf>) {
         loop {
             let writable = tokio::select! {
                 writable = stream.writable() => writable,
@@ -272,7 +272,7 @@ impl Output {
     }
 
     /// Writes until all is sent (true) or the socket is full (false).
-    fn write(&self, stream: &TcpStream) -> io::Result<bool> {
+    fn write(&self, stream: &OwnedWriteHalf) -> io::Result<bool> {
         let mut queue = self.queue.borrow_mut();
         let mut written = 0;
         let all = loop {
