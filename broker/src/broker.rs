@@ -16,6 +16,7 @@ use raft::types::{GroupId, Index, NodeId, ReplicaId, Term, Tick};
 use tokio::sync::{Notify, oneshot};
 
 use crate::controller::{Answer, ControllerRequest, Failure};
+use crate::driver::catch_up::CatchUp;
 use crate::driver::clock::{Clock, ClockTrust};
 use crate::driver::log_thread::LogThread;
 use crate::driver::progress::{Progress, Waiters};
@@ -191,6 +192,8 @@ pub struct Broker {
     /// What is being reported to the controller: groups, and (as None) what this disk has dropped.
     pub(crate) reporting: RefCell<BTreeSet<Option<GroupId>>>,
     pub(crate) disk_reads: DiskReads,
+    /// The pace at which followers get what is not in memory.
+    pub(crate) catch_up: CatchUp,
     /// The snapshot store, where one is configured.
     pub(crate) snapshots: Option<Rc<Snapshots>>,
     /// One comparison of replicas at a time.
@@ -233,6 +236,7 @@ impl Broker {
         } else {
             done
         };
+        self.catch_up.produced(batch.len());
         let ticket = self.tickets.borrow_mut().issue(Asked::Produce(done));
         let deadline = self.clock.after(timeout);
         let (now, wall) = (self.clock.now(), self.clock.wall_ms());

@@ -125,6 +125,10 @@ settings! {
         /// A voter that is further behind than this leaves the in-sync set.
         replica_lag_max_bytes: u64 = 4 * MIB as u64, "replica.lag.bytes", Kind::Bytes { min: 64 * KIB, max: MAX_SIZE };
 
+        /// Bytes a second that this broker sends from its disk, to all followers that are behind what its memory holds, while
+        /// producers are active here; twice what is produced where that is more. 0: as fast as it goes.
+        replica_catch_up_rate_bytes: u64 = 64 * MIB as u64, "replica.catch.up.rate", Kind::Bytes { min: 0, max: MAX_SIZE };
+
         /// First wait before an unreachable peer is dialled again; doubles up to the maximum, with jitter.
         peer_retry_min_ms: u64 = 20, "peer.retry.min", Kind::Millis { min: 1, max: MINUTE };
         /// Longest wait before an unreachable peer is dialled again.

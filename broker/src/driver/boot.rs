@@ -12,6 +12,7 @@ use raft::types::{DirectoryId, Entry, GroupId, Index, NodeId, Tick};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use super::catch_up::CatchUp;
 use super::clock::{Clock, ClockTrust};
 use super::founding::{Events, form};
 use super::inbox::{LogInbox, PeerInbox};
@@ -146,6 +147,7 @@ pub async fn run(
         producer_ids: Cell::new((0, 0)),
         reporting: RefCell::default(),
         disk_reads: DiskReads::default(),
+        catch_up: CatchUp::new(config.node.replica_catch_up_rate_bytes),
         snapshots: snapshots.clone(),
         comparing: tokio::sync::Mutex::default(),
         record_times: std::cell::RefCell::default(),

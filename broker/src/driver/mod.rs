@@ -4,6 +4,7 @@
 //! once: one frame per peer, one append for the log thread, one write per connection that has answers.
 
 pub mod boot;
+pub(crate) mod catch_up;
 pub mod clock;
 pub mod control;
 mod founding;

@@ -1,7 +1,7 @@
 //! The shard's orders: reads of the log on blocking threads, retention, reports to the controller.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raft::types::{EntryKind, GroupId, Index, ReplicaId};
 use snapshot::chunk::Summary;
@@ -110,9 +110,16 @@ impl Broker {
     ) {
         let (broker, reader) = (self.clone(), self.reader.clone());
         tokio::task::spawn_local(async move {
+            let turn = broker.catch_up.turn().await;
             let read = blocking(move || reader.entries(group, replica, from, until, max_bytes));
-            let entries = match read.await {
-                Ok(entries) => Some(entries),
+            let read = read.await;
+            drop(turn);
+            let entries = match read {
+                Ok(entries) => {
+                    let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum();
+                    broker.catch_up.read(Instant::now(), bytes);
+                    Some(entries)
+                }
                 // Trimmed since it was ordered: the follower needs the base, not this.
                 Err(wal::ReadError::NotFound { .. }) => Some(Vec::new()),
                 Err(why) => {
