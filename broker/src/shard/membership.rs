@@ -117,9 +117,16 @@ impl Shard {
         }
     }
 
-    /// Hands a group's leadership to the voter on this node. False when this broker does not lead or knows no such
-    /// voter.
+    /// Hands a group's leadership to the voter on this node because somebody asks for it. False when this broker does not
+    /// lead or knows no such voter, or is to take the place of a snapshot that nobody has: it may have been given the
+    /// leadership for that, and whoever is preferred may lack what it takes.
     pub fn transfer(&mut self, now: Tick, id: GroupId, to: NodeId) -> bool {
+        let group = self.groups.get(&id);
+        !group.is_some_and(Group::replaces_lost) && self.give(now, id, to)
+    }
+
+    /// The same, whatever is to be done here.
+    pub(super) fn give(&mut self, now: Tick, id: GroupId, to: NodeId) -> bool {
         let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else {
             return false;
         };
@@ -149,7 +156,7 @@ impl Shard {
             let group = &self.groups[id];
             let heir = self.heir(group);
             if let (Some(heir), None) = (heir, group.node.transferring_to()) {
-                self.transfer(now, *id, heir);
+                self.give(now, *id, heir);
             }
         }
         led.len()
