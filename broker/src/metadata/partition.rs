@@ -9,8 +9,8 @@ use crate::partition::stored::Stored;
 /// Where one group's replicas are and where they are to be.
 ///
 /// The group's leader turns [`Partition::desired`] into Raft membership changes and reports when it is reached.
-/// NB: a new leader acts on a target only after a linearizable read of the metadata in its own term. Without that an
-/// old image could bring back a replica whose removal is committed.
+/// NB: a leader acts on a version only when the group's own log names it (`PartitionCommand::Assigned`), and reports no
+/// other. Without that an old image could bring back a replica whose removal is committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Partition {

@@ -1,6 +1,7 @@
 //! Commands in a partition's own log.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use raft::types::Index;
 
 use super::stored::Stored;
 use crate::coordinator::command::GroupCommand;
@@ -18,6 +19,8 @@ pub enum PartitionCommand {
     /// A snapshot is in the store: from now on replicas may drop from their logs what it holds. Where each replica has its
     /// own copies: this is what they have to be, and a replica drops what its own hold.
     Stored(Stored),
+    /// From now on the group's leaders act on this version of its assignment in the metadata, or on a later one.
+    Assigned(Index),
 }
 
 const ADVANCE_LOG_START: u8 = 1;
@@ -26,6 +29,7 @@ const GROUPS: u8 = 3;
 const STORED: u8 = 4;
 /// With an identity.
 const STORED_BY_EACH: u8 = 5;
+const ASSIGNED: u8 = 6;
 
 impl PartitionCommand {
     /// Tag byte and fields, big endian.
@@ -52,6 +56,10 @@ impl PartitionCommand {
                 });
                 stored.encode(&mut out);
             }
+            Self::Assigned(version) => {
+                out.put_u8(ASSIGNED);
+                out.put_u64(version.0);
+            }
         }
         out.freeze()
     }
@@ -69,6 +77,7 @@ impl PartitionCommand {
                 let stored = Stored::decode(&mut bytes, has_identity).map(Self::Stored);
                 stored.filter(|_| bytes.is_empty())
             }
+            (ASSIGNED, 8) => Some(Self::Assigned(Index(bytes.get_u64()))),
             _ => None,
         }
     }

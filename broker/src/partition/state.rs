@@ -12,7 +12,9 @@ use super::producers::{LastBatch, Mark, Producers, Verdict};
 use super::stored::Stored;
 use crate::coordinator::state::Groups;
 
-const STATE_VERSION: u8 = 2;
+const STATE_VERSION: u8 = 3;
+/// The same without the version of the assignment.
+const STATE_VERSION_UNASSIGNED: u8 = 2;
 
 /// The fields of a record batch header that the state machine needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +97,12 @@ pub struct PartitionState {
     groups: Groups,
     /// The newest snapshot in the store.
     stored: Option<Stored>,
-    /// The last applied entry that a snapshot of an earlier index lacks: any but the news of a snapshot.
+    /// The last applied entry that a snapshot of an earlier index lacks: any but the news of a snapshot,
+    /// and of an assignment.
     changed: Index,
+    /// The version of the group's assignment that its leaders act on, 0 before they acted on any. It is an index of this
+    /// cluster's metadata log.
+    assigned: Index,
 }
 
 /// What applying committed entries changed.
@@ -128,11 +134,16 @@ impl PartitionState {
             return Some(fresh);
         }
         let mut bytes = bytes;
-        if bytes.try_get_u8().ok()? != STATE_VERSION || bytes.len() < 16 {
+        let version = bytes.try_get_u8().ok()?;
+        if !matches!(version, STATE_VERSION | STATE_VERSION_UNASSIGNED) || bytes.len() < 16 {
             return None;
         }
         let (log_end, log_start) = (bytes.get_i64(), bytes.get_i64());
         let changed = Index(bytes.try_get_u64().ok()?);
+        let assigned = match version {
+            STATE_VERSION_UNASSIGNED => Index(0),
+            _ => Index(bytes.try_get_u64().ok()?),
+        };
         let stored = match bytes.try_get_u8().ok()? {
             0 => None,
             1 => Some(Stored::decode(&mut bytes, false)?),
@@ -153,6 +164,7 @@ impl PartitionState {
             producers,
             stored,
             changed,
+            assigned,
             ..fresh
         };
         bytes.is_empty().then_some(Self {
@@ -185,12 +197,14 @@ impl PartitionState {
             groups,
             stored,
             changed,
+            assigned,
         } = self;
         let mut out = BytesMut::with_capacity(64);
         out.put_u8(STATE_VERSION);
         out.put_i64(log_end);
         out.put_i64(*log_start);
         out.put_u64(changed.0);
+        out.put_u64(assigned.0);
         out.put_u8(stored.map_or(0, |stored| 1 + u8::from(stored.identity.is_some())));
         if let Some(stored) = stored {
             stored.encode(&mut out);
@@ -206,6 +220,7 @@ impl PartitionState {
     #[must_use]
     pub fn reborn(mut self, stored: Stored, groups: impl FnOnce(&mut Groups)) -> Bytes {
         self.stored = Some(stored);
+        self.assigned = Index(0);
         groups(&mut self.groups);
         self.encode(self.high_watermark)
     }
@@ -282,6 +297,24 @@ impl PartitionState {
     #[must_use]
     pub fn changed(&self) -> Index {
         self.changed
+    }
+
+    /// The version of the assignment that the group's leaders act on, as of the applied index.
+    #[must_use]
+    pub fn assigned(&self) -> Index {
+        self.assigned
+    }
+
+    /// The same as of everything appended.
+    #[must_use]
+    pub fn assigned_at_end(&self) -> Index {
+        let pending = self.recent.iter().rev();
+        let pending = pending.take_while(|r| r.index > self.applied);
+        let versions = pending.filter_map(|r| match r.kind {
+            Kind::Command(PartitionCommand::Assigned(version)) => Some(version),
+            _ => None,
+        });
+        versions.fold(self.assigned, Index::max)
     }
 
     /// Whether the store lacks something of the state as of the applied index.
@@ -379,7 +412,7 @@ impl PartitionState {
         for at in start..end {
             if !matches!(
                 self.recent[at].kind,
-                Kind::Command(PartitionCommand::Stored(_))
+                Kind::Command(PartitionCommand::Stored(_) | PartitionCommand::Assigned(_))
             ) {
                 self.changed = self.changed.max(self.recent[at].index);
                 changed.changed = true;
@@ -420,6 +453,9 @@ impl PartitionState {
                         changed.stored = true;
                     }
                 }
+                Kind::Command(PartitionCommand::Assigned(version)) => {
+                    self.assigned = self.assigned.max(*version);
+                }
             }
         }
         self.applied = self.applied.max(index);
@@ -448,6 +484,7 @@ impl PartitionState {
     /// then is in a snapshot that it knows.
     pub fn begins_with(&mut self, base: &Self) {
         self.stored = self.stored.max(base.stored);
+        self.assigned = self.assigned.max(base.assigned);
     }
 
     /// The log was trimmed below a batch: forget what only the trimmed part knew.

@@ -115,6 +115,11 @@ impl Group {
         let has_copies = !self.copies.is_damaged && self.copies.held.is_some_and(reaches);
         local_start <= state.log_start() || has_copies
     }
+
+    /// Whether nobody has the newest snapshot, and another one is made of what is here, when this replica leads.
+    pub(super) fn replaces_lost(&self) -> bool {
+        self.copies.is_lost && self.is_whole()
+    }
 }
 
 impl Shard {

@@ -2,12 +2,13 @@
 
 use protocol::peer::LeaderInfo;
 use raft::input::{Change, Input};
-use raft::types::{GroupId, Member, Membership, NodeId, ReplicaId, Tick};
+use raft::types::{EntryKind, GroupId, Index, Member, Membership, NodeId, ReplicaId, Tick};
 
 use super::group::Group;
 use super::output::Order;
 use super::{Io, Shard};
 use crate::metadata::{Command, Partition};
+use crate::partition::command::PartitionCommand;
 
 impl Io {
     /// Recomputes which voters are in sync, and announces it when it changed.
@@ -62,9 +63,16 @@ impl Shard {
         let Some(desired) = image.desired_membership(id) else {
             return;
         };
-        let moving = image.partition(id).is_some_and(is_unfinished);
+        let Some(partition) = image.partition(id) else {
+            return;
+        };
+        let (moving, version) = (is_unfinished(partition), partition.version);
         let is_settled = group.node.is_membership_committed();
-        match next_change(group.node.membership(), &desired) {
+        let change = next_change(group.node.membership(), &desired);
+        if (moving || change.is_some()) && !self.acts_on(now, id, version) {
+            return;
+        }
+        match change {
             Some(Change::SetVoters(voters)) if self.has_copies_to_ask_for(now, id, &voters) => {}
             Some(change) => self.step(now, id, Input::ChangeMembership(change)),
             None if moving && is_settled => {
@@ -72,6 +80,27 @@ impl Shard {
             }
             None => {}
         }
+    }
+
+    /// Whether this leader may act on a version of its group's assignment: the group's own log says, committed, that
+    /// it is the one to act on. Where the log says so of none that is as new, it is proposed first.
+    ///
+    /// NB: an image may be old. A replica that a finished move has removed may still be there, and know as little, so it
+    /// could be made a voter once more, and then drop what it has. But a move is finished only by a leader that acts on
+    /// it, every later leader has that in its log, and waits for an image as new.
+    fn acts_on(&mut self, now: Tick, id: GroupId, version: Index) -> bool {
+        // Whoever leads the metadata group has the newest image of all.
+        let Some(state) = self.groups.get(&id).and_then(Group::partition) else {
+            return id == GroupId::METADATA;
+        };
+        if state.assigned_at_end() < version {
+            let command = PartitionCommand::Assigned(version).encode();
+            if let Err(why) = self.propose(now, id, EntryKind::Command, command) {
+                tracing::debug!(target: "raft", group = id.0, code = ?why.code, "a move waits");
+            }
+            return false;
+        }
+        state.assigned() == version && state.assigned_at_end() == version
     }
 
     /// Goes on with the moves of groups that may be silent since: their leader has nothing to send, and would not be
@@ -88,9 +117,16 @@ impl Shard {
         }
     }
 
-    /// Hands a group's leadership to the voter on this node. False when this broker does not lead or knows no such
-    /// voter.
+    /// Hands a group's leadership to the voter on this node because somebody asks for it. False when this broker does not
+    /// lead or knows no such voter, or is to take the place of a snapshot that nobody has: it may have been given the
+    /// leadership for that, and whoever is preferred may lack what it takes.
     pub fn transfer(&mut self, now: Tick, id: GroupId, to: NodeId) -> bool {
+        let group = self.groups.get(&id);
+        !group.is_some_and(Group::replaces_lost) && self.give(now, id, to)
+    }
+
+    /// The same, whatever is to be done here.
+    pub(super) fn give(&mut self, now: Tick, id: GroupId, to: NodeId) -> bool {
         let Some(group) = self.groups.get(&id).filter(|g| g.is_leader()) else {
             return false;
         };
@@ -120,7 +156,7 @@ impl Shard {
             let group = &self.groups[id];
             let heir = self.heir(group);
             if let (Some(heir), None) = (heir, group.node.transferring_to()) {
-                self.transfer(now, *id, heir);
+                self.give(now, *id, heir);
             }
         }
         led.len()
@@ -152,7 +188,9 @@ impl Shard {
         let settled = membership.outgoing.is_empty() && group.node.is_membership_committed();
         let voters = membership.voters.iter().map(|m| m.replica).collect();
         let as_of = partition.version;
-        settled.then_some(Command::FinishReassignment {
+        let state = group.partition();
+        let acts_on_it = state.is_none_or(|state| state.assigned() == as_of);
+        (settled && acts_on_it).then_some(Command::FinishReassignment {
             group: id,
             voters,
             as_of,

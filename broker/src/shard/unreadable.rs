@@ -111,7 +111,7 @@ impl Shard {
             return false;
         };
         tracing::warn!(target: "raft", group = id.0, to = to.0, "hands over a group {what}");
-        self.transfer(now, id, to)
+        self.give(now, id, to)
     }
 
     /// Of a group that is led here: the voter in sync that has most of the log.

@@ -5,7 +5,7 @@ use std::process::Command;
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 12] = [
+const PINNED: [(u64, &str); 14] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
@@ -26,6 +26,14 @@ const PINNED: [(u64, &str); 12] = [
     (
         20580,
         "a judge that did not hear a member say that it has yet to take what it was told",
+    ),
+    (
+        1_795_600_069,
+        "a leader with old metadata that made removed replicas voters again",
+    ),
+    (
+        1_795_600_304,
+        "a leadership given back to one that lacks what a lost snapshot is taken from",
     ),
 ];
 

@@ -349,3 +349,36 @@ fn a_state_begins_with_what_the_base_knows_of_the_store() {
         assert_eq!(state.stored(), held, "{own:?} {base:?}");
     }
 }
+
+#[test]
+fn the_version_of_the_assignment_only_moves_forward_and_survives_in_this_cluster() {
+    let mut log = Log::new();
+    let tell = |log: &mut Log, version| {
+        let command = PartitionCommand::Assigned(Index(version)).encode();
+        log.push(EntryKind::Command, command)
+    };
+    let first = tell(&mut log, 7);
+    let known = |log: &Log| (log.state.assigned().0, log.state.assigned_at_end().0);
+    assert_eq!(known(&log), (0, 7), "not committed");
+    log.truncate(first);
+    assert_eq!(known(&log), (0, 0));
+    let first = tell(&mut log, 7);
+    assert!(!log.state.committed(first).changed, "no snapshot lacks it");
+    let later = tell(&mut log, 5);
+    log.commit(later);
+    assert_eq!(known(&log), (7, 7), "an older one takes nothing back");
+
+    let bytes = log.state.encode(0);
+    let again = |bytes: &[u8]| PartitionState::restore(later, bytes).unwrap();
+    assert_eq!(again(&bytes).assigned(), Index(7));
+    let mut new = Log::new().state;
+    new.begins_with(&log.state);
+    assert_eq!(new.assigned(), Index(7));
+    // As it was written before there were any versions.
+    let former = [&[2], &bytes[1..25], &bytes[33..]].concat();
+    assert_eq!(again(&former).assigned(), Index(0));
+    assert_eq!(again(&former).encode(0)[33..], bytes[33..]);
+    // In another life of the cluster its metadata has other indexes.
+    let reborn = log.state.reborn(snapshot(1, 2, 0), |_| {});
+    assert_eq!(again(&reborn).assigned(), Index(0));
+}

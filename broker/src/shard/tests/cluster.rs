@@ -54,6 +54,8 @@ pub(super) struct Cluster {
     pub(super) wire: VecDeque<(NodeId, NodeId, PeerBatch)>,
     /// Nodes that nobody hears and that hear nobody.
     pub(super) cut: BTreeSet<NodeId>,
+    /// Nodes that hear nothing of the metadata group.
+    pub(super) unaware: BTreeSet<NodeId>,
     next_ticket: u64,
 }
 
@@ -119,6 +121,7 @@ impl Cluster {
             brokers: (1..=brokers).map(broker).collect(),
             wire: VecDeque::new(),
             cut: BTreeSet::new(),
+            unaware: BTreeSet::new(),
             next_ticket: 1,
         };
         cluster.heal();
@@ -326,7 +329,11 @@ impl Cluster {
         self.wire = rest;
         let now = self.now;
         let mut any = false;
-        for (from, _, batch) in mine {
+        for (from, _, mut batch) in mine {
+            if self.unaware.contains(&node) {
+                let messages = &mut batch.messages;
+                messages.retain(|(group, _)| *group != GroupId::METADATA);
+            }
             if self.cut.contains(&from) || self.cut.contains(&node) {
                 continue;
             }

@@ -322,3 +322,42 @@ fn a_leader_that_cannot_take_the_place_of_a_lost_one_hands_over_now_and_then() {
     lost(&mut cluster, ONE);
     assert_ne!(cluster.leader(), Some(ONE));
 }
+
+/// Whoever is preferred may be the one that has just handed over, because it lacks what another snapshot takes.
+#[test]
+fn a_leader_that_takes_the_place_of_a_lost_one_leads_until_it_has() {
+    let lost = || {
+        let mut cluster = with_copies(3);
+        fill_twelve(&mut cluster);
+        committed(&mut cluster);
+        let holding = holdings(&mut cluster, ONE).remove(0);
+        tell(&mut cluster, ONE, &holding, Copied::Lost(None));
+        cluster
+    };
+    let mut cluster = lost();
+    let now = cluster.now;
+    assert!(!cluster.at(ONE).shard.transfer(now, GROUP, TWO));
+    cluster.run(LAG_MS);
+    let again = wanted(&mut cluster, ONE).remove(0);
+    let taken = Stored {
+        identity: Some(Digest::of(b"another one")),
+        ..stored(&again)
+    };
+    let now = cluster.now;
+    let shard = &mut cluster.at(ONE).shard;
+    shard.snapshot_taken(now, GROUP, again.term, Some(taken));
+    cluster.settle();
+    cluster.run(50);
+    let holding = holdings(&mut cluster, ONE).remove(0);
+    assert_eq!(holding.stored, taken);
+    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    let now = cluster.now;
+    assert!(cluster.at(ONE).shard.transfer(now, GROUP, TWO));
+
+    // A broker that stops waits for nothing.
+    let mut cluster = lost();
+    let now = cluster.now;
+    cluster.at(ONE).shard.resign_all(now);
+    cluster.run(200);
+    assert_ne!(cluster.leader(), Some(ONE));
+}

@@ -1,5 +1,7 @@
 //! Partitions come and go as the metadata says.
 
+use std::collections::BTreeSet;
+
 use raft::types::{DirectoryId, NodeId, ReplicaId};
 use wal::Record;
 
@@ -395,4 +397,48 @@ fn nothing_of_a_deleted_topic_is_remembered_where_it_had_no_replica() {
             "confirmed at {node}"
         );
     }
+}
+
+/// What a finished move has removed is still there, where nobody knows yet that it is to go. A leader that knows as little
+/// would make it a voter again, and then it is dropped with what was committed to it.
+#[test]
+fn a_leader_does_not_act_on_an_older_assignment_than_one_before_it() {
+    const FOUR: NodeId = NodeId(4);
+    let mut cluster = Cluster::without_topic(5, |_| {});
+    cluster.create_topic(&[1, 2, 3], &[]);
+    cluster.lead(ONE);
+    cluster.produce(ONE, batch(5), Acks::All);
+    cluster.settle();
+    let members = |cluster: &Cluster, node| {
+        let members = cluster.status(node, GROUP).unwrap().members;
+        let mut nodes: Vec<(i32, bool)> = members.iter().map(|m| (m.node.0, m.voter)).collect();
+        nodes.sort_unstable();
+        nodes
+    };
+    // The group goes over to broker 4, and back, because the move is given up before anybody has said that it is done.
+    set_target(&mut cluster, &[1, 2, 4]);
+    cluster.run(500);
+    assert_eq!(members(&cluster, ONE), [(1, true), (2, true), (4, true)]);
+    let (two, four) = (cluster.shard(TWO), cluster.shard(FOUR));
+    assert!(!two.is_controller() && !four.is_controller());
+    cluster.unaware = BTreeSet::from([TWO, FOUR]);
+    set_target(&mut cluster, &[1, 2, 3]);
+    finish(&mut cluster);
+    assert!(cluster.shard(FOUR).replica(GROUP).is_some(), "not dropped");
+    let settled = [(1, true), (2, true), (3, true)];
+    assert_eq!(members(&cluster, ONE), settled);
+
+    cluster.lead(TWO);
+    cluster.run(1000);
+    assert_eq!(cluster.leader(), Some(TWO));
+    let image = cluster.shard(TWO).image().unwrap();
+    assert!(image.partition(GROUP).unwrap().is_moving(), "it is older");
+    assert_eq!(members(&cluster, TWO), settled);
+
+    cluster.unaware.clear();
+    cluster.run(500);
+    assert!(cluster.shard(FOUR).replica(GROUP).is_none(), "dropped");
+    set_target(&mut cluster, &[1, 2, 5]);
+    finish(&mut cluster);
+    assert_eq!(members(&cluster, TWO), [(1, true), (2, true), (5, true)]);
 }
