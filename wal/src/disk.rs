@@ -43,8 +43,10 @@ pub trait File: Send + Sync {
     /// Reads exactly this many bytes through a read-only mapping: any position, any length. Neither a bad sector nor a
     /// file that somebody has cut short raises a signal; both are errors.
     fn read_mapped(&self, position: u64, into: &mut [u8]) -> io::Result<()>;
-    /// Has the kernel read a range, and no more than that, of which [`File::read_mapped`] will read pieces.
+    /// Has the kernel read a range, and no more than that, of which [`File::read_brought`] will read pieces.
     fn bring(&self, position: u64, bytes: usize) -> io::Result<()>;
+    /// Reads exactly this many bytes of what was brought: any position, any length.
+    fn read_brought(&self, position: u64, into: &mut [u8]) -> io::Result<()>;
     /// Forgets what was brought.
     fn forget(&self) -> io::Result<()>;
     /// Writes all of it, or fails. A failure leaves the range undefined.

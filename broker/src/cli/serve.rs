@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -62,6 +62,7 @@ impl Serve {
         }
         start_log(&config)?;
         abort_on_panic();
+        raise_open_files();
         if self.exit_with_parent || watched {
             end_with_stdin()?;
         }
@@ -74,6 +75,18 @@ impl Serve {
         runtime
             .block_on(serving)
             .expect("a panic aborts the process")
+    }
+}
+
+/// A segment and a connection are an open file each; shells give a process 1,024.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, limit = ?limit.current, "cannot raise the limit of open files");
     }
 }
 

@@ -184,7 +184,7 @@ impl Rewrite {
             let mut last = [0];
             let begun = segment.file.bring(position, length);
             let came =
-                begun.and_then(|()| segment.file.read_mapped(position + bytes - 1, &mut last));
+                begun.and_then(|()| segment.file.read_brought(position + bytes - 1, &mut last));
             if let Err(error) = came {
                 // What cannot be read is met again where it is copied, and named there.
                 tracing::debug!(segment = segment.sequence, %error, "is not read ahead");
@@ -424,7 +424,7 @@ fn read_run(
     if is_brought {
         let (began, before) = (*next, copied.len());
         let mut bytes = vec![0; run.bytes as usize];
-        let read = piece.segment.file.read_mapped(run.position, &mut bytes);
+        let read = piece.segment.file.read_brought(run.position, &mut bytes);
         if read.is_ok() && copy_run(piece, run, &bytes, part, next, copied).is_ok() {
             return Ok(());
         }

@@ -9,6 +9,7 @@
 use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
 use std::io;
+use std::sync::OnceLock;
 
 /// A whole file, mapped read-only.
 #[derive(Debug)]
@@ -76,6 +77,12 @@ impl Mapping {
     }
 }
 
+/// This process. NB: asked once, for the C library asks the kernel each time.
+fn own_id() -> libc::pid_t {
+    static OWN: OnceLock<libc::pid_t> = OnceLock::new();
+    *OWN.get_or_init(|| std::process::id().cast_signed())
+}
+
 /// Copies memory of this process by address: a page that cannot be read is EFAULT.
 fn copy_from_self(from: *const u8, into: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
@@ -91,7 +98,7 @@ fn copy_from_self(from: *const u8, into: &mut [u8]) -> io::Result<()> {
         // SAFETY: `local` is exclusively borrowed memory of exactly this length. `remote` is only an address to the
         // kernel: it checks every page and fails with EFAULT instead of a signal.
         let copied = unsafe {
-            libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0)
+            libc::process_vm_readv(own_id(), &raw const local, 1, &raw const remote, 1, 0)
         };
         match usize::try_from(copied) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

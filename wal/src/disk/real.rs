@@ -8,6 +8,8 @@ use crate::pages::{PAGE_BYTES, Pages};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use std::fs;
 use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,6 +124,7 @@ impl RealDisk {
             file,
             direct: self.direct,
             mapping: Mutex::new(None),
+            cached: Mutex::new(None),
         })
     }
 
@@ -267,9 +270,27 @@ struct RealFile {
     file: fs::File,
     direct: bool,
     mapping: Mutex<Option<Arc<Mapping>>>,
+    /// The same file through the page cache, from `bring` to `forget`, where `file` goes past it.
+    cached: Mutex<Option<Arc<fs::File>>>,
 }
 
 impl RealFile {
+    /// None: this handle itself goes through the page cache, or there is no other to be had.
+    fn cached(&self) -> Option<Arc<fs::File>> {
+        let held = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
+    }
+
+    /// Opens [`RealFile::cached`], by what is open and not by a name.
+    fn open_cached(&self) -> Option<Arc<fs::File>> {
+        let mut held = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() && self.direct {
+            let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            *held = fs::File::open(open).ok().map(Arc::new);
+        }
+        held.clone()
+    }
+
     fn mapping(&self) -> io::Result<Arc<Mapping>> {
         let mut held = self.mapping.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mapping) = &*held {
@@ -297,11 +318,28 @@ impl File for RealFile {
     }
 
     fn bring(&self, position: u64, bytes: usize) -> io::Result<()> {
-        self.mapping()?.bring(position, bytes)
+        let cached = self.open_cached();
+        let file = match &cached {
+            Some(file) => file,
+            None if !self.direct => &self.file,
+            None => return self.mapping()?.bring(position, bytes),
+        };
+        let advice = rustix::fs::Advice::WillNeed;
+        rustix::fs::fadvise(file, position, NonZeroU64::new(bytes as u64), advice)?;
+        Ok(())
+    }
+
+    fn read_brought(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+        match self.cached() {
+            Some(file) => file.read_exact_at(into, position),
+            None if !self.direct => self.file.read_exact_at(into, position),
+            None => self.read_mapped(position, into),
+        }
     }
 
     fn forget(&self) -> io::Result<()> {
         self.unmap();
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
         rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
         Ok(())
     }

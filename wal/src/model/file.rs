@@ -98,6 +98,10 @@ impl File for ModelFile {
         Ok(())
     }
 
+    fn read_brought(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(position, into)
+    }
+
     fn forget(&self) -> io::Result<()> {
         Ok(())
     }
