@@ -416,4 +416,33 @@ mod tests {
             assert_eq!(failed(errno).unwrap_err().raw_os_error(), Some(errno));
         }
     }
+
+    #[test]
+    fn what_was_brought_is_what_was_written_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        let file = disk.create("segment", 1 << 20).unwrap();
+        let write = |byte: u8| {
+            let mut pages = Pages::zeroed(2 * PAGE_BYTES);
+            pages.fill(byte);
+            file.write_at(8 * PAGE_BYTES as u64, &pages).unwrap();
+        };
+        let across_its_end = || {
+            let mut read = [9; 10];
+            let end = 10 * PAGE_BYTES as u64;
+            file.read_brought(end - 5, &mut read).unwrap();
+            read
+        };
+        write(7);
+        file.bring(0, 1 << 20).unwrap();
+        assert_eq!(across_its_end(), [7, 7, 7, 7, 7, 0, 0, 0, 0, 0]);
+        write(8);
+        assert_eq!(across_its_end(), [8, 8, 8, 8, 8, 0, 0, 0, 0, 0]);
+        let beyond = |file: &dyn File| file.read_brought((1 << 20) - 5, &mut [0; 10]);
+        assert!(beyond(&*file).is_err());
+        // Nobody brings it: it is read all the same.
+        file.forget().unwrap();
+        assert_eq!(across_its_end(), [8, 8, 8, 8, 8, 0, 0, 0, 0, 0]);
+        assert!(beyond(&*file).is_err());
+    }
 }
