@@ -407,9 +407,7 @@ impl PartitionState {
     /// Everything up to `index` is committed.
     pub fn committed(&mut self, index: Index) -> Applied {
         let mut changed = Applied::default();
-        let start = self.recent.partition_point(|r| r.index <= self.applied);
-        let end = self.recent.partition_point(|r| r.index <= index);
-        for at in start..end {
+        for at in self.behind(self.applied)..self.behind(index) {
             if !matches!(
                 self.recent[at].kind,
                 Kind::Command(PartitionCommand::Stored(_) | PartitionCommand::Assigned(_))
@@ -461,6 +459,13 @@ impl PartitionState {
         self.applied = self.applied.max(index);
         self.forget_evicted();
         changed
+    }
+
+    /// Where in what is recent the entries behind `index` begin. NB: they are counted, for they are few and just came: a search
+    /// from the middle waits for memory that nobody has touched for long, at each commit.
+    fn behind(&self, index: Index) -> usize {
+        let behind = self.recent.iter().rev().take_while(|r| r.index > index);
+        self.recent.len() - behind.count()
     }
 
     /// Payloads below `from` are no longer in memory.
