@@ -5,7 +5,7 @@ use crate::effect::Effect;
 use crate::message::{Body, Campaign};
 use crate::node::{Candidate, Follower, Needs, Node, State};
 use crate::quorum::{self, Outcome};
-use crate::types::{Member, ReplicaId, Term, Tick};
+use crate::types::{Member, NodeId, ReplicaId, Term, Tick};
 
 impl Node {
     /// The timer ran out: asks whether an election would be won, or holds it at once when nobody
@@ -272,16 +272,45 @@ impl Node {
     fn decide(&mut self, now: Tick, out: &mut Vec<Effect>) {
         match self.tally() {
             Outcome::Won => self.become_leader(now, out),
-            Outcome::Lost => self.give_up(out),
+            Outcome::Lost => {
+                self.give_up(out);
+                // Mostly to a rival that stood in the same moment and lost as well.
+                let soon = self.soon(now);
+                self.timer = self.timer.min(soon);
+            }
             Outcome::Open => {}
         }
     }
 
+    /// Who is not heard will not answer: without that two rivals would wait for the vote of the leader that both miss.
     fn tally(&self) -> Outcome {
         let State::Candidate(candidate) = &self.state else {
             return Outcome::Open;
         };
-        quorum::count(self.history.effective(), |replica| candidate.vote(replica))
+        let membership = self.history.effective();
+        let is_down = |replica| {
+            let member = membership.member(replica);
+            member.is_some_and(|member| self.down.contains(&member.node))
+        };
+        quorum::count(membership, |replica| {
+            let silent = || is_down(replica).then_some(false);
+            candidate.vote(replica).or_else(silent)
+        })
+    }
+
+    /// A voter is heard again. Whoever stands asks it anew: what it was sent before is lost.
+    pub(crate) fn ask_anew(&mut self, node: NodeId) {
+        let State::Candidate(candidate) = &self.state else {
+            return;
+        };
+        if candidate.pre {
+            return;
+        }
+        let body = Body::Vote(self.claim(false));
+        let there = |voter: &Member| voter.node == node;
+        if let Some(voter) = self.other_voters().into_iter().find(there) {
+            self.answer(voter, body, Needs::HardState);
+        }
     }
 
     /// Lost: waits for the winner, or for its timer, which runs already.

@@ -79,14 +79,17 @@ impl Node {
             return;
         };
         *contact = None;
-        let heartbeat = self.config.heartbeat_ms;
-        let soon = Tick(now.0 + self.random.below(heartbeat) + self.patience(heartbeat / 2));
-        self.timer = if self.quiesced {
-            soon
-        } else {
-            self.timer.min(soon)
-        };
+        // Who rests has no timer.
+        let timer = (!self.quiesced).then_some(self.timer);
         self.quiesced = false;
+        let soon = self.soon(now);
+        self.timer = timer.map_or(soon, |timer| timer.min(soon));
+    }
+
+    /// When to campaign where there is no leader to wait for.
+    pub(crate) fn soon(&mut self, now: Tick) -> Tick {
+        let heartbeat = self.config.heartbeat_ms;
+        Tick(now.0 + self.random.below(heartbeat) + self.patience(heartbeat / 2))
     }
 
     pub(crate) fn node_up(&mut self, now: Tick, node: NodeId, out: &mut Vec<Effect>) {
@@ -105,6 +108,8 @@ impl Node {
             self.broadcast_heartbeat(now, out);
         } else if self.is_expected_to_lead() && self.other_voters().iter().any(|v| v.node == node) {
             self.campaign(now, out);
+        } else {
+            self.ask_anew(node);
         }
     }
 

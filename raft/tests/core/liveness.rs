@@ -56,6 +56,66 @@ fn e13_a_leader_that_cannot_hear_is_replaced() {
     }
 }
 
+/// Who is left may stand in the same moment. Neither waits for the vote of the one that both miss.
+#[test]
+fn rivals_for_a_dead_leaders_place_try_again_soon() {
+    let config = Config {
+        election_timeout_min_ms: 500,
+        election_timeout_max_ms: 1000,
+        heartbeat_ms: 100,
+        ..Config::tiny()
+    };
+    let mut late = 0;
+    for seed in 0..200 {
+        let mut world = World::new(seed, config.clone(), 3, 0);
+        world.run(3000);
+        let gone = leaders(&world)[0].0;
+        let at = world.host_of(gone);
+        let others: Vec<_> = (0..3).filter(|&other| other != at).collect();
+        for &other in &others {
+            cut(&mut world, at as i32 + 1, other as i32 + 1);
+        }
+        // What it has sent arrives before it is known to be gone.
+        world.run(world.now + world.delay_max);
+        for other in others {
+            world.step(other, Input::NodeDown(NodeId(at as i32 + 1)));
+        }
+        world.run(world.now + config.election_timeout_min_ms);
+        late += usize::from(leaders(&world).iter().all(|leader| leader.0 == gone));
+    }
+    assert!(late <= 1, "{late} of 200");
+}
+
+/// Two of three stand, in the same term, and the third comes back: it decides.
+#[test]
+fn who_comes_back_during_an_election_is_asked() {
+    for seed in 0..50 {
+        let mut world = World::new(seed, Config::tiny(), 3, 0);
+        world.run(1000);
+        let third = (world.leader().unwrap() + 1) % 3;
+        let back = world.hosts[third].me.node;
+        world.crash(third);
+        let mut rivals = (0..3).filter(|&other| other != third);
+        let (one, other) = (rivals.next().unwrap(), rivals.next().unwrap());
+        for rival in [one, other] {
+            world.crash(rival);
+            world.start(rival);
+        }
+        // Neither knows that the third is away.
+        for rival in [one, other] {
+            world.step(rival, Input::Campaign { forced: true });
+        }
+        world.run(world.now + 30);
+        assert_eq!(world.leader(), None, "seed {seed}");
+        world.start(third);
+        for rival in [one, other] {
+            world.step(rival, Input::NodeUp(back));
+        }
+        world.run(world.now + 40);
+        assert!(world.leader().is_some(), "seed {seed}");
+    }
+}
+
 #[test]
 fn e1_all_restart_at_once() {
     for seed in 0..100 {
