@@ -67,7 +67,7 @@ fn rivals_for_a_dead_leaders_place_try_again_soon() {
     };
     let mut late = 0;
     for seed in 0..200 {
-        let mut world = World::new(seed, config.clone(), 3, 0);
+        let mut world = World::new(seed, config, 3, 0);
         world.run(3000);
         let gone = leaders(&world)[0].0;
         let at = world.host_of(gone);
