@@ -2,6 +2,7 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -79,8 +80,29 @@ class Member:
         self.consumer.close()
 
 
-def joining(topic, settings):
-    return lambda number: Member(topic, topic, settings | ({"client.id": f"member-{number}"}))
+class Unwaiting(Member):
+    """Its commits are waited for elsewhere: one may stand behind its own JoinGroup, which is answered once all others
+    have joined, and they are polled by the thread that would wait. One at a time, so that none goes back."""
+
+    def __init__(self, *settings):
+        super().__init__(*settings)
+        self.committer = ThreadPoolExecutor(1)
+        self.committing = None
+
+    def commit(self):
+        if self.committing and not self.committing.done():
+            return
+        before, self.committing = self.committing, self.committer.submit(super().commit)
+        if before:
+            before.result()
+
+    def close(self):
+        self.committer.shutdown()
+        super().close()
+
+
+def joining(topic, settings, kind=Member):
+    return lambda number: kind(topic, topic, settings | ({"client.id": f"member-{number}"}))
 
 
 def check(test, settings):
@@ -183,10 +205,10 @@ strategies = ["range,roundrobin", "cooperative-sticky"]
 if sys.argv[3:] == ["faults"]:
     for strategy in strategies:
         topic = name_of("faults-" + strategy.replace(",", "-"))
-        join = joining(topic, {"partition.assignment.strategy": strategy})
+        join = joining(topic, {"partition.assignment.strategy": strategy}, Unwaiting)
         checks.run(f"kill and restart, {strategy}", under_faults, topic, join, KafkaException)
     topic = name_of("faults-static")
-    static = lambda number: Member(topic, topic, {"group.instance.id": f"static-{number}", "partition.assignment.strategy": "range"})
+    static = lambda number: Unwaiting(topic, topic, {"group.instance.id": f"static-{number}", "partition.assignment.strategy": "range"})
     checks.run("kill and restart, static members", under_faults, topic, static, KafkaException)
 else:
     for strategy in strategies:

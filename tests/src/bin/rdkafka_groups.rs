@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -149,7 +150,8 @@ impl Suite {
         consumer.subscribe(&[topic]).map_err(text)?;
         Ok(Member {
             topic: topic.to_owned(),
-            consumer,
+            consumer: Arc::new(consumer),
+            committing: None,
             read: Vec::new(),
             headers: Vec::new(),
         })
@@ -259,7 +261,7 @@ impl Suite {
         let count = number(&stand.wait(&mut members)?)?;
         let wanted = values(0, count);
         until(&mut members, "reading all", PATIENCE, |members| {
-            members.iter().for_each(Member::commit_or_tell);
+            members.iter_mut().for_each(Member::commit_or_tell);
             different(members).len() >= wanted.len()
         })?;
         same(&members, wanted, Repeats::Some)?;
@@ -287,7 +289,8 @@ impl Drop for Killed {
 /// A consumer of a group; dropping it leaves the group.
 struct Member {
     topic: String,
-    consumer: BaseConsumer,
+    consumer: Arc<BaseConsumer>,
+    committing: Option<JoinHandle<()>>,
     read: Vec<Value>,
     headers: Vec<(String, String)>,
 }
@@ -336,17 +339,43 @@ impl Member {
     }
 
     fn commit(&self) -> Outcome {
-        match self.consumer.commit_consumer_state(CommitMode::Sync) {
-            // Nothing was read since the last time.
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) | Ok(()) => Ok(()),
-            Err(error) => Err(text(error)),
-        }
+        commit(&self.consumer)
     }
 
-    fn commit_or_tell(&self) {
-        if let Err(why) = self.commit() {
-            eprintln!("commit: {why}");
+    /// Waits elsewhere: a commit may stand behind its member's own `JoinGroup`, which is answered once all others have
+    /// joined, and they are polled by the thread that would wait. One at a time, so that none goes back.
+    fn commit_or_tell(&mut self) {
+        if self
+            .committing
+            .as_ref()
+            .is_some_and(|one| !one.is_finished())
+        {
+            return;
         }
+        let consumer = Arc::clone(&self.consumer);
+        let committing = thread::spawn(move || {
+            if let Err(why) = commit(&consumer) {
+                eprintln!("commit: {why}");
+            }
+        });
+        self.committing = Some(committing);
+    }
+}
+
+impl Drop for Member {
+    /// It has left its group when it is gone, not when its last commit is.
+    fn drop(&mut self) {
+        if let Some(committing) = self.committing.take() {
+            let _ = committing.join();
+        }
+    }
+}
+
+fn commit(consumer: &BaseConsumer) -> Outcome {
+    match consumer.commit_consumer_state(CommitMode::Sync) {
+        // Nothing was read since the last time.
+        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) | Ok(()) => Ok(()),
+        Err(error) => Err(text(error)),
     }
 }
 
@@ -354,7 +383,7 @@ fn until(
     members: &mut [Member],
     what: &str,
     within: Duration,
-    mut holds: impl FnMut(&[Member]) -> bool,
+    mut holds: impl FnMut(&mut [Member]) -> bool,
 ) -> Outcome {
     let started = Instant::now();
     while !holds(members) {
@@ -433,7 +462,7 @@ impl Stand {
         let stream = TcpStream::connect(address).map_err(text)?;
         let reader = BufReader::new(stream.try_clone().map_err(text)?);
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let mut read = reader.lines().map_while(Result::ok);
             read.try_for_each(|line| sender.send(line))
         });
@@ -449,7 +478,7 @@ impl Stand {
     fn wait(&self, members: &mut [Member]) -> Outcome<String> {
         let mut answer = None;
         until(members, "an answer", FAULTS, |members| {
-            members.iter().for_each(Member::commit_or_tell);
+            members.iter_mut().for_each(Member::commit_or_tell);
             answer = self.lines.recv_timeout(Duration::from_millis(20)).ok();
             answer.is_some()
         })?;
