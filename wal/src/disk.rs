@@ -43,6 +43,8 @@ pub trait File: Send + Sync {
     /// Reads exactly this many bytes through a read-only mapping: any position, any length. Neither a bad sector nor a
     /// file that somebody has cut short raises a signal; both are errors.
     fn read_mapped(&self, position: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Asks the kernel to read a range of which [`File::read_mapped`] will read pieces, and no more, and waits for nothing.
+    fn prefetch(&self, position: u64, bytes: usize) -> io::Result<()>;
     /// Has the kernel read a range, and no more than that, of which [`File::read_brought`] will read pieces.
     fn bring(&self, position: u64, bytes: usize) -> io::Result<()>;
     /// Reads exactly this many bytes of what was brought: any position, any length.

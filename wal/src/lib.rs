@@ -50,6 +50,7 @@ mod mutant;
 mod open;
 mod pages;
 mod parts;
+mod prefetch;
 mod quarantine;
 mod reader;
 mod record;

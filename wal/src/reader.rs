@@ -7,6 +7,7 @@ use crate::footers;
 use crate::frame::{self, FrameType};
 use crate::layout::FRAME_HEADER_BYTES;
 use crate::log::Shared;
+use crate::prefetch::prefetch;
 use crate::salvage::{Salvaged, salvage};
 use crate::segment::Segment;
 use bytes::Bytes;
@@ -43,6 +44,10 @@ enum Reading {
 
 /// A smaller run gains by what the page cache reads around it.
 const DIRECT_BYTES_MIN: usize = 16 << 10;
+
+/// Whoever reads comes back for what follows: twice as much as is wanted is asked of the kernel, within these bounds.
+const AHEAD_BYTES_MIN: u64 = 64 << 10;
+const AHEAD_BYTES_MAX: u64 = 4 << 20;
 
 /// Runs of an unsealed segment that one lookup copies at most.
 const RUNS_AT_ONCE: usize = 256;
@@ -254,10 +259,11 @@ impl Reader {
                 let runs = self.runs(&pinned, (group, replica), next)?;
                 let Some(last_run) = runs.last() else { break };
                 let upto = last_run.last().min(pinned.extent.last).min(candidate.last);
-                for run in runs
+                let wanted_runs = runs
                     .iter()
-                    .filter(|run| run.last() >= next && wanted(&run.span))
-                {
+                    .filter(|run| run.last() >= next && wanted(&run.span));
+                for run in wanted_runs {
+                    self.prefetch(&pinned, std::slice::from_ref(run), 0);
                     let found = self.read_run(&pinned, (group, replica), run, Reading::Often)?;
                     let hit = found.into_iter().find(|entry| {
                         (next..=upto).contains(&entry.index.0)
@@ -372,7 +378,13 @@ impl Reader {
         let last = until.0.min(pinned.extent.last);
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
-        for run in self.runs(pinned, key, from.0)? {
+        let runs = self.runs(pinned, key, from.0)?;
+        if reading == Reading::Often {
+            let those = runs.partition_point(|run| run.first <= last);
+            let ahead = 2 * max_bytes.clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
+            self.prefetch(pinned, &runs[..those], ahead);
+        }
+        for run in runs {
             if run.first > last || (bytes >= max_bytes && !entries.is_empty()) {
                 break;
             }
@@ -410,6 +422,20 @@ impl Reader {
             });
         }
         Ok(entries)
+    }
+
+    /// These runs are about to be read, as far as that goes through the page cache.
+    fn prefetch(&self, pinned: &Pinned, runs: &[Run], bytes: u64) {
+        let is_sealed = matches!(pinned.runs, Runs::Footer(_));
+        let is_in_memory = |run: &Run| {
+            self.shared
+                .tail()
+                .find(pinned.segment.sequence, run.position)
+                .is_some()
+        };
+        if is_sealed && !runs.first().is_some_and(is_in_memory) {
+            prefetch(&pinned.segment, runs, bytes);
+        }
     }
 
     /// All entries of a run, checked. Damage is looked at twice: the second time past every cache.

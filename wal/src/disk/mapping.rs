@@ -40,7 +40,7 @@ impl Mapping {
     }
 
     /// Begins to read a range, and waits for nothing.
-    pub(super) fn bring(&self, position: u64, bytes: usize) -> io::Result<()> {
+    pub(super) fn prefetch(&self, position: u64, bytes: usize) -> io::Result<()> {
         let (start, end) = self.range(position, bytes)?;
         self.advise(start, end, rustix::mm::Advice::WillNeed)
     }

@@ -317,12 +317,16 @@ impl File for RealFile {
         }
     }
 
+    fn prefetch(&self, position: u64, bytes: usize) -> io::Result<()> {
+        self.mapping()?.prefetch(position, bytes)
+    }
+
     fn bring(&self, position: u64, bytes: usize) -> io::Result<()> {
         let cached = self.open_cached();
         let file = match &cached {
             Some(file) => file,
             None if !self.direct => &self.file,
-            None => return self.mapping()?.bring(position, bytes),
+            None => return self.mapping()?.prefetch(position, bytes),
         };
         let advice = rustix::fs::Advice::WillNeed;
         rustix::fs::fadvise(file, position, NonZeroU64::new(bytes as u64), advice)?;

@@ -94,6 +94,10 @@ impl File for ModelFile {
         self.read(position, into)
     }
 
+    fn prefetch(&self, _position: u64, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     fn bring(&self, _position: u64, _bytes: usize) -> io::Result<()> {
         Ok(())
     }
