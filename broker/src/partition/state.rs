@@ -216,6 +216,18 @@ impl PartitionState {
         out.freeze()
     }
 
+    /// Whether what was encoded is the same state, as of the same end: what is below the log's start may be forgotten in one of
+    /// them, for each replica forgets it when it trims its log.
+    #[must_use]
+    pub fn are_alike(one: &[u8], other: &[u8]) -> bool {
+        let remembered = |bytes: &[u8]| {
+            let mut state = Self::restore(Index(0), bytes)?;
+            state.max_timestamp.trim(state.log_start);
+            Some(state)
+        };
+        one == other || remembered(one).is_some_and(|one| Some(one) == remembered(other))
+    }
+
     /// What the partition begins with in another life of the cluster, in which this snapshot is all that it had.
     #[must_use]
     pub fn reborn(mut self, stored: Stored, groups: impl FnOnce(&mut Groups)) -> Bytes {

@@ -54,11 +54,14 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Whether copies are being brought up, or will be at once: a snapshot that is taken now would rest upon older ones. What
-    /// is only looked at again waits for the snapshot.
+    /// Whether copies are being brought up, or will be: a snapshot that is taken now would rest upon older ones, which the
+    /// other replicas may have dropped for those that are committed. What is only looked at again waits for the snapshot; so does what
+    /// nobody has.
     pub(super) fn is_busy(&self, group: &Group) -> bool {
-        let id = &group.id;
-        self.running.contains(id) || self.queue.contains(id) && !group.has_newest_copies()
+        let id = group.id;
+        let comes_again = self.due.is_scheduled(id) && !group.copies.is_lost;
+        let will_be = self.queue.contains(&id) || comes_again;
+        self.running.contains(&id) || will_be && !group.has_newest_copies()
     }
 }
 
@@ -129,8 +132,9 @@ impl Shard {
         if !self.config.has_own_copies() {
             return;
         }
+        self.queue_copies();
         while let Some(id) = self.copies.due.due(now) {
-            self.io.stored.insert(id);
+            self.copies.queue.insert(id);
         }
         for id in advanced {
             let group = self.groups.get(&id).filter(|group| group.is_leader());
@@ -140,10 +144,14 @@ impl Shard {
         }
     }
 
+    fn queue_copies(&mut self) {
+        let stored = std::mem::take(&mut self.io.stored);
+        self.copies.queue.extend(stored);
+    }
+
     /// Has copies brought up where a snapshot is newer than they are, or they are to be looked at again.
     pub(super) fn order_copies(&mut self) {
-        let looked_at = std::mem::take(&mut self.io.stored);
-        self.copies.queue.extend(looked_at);
+        self.queue_copies();
         let waits = |id: &GroupId| {
             let newest = self.groups.get(id).is_some_and(Group::has_newest_copies);
             newest && self.snapshots.is_next(*id)

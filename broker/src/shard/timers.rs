@@ -36,6 +36,11 @@ impl Timers {
         Some(group)
     }
 
+    /// Whether a tick is wanted.
+    pub(super) fn is_scheduled(&self, group: GroupId) -> bool {
+        self.scheduled.contains_key(&group)
+    }
+
     pub(super) fn next(&self) -> Option<Tick> {
         self.by_time.first().map(|&(at, _)| at)
     }

@@ -14,6 +14,7 @@ use snapshot::store::{self, Condition, Store, Upload};
 
 use super::build::{self, Build, Piece};
 use super::plan::{Bounds, Plan};
+use crate::partition::state::PartitionState;
 use crate::partition::stored::Stored;
 use crate::shard::Wanted;
 
@@ -344,7 +345,7 @@ impl Take<'_> {
         if let Some(found) = store::put_once(self.store(), &key, bytes, found_max).await? {
             let found = Manifest::decode(&found, &key, &self.subject.source)
                 .map_err(|why| not_there(why.to_string()))?;
-            if found.state != manifest.state {
+            if !PartitionState::are_alike(&found.state, &manifest.state) {
                 return Err(not_there("somebody else wrote it".to_owned()));
             }
             manifest = found;

@@ -35,6 +35,14 @@ const PINNED: [(u64, &str); 14] = [
         1_795_600_304,
         "a leadership given back to one that lacks what a lost snapshot is taken from",
     ),
+    (
+        1_796_002_459,
+        "a manifest written again after the log was trimmed, and taken for somebody else's",
+    ),
+    (
+        1_796_002_646,
+        "a snapshot upon copies that the others had dropped for the committed ones",
+    ),
 ];
 
 /// Seeds of every sort of plan.

@@ -175,6 +175,26 @@ fn k2_the_state_survives_its_bytes() {
 }
 
 #[test]
+fn a_state_is_the_same_before_and_after_its_log_is_trimmed() {
+    let mut log = Log::new();
+    log.push(EntryKind::Records, batch(0, 3, 200, None));
+    log.push(EntryKind::Records, batch(3, 3, 100, None));
+    let all = log.advance(4);
+    log.commit(all);
+    let before = log.state.encode(6);
+    log.state.trimmed(3);
+    let after = log.state.encode(6);
+    assert_ne!(before, after, "it has forgotten the first batch");
+    assert!(PartitionState::are_alike(&before, &after));
+    let more = log.records(1);
+    log.commit(more);
+    assert!(!PartitionState::are_alike(&after, &log.state.encode(7)));
+    let unknown = [&b"no state"[..], b"nor is that"];
+    assert!(PartitionState::are_alike(unknown[0], unknown[0]));
+    assert!(!PartitionState::are_alike(unknown[0], unknown[1]));
+}
+
+#[test]
 fn what_is_not_committed_is_no_part_of_the_bytes() {
     let mut log = Log::new();
     let committed = log.of_producer(1, 0, 0, 3);

@@ -224,6 +224,33 @@ fn looks_that_never_end_in_time_do_not_hold_up_a_snapshot() {
     assert_eq!(wanted(&mut cluster, ONE).len(), 1);
 }
 
+/// The others have dropped what only the one before the committed snapshot names: of a third one that rests upon that, a
+/// part that is damaged here would be nowhere.
+#[test]
+fn a_leader_whose_copies_are_older_than_the_committed_snapshot_takes_none() {
+    let mut cluster = with_copies(3);
+    fill_twelve(&mut cluster);
+    let first = held_by_two(&mut cluster);
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+    let second = committed(&mut cluster);
+    let mut holding = holdings(&mut cluster, ONE).remove(0);
+    assert_eq!((holding.stored, holding.before), (second, Some(first)));
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+    cluster.at(ONE).shard.ask_for_snapshot(GROUP).unwrap();
+    for _ in 0..3 {
+        tell(&mut cluster, ONE, &holding, Copied::Failed);
+        cluster.run(1000);
+        assert!(wanted(&mut cluster, ONE).is_empty(), "it holds the first");
+        holding = holdings(&mut cluster, ONE).remove(0);
+    }
+    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    cluster.run(50);
+    let next = wanted(&mut cluster, ONE).remove(0);
+    assert_eq!((next.before, next.next_offset), (Some(second), 18));
+}
+
 #[test]
 fn what_is_damaged_frees_nothing() {
     let mut cluster = with_copies(3);
