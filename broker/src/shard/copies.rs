@@ -55,8 +55,8 @@ pub(super) struct Copies {
 
 impl Copies {
     /// Whether copies are being brought up, or will be: a snapshot that is taken now would rest upon older ones, which the
-    /// other replicas may have dropped for those that are committed. What is only looked at again waits for the snapshot; so does what
-    /// nobody has.
+    /// other replicas may have dropped for those that are committed. What is only looked at again, or what nobody has, waits for
+    /// the snapshot.
     pub(super) fn is_busy(&self, group: &Group) -> bool {
         let id = group.id;
         let comes_again = self.due.is_scheduled(id) && !group.copies.is_lost;
