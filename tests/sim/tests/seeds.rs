@@ -5,7 +5,7 @@ use std::process::Command;
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 14] = [
+const PINNED: [(u64, &str); 16] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
