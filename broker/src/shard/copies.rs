@@ -55,11 +55,12 @@ pub(super) struct Copies {
 
 impl Copies {
     /// Whether copies are being brought up, or will be: a snapshot that is taken now would rest upon older ones, which the
-    /// other replicas may have dropped for those that are committed. What is only looked at again, or what nobody has, waits for
-    /// the snapshot.
+    /// other replicas may have dropped for those that are committed. What is only looked at again, what nobody has, and what
+    /// the log has as well, waits for the snapshot.
     pub(super) fn is_busy(&self, group: &Group) -> bool {
         let id = group.id;
-        let comes_again = self.due.is_scheduled(id) && !group.copies.is_lost;
+        let rests_on_them = group.rests_on_copies() && !group.copies.is_lost;
+        let comes_again = self.due.is_scheduled(id) && rests_on_them;
         let will_be = self.queue.contains(&id) || comes_again;
         self.running.contains(&id) || will_be && !group.has_newest_copies()
     }
@@ -106,6 +107,19 @@ impl Group {
     fn has_newest_copies(&self) -> bool {
         let stored = self.partition().and_then(PartitionState::stored);
         self.copies.held == stored && !self.copies.is_damaged
+    }
+
+    /// Whether a part of it is in copies only.
+    fn rests_on_copies(&self) -> bool {
+        let log_start = self.partition().map(PartitionState::log_start);
+        log_start.is_some_and(|log_start| self.local_start() > log_start)
+    }
+
+    /// What the next snapshot goes on from: not from copies that are older than the committed one, if it can be made of the
+    /// log alone.
+    pub(super) fn goes_on_from(&self) -> Option<Stored> {
+        let is_needed = self.has_newest_copies() || self.rests_on_copies();
+        self.copies.held.filter(|_| is_needed)
     }
 
     /// Whether log and own copies together hold everything from the log start on.

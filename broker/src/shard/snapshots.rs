@@ -302,7 +302,7 @@ impl Shard {
                 return None;
             }
             if let Some(wanted) = &mut wanted {
-                wanted.before = group.copies.held;
+                wanted.before = group.goes_on_from();
             }
         }
         group.is_noted = false;

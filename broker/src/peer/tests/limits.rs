@@ -86,13 +86,14 @@ fn a_peer_that_hangs_is_dropped() {
     run(async {
         let hasty = NodeConfig {
             peer_write_stall_max_ms: 500,
-            peer_queue_max_bytes: 64 << 20,
+            peer_queue_max_bytes: 128 << 20,
             ..config()
         };
         let one = Node::with(hello(1), hasty, "127.0.0.1:0").await;
         let mut raw = Raw::greeted(&one, hello(2)).await;
         one.up(1).await;
-        for _ in 0..10 {
+        // More than is read below and the kernel may keep on its way (up to 36 MiB).
+        for _ in 0..20 {
             one.network
                 .send_frame(NodeId(2), &formation(4_000_000))
                 .unwrap();

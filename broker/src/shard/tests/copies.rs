@@ -252,6 +252,30 @@ fn a_leader_whose_copies_are_older_than_the_committed_snapshot_takes_none() {
 }
 
 #[test]
+fn a_leader_whose_log_has_everything_needs_no_copies_for_a_snapshot() {
+    let mut cluster = with_copies(3);
+    fill_twelve(&mut cluster);
+    let first = committed(&mut cluster);
+    let holding = holdings(&mut cluster, ONE).remove(0);
+    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+    committed(&mut cluster);
+    let holding = holdings(&mut cluster, ONE).remove(0);
+    assert_eq!(
+        (holding.before, local_start(&cluster, ONE)),
+        (Some(first), 0)
+    );
+    tell(&mut cluster, ONE, &holding, Copied::Failed);
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+    cluster.at(ONE).shard.ask_for_snapshot(GROUP).unwrap();
+    cluster.run(50);
+    let next = wanted(&mut cluster, ONE).remove(0);
+    assert_eq!((next.before, next.next_offset), (None, 18));
+}
+
+#[test]
 fn what_is_damaged_frees_nothing() {
     let mut cluster = with_copies(3);
     fill_twelve(&mut cluster);
