@@ -5,7 +5,7 @@ use std::process::Command;
 use sim::{Plan, run};
 
 /// Seeds that once failed, with what they showed.
-const PINNED: [(u64, &str); 16] = [
+const PINNED: [(u64, &str); 17] = [
     (1, "what a follower commits before its disk has it"),
     (2, "a read began behind its offset after a restart"),
     (4, "a commit that is trimmed at once"),
@@ -42,6 +42,10 @@ const PINNED: [(u64, &str); 16] = [
     (
         1_796_002_646,
         "a snapshot upon copies that the others had dropped for the committed ones",
+    ),
+    (
+        1_796_100_047,
+        "a snapshot that waited for ever for copies of what was deleted",
     ),
 ];
 
