@@ -109,7 +109,7 @@ impl Group {
         self.copies.held == stored && !self.copies.is_damaged
     }
 
-    /// Whether a part of it is in copies only.
+    /// Whether a part of what follows the log start is in copies only.
     fn rests_on_copies(&self) -> bool {
         let log_start = self.partition().map(PartitionState::log_start);
         log_start.is_some_and(|log_start| self.local_start() > log_start)
@@ -124,13 +124,9 @@ impl Group {
 
     /// Whether log and own copies together hold everything from the log start on.
     pub(super) fn is_whole(&self) -> bool {
-        let Some(state) = self.partition() else {
-            return true;
-        };
-        let local_start = self.local_start();
-        let reaches = |held: Stored| held.next_offset >= local_start;
+        let reaches = |held: Stored| held.next_offset >= self.local_start();
         let has_copies = !self.copies.is_damaged && self.copies.held.is_some_and(reaches);
-        local_start <= state.log_start() || has_copies
+        !self.rests_on_copies() || has_copies
     }
 
     /// Whether nobody has the newest snapshot, and another one is made of what is here, when this replica leads.
@@ -158,6 +154,8 @@ impl Shard {
         }
     }
 
+    /// What a committed snapshot, or somebody's look, says since the last call. NB: before snapshots are planned, which rest
+    /// upon copies, and again before copies are ordered.
     fn queue_copies(&mut self) {
         let stored = std::mem::take(&mut self.io.stored);
         self.copies.queue.extend(stored);

@@ -84,6 +84,19 @@ fn lacks(cluster: &Cluster, node: NodeId) -> bool {
     cluster.status(node, GROUP).unwrap().lacks_copies
 }
 
+fn three_more(cluster: &mut Cluster) {
+    cluster.produce(ONE, batch(3), Acks::All);
+    cluster.settle();
+}
+
+/// One holds everything, and has it in its log.
+fn held_by_one(cluster: &mut Cluster) -> Stored {
+    let stored = committed(cluster);
+    let holding = holdings(cluster, ONE).remove(0);
+    tell(cluster, ONE, &holding, Copied::Whole);
+    stored
+}
+
 /// One and two hold everything, and have nothing in their logs.
 fn held_by_two(cluster: &mut Cluster) -> Stored {
     let stored = committed(cluster);
@@ -211,9 +224,7 @@ fn a_learner_votes_only_when_it_holds_everything() {
 fn looks_that_never_end_in_time_do_not_hold_up_a_snapshot() {
     let mut cluster = looked_at_every(LAG_MS / 4, 1);
     fill_twelve(&mut cluster);
-    committed(&mut cluster);
-    let holding = holdings(&mut cluster, ONE).remove(0);
-    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    held_by_one(&mut cluster);
     cluster.produce(ONE, batch(3), Acks::All);
     cluster.run(LAG_MS + 200);
     let look = holdings(&mut cluster, ONE).remove(0);
@@ -231,13 +242,11 @@ fn a_leader_whose_copies_are_older_than_the_committed_snapshot_takes_none() {
     let mut cluster = with_copies(3);
     fill_twelve(&mut cluster);
     let first = held_by_two(&mut cluster);
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
+    three_more(&mut cluster);
     let second = committed(&mut cluster);
     let mut holding = holdings(&mut cluster, ONE).remove(0);
     assert_eq!((holding.stored, holding.before), (second, Some(first)));
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
+    three_more(&mut cluster);
     cluster.at(ONE).shard.ask_for_snapshot(GROUP).unwrap();
     for _ in 0..3 {
         tell(&mut cluster, ONE, &holding, Copied::Failed);
@@ -255,11 +264,8 @@ fn a_leader_whose_copies_are_older_than_the_committed_snapshot_takes_none() {
 fn a_leader_whose_log_has_everything_needs_no_copies_for_a_snapshot() {
     let mut cluster = with_copies(3);
     fill_twelve(&mut cluster);
-    let first = committed(&mut cluster);
-    let holding = holdings(&mut cluster, ONE).remove(0);
-    tell(&mut cluster, ONE, &holding, Copied::Whole);
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
+    let first = held_by_one(&mut cluster);
+    three_more(&mut cluster);
     committed(&mut cluster);
     let holding = holdings(&mut cluster, ONE).remove(0);
     assert_eq!(
@@ -267,8 +273,7 @@ fn a_leader_whose_log_has_everything_needs_no_copies_for_a_snapshot() {
         (Some(first), 0)
     );
     tell(&mut cluster, ONE, &holding, Copied::Failed);
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
+    three_more(&mut cluster);
     cluster.at(ONE).shard.ask_for_snapshot(GROUP).unwrap();
     cluster.run(50);
     let next = wanted(&mut cluster, ONE).remove(0);
@@ -279,9 +284,7 @@ fn a_leader_whose_log_has_everything_needs_no_copies_for_a_snapshot() {
 fn what_is_damaged_frees_nothing() {
     let mut cluster = with_copies(3);
     fill_twelve(&mut cluster);
-    committed(&mut cluster);
-    let holding = holdings(&mut cluster, ONE).remove(0);
-    tell(&mut cluster, ONE, &holding, Copied::Whole);
+    held_by_one(&mut cluster);
     cluster.at(ONE).shard.note_copies_damaged(GROUP);
     cluster.settle();
     let holding = holdings(&mut cluster, ONE).remove(0);
@@ -297,8 +300,7 @@ fn a_restarted_leader_goes_on_from_the_snapshot_before_one_that_is_lost() {
     let mut cluster = with_copies(3);
     fill_twelve(&mut cluster);
     let first = held_by_two(&mut cluster);
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
+    three_more(&mut cluster);
     let second = committed(&mut cluster);
     cluster.restart(ONE);
     cluster.run(1000);
@@ -340,8 +342,7 @@ fn a_leader_that_is_not_whole_takes_no_snapshot_and_a_lost_one_is_taken_again() 
     cluster.settle();
     let holding = holdings(&mut cluster, ONE).remove(0);
     tell(&mut cluster, ONE, &holding, Copied::Failed);
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
+    three_more(&mut cluster);
     cluster.at(ONE).shard.ask_for_snapshot(GROUP).unwrap();
     cluster.run(LAG_MS / 2);
     assert!(
@@ -355,8 +356,7 @@ fn a_leader_that_cannot_take_the_place_of_a_lost_one_hands_over_now_and_then() {
     let mut cluster = with_copies(3);
     fill_twelve(&mut cluster);
     held_by_two(&mut cluster);
-    cluster.produce(ONE, batch(3), Acks::All);
-    cluster.settle();
+    three_more(&mut cluster);
     committed(&mut cluster);
     let lost = |cluster: &mut Cluster, node| {
         let holding = holdings(cluster, node).remove(0);
